@@ -1,0 +1,102 @@
+// The internal contract between control and the agents: a snapshot of desired state, then deltas by sequence; a gap means a new
+// snapshot. Control never calls an agent: it sends calls down the sync stream and the agent answers on a socket of its own.
+
+import { endpoint } from './endpoint.ts';
+import type { Artifact, DriverInfo, InstanceRole, InstanceStatus } from '../model/documents.ts';
+import type { EntrypointSpec, Resources } from '../model/manifest-types.ts';
+
+/** All that an agent needs to run one Instance. Holds plain secret values: kept in memory only. */
+export interface DesiredInstance {
+  readonly id: string;
+  readonly generation: number;
+  readonly desired: 'run' | 'stop';
+  readonly role: InstanceRole;
+  readonly app: { readonly id: string; readonly name: string };
+  readonly environment: { readonly id: string; readonly name: string } | null;
+  readonly release: { readonly number: number; readonly label: string | null };
+  readonly deploymentId: string | null;
+  readonly entrypoint: string;
+  readonly slot: number;
+  readonly driver: string;
+  readonly artifact: Artifact;
+  /** In order; a service has exactly one. Words with `${VAR}` still to be expanded. */
+  readonly commands: readonly (readonly string[])[];
+  /** Values of the manifest, of `libra env set` and Secrets, merged. The agent adds PORT, HOST and LIBRA_*. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly files: readonly { readonly path: string; readonly mode: number; readonly contentBase64: string }[];
+  readonly port: number | null;
+  readonly listens: boolean;
+  readonly resources: Resources;
+  readonly health: EntrypointSpec['health'];
+  readonly restart: EntrypointSpec['restart'];
+  readonly stop: EntrypointSpec['stop'];
+  readonly hooks: EntrypointSpec['hooks'];
+  readonly volumes: EntrypointSpec['volumes'];
+  readonly singleton: boolean;
+  readonly disconnect: EntrypointSpec['disconnect'];
+  /** For a build: the work folder is packed and uploaded when all commands succeeded. */
+  readonly packResult: boolean;
+  /** Longest run of a one-off, milliseconds; null for services. */
+  readonly timeoutMs: number | null;
+}
+
+/** Something that control wants to be told or done on the spot. Answered on `GET /v1/agent/calls/{call}` (a WebSocket). */
+export type AgentCall =
+  | { readonly kind: 'logs'; readonly instanceId: string; readonly tail: number; readonly after: string | null; readonly follow: boolean }
+  | { readonly kind: 'exec'; readonly instanceId: string; readonly command: readonly string[] };
+
+export type AgentMessage =
+  /** Everything that this Node shall have; what is not in it is to be stopped and forgotten. */
+  | { readonly type: 'snapshot'; readonly sequence: number; readonly instances: readonly DesiredInstance[] }
+  /** Follows exactly the message with sequence − 1. */
+  | { readonly type: 'delta'; readonly sequence: number; readonly put: readonly DesiredInstance[]; readonly remove: readonly string[] }
+  | { readonly type: 'call'; readonly callId: string; readonly call: AgentCall }
+  /** Sent every few seconds, so that both ends notice a dead connection. */
+  | { readonly type: 'ping' };
+
+export interface AgentReport {
+  readonly drivers: readonly DriverInfo[];
+  readonly capacity: { readonly cpu: number; readonly memoryBytes: number };
+  readonly platform: { readonly os: string; readonly arch: string; readonly program: string };
+  readonly bootId: string;
+  /** Only what changed since the last acknowledged report, or all after a (re)connect. */
+  readonly instances: readonly InstanceStatus[];
+}
+
+/** Frames on a call socket: the first byte is the kind. */
+export const CALL_FRAME = { input: 0, output: 1, errors: 2, endInput: 3, exit: 4, json: 5, failure: 6 } as const;
+
+export const agent = {
+  sync: endpoint({
+    method: 'GET',
+    path: '/v1/agent/sync',
+    kind: 'sse',
+    summary: 'Desired state of the calling Node.',
+    permission: 'agent.sync',
+    scope: 'none',
+    reply: (z) => z.custom<AgentMessage>(),
+    internal: true,
+  }),
+  report: endpoint({
+    method: 'POST',
+    path: '/v1/agent/report',
+    summary: 'Heartbeat and changed Instance states of the calling Node.',
+    permission: 'agent.sync',
+    scope: 'none',
+    bodyLimitBytes: 4 * 1024 * 1024,
+    body: (z) => z.custom<AgentReport>((value) => typeof value === 'object' && value !== null),
+    reply: (z) => z.object({ accepted: z.number() }),
+    internal: true,
+  }),
+  call: endpoint({
+    method: 'GET',
+    path: '/v1/agent/calls/{call}',
+    kind: 'socket',
+    summary: 'The answer to a call, as frames.',
+    permission: 'agent.sync',
+    scope: 'none',
+    status: 101,
+    errors: ['not_found'],
+    internal: true,
+  }),
+};

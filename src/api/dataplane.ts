@@ -1,0 +1,89 @@
+// The internal contract between control and the data plane: the route table as a snapshot, then deltas by sequence; what an Edge
+// says back tells rollouts when a table is in force and an old Instance has no open requests.
+
+import { endpoint } from './endpoint.ts';
+
+export interface RouteTarget {
+  readonly instanceId: string;
+  readonly deploymentId: string;
+  readonly nodeId: string;
+  readonly host: string;
+  readonly port: number;
+  /** draining: no new requests; open ones go on until `drainUntilMs` (UTC). */
+  readonly state: 'active' | 'draining';
+  readonly drainUntilMs: number | null;
+}
+
+/** An Entrypoint of an Environment as the Edge sees it. */
+export interface RouteGroup {
+  /** `<environmentId>/<entrypoint>`. */
+  readonly id: string;
+  readonly app: string;
+  readonly environment: string;
+  readonly entrypoint: string;
+  /** Why there may be no target, for the page that a client then gets. */
+  readonly state: 'serving' | 'starting' | 'down' | 'stopped';
+  readonly targets: readonly RouteTarget[];
+}
+
+export interface RouteRule {
+  /** Lower-case; a leading `*.` is one label or more. */
+  readonly host: string;
+  /** Prefix on whole segments. */
+  readonly path: string;
+  /** All must be equal; names lower-case. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly group: string;
+}
+
+export interface RouteTable {
+  readonly rules: readonly RouteRule[];
+  readonly groups: readonly RouteGroup[];
+}
+
+export type TableMessage =
+  | { readonly type: 'snapshot'; readonly sequence: number; readonly table: RouteTable }
+  /** Follows exactly the message with sequence − 1. `rules` null: unchanged. */
+  | {
+      readonly type: 'delta';
+      readonly sequence: number;
+      readonly rules: readonly RouteRule[] | null;
+      readonly putGroups: readonly RouteGroup[];
+      readonly removeGroups: readonly string[];
+    }
+  | { readonly type: 'ping' };
+
+export interface EdgeReport {
+  readonly edgeId: string;
+  /** Sequence of the table in force. */
+  readonly sequence: number;
+  /** Open requests and streams of each draining target; a target that is absent has none. */
+  readonly draining: Readonly<Record<string, number>>;
+  /** Targets that this Edge has taken out after refused connections. */
+  readonly ejected: readonly string[];
+}
+
+export const dataplane = {
+  sync: endpoint({
+    method: 'GET',
+    path: '/v1/dataplane/sync',
+    kind: 'sse',
+    summary: 'The route table of the calling Edge.',
+    permission: 'edge.sync',
+    scope: 'none',
+    query: (z) => z.object({ edge: z.string().max(64) }),
+    reply: (z) => z.custom<TableMessage>(),
+    internal: true,
+  }),
+  report: endpoint({
+    method: 'POST',
+    path: '/v1/dataplane/report',
+    summary: 'Table in force and open requests of draining targets.',
+    permission: 'edge.sync',
+    scope: 'none',
+    bodyLimitBytes: 1024 * 1024,
+    body: (z) => z.custom<EdgeReport>((value) => typeof value === 'object' && value !== null),
+    reply: (z) => z.object({ accepted: z.literal(true) }),
+    internal: true,
+  }),
+};

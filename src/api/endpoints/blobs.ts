@@ -1,0 +1,34 @@
+// Uploads and downloads of content-addressed blobs.
+
+import { endpoint } from '../endpoint.ts';
+
+export const blobs = {
+  stat: endpoint({
+    method: 'GET',
+    path: '/v1/blobs/{digest}/status',
+    summary: 'Whether the blob is whole, and how many bytes of an unfinished upload are kept.',
+    permission: 'releases.create',
+    scope: 'platform',
+    reply: (z) => z.object({ complete: z.boolean(), offset: z.number(), sizeBytes: z.number().nullable() }),
+  }),
+  upload: endpoint({
+    method: 'PUT',
+    path: '/v1/blobs/{digest}',
+    kind: 'upload',
+    summary: 'Bytes from `offset` on. With `final` the digest is verified at the end. After a break, ask status and go on from there.',
+    permission: 'releases.create',
+    scope: 'platform',
+    query: (z) => z.object({ offset: z.coerce.number().int().min(0).default(0), final: z.stringbool().default(true) }),
+    reply: (z) => z.object({ complete: z.boolean(), offset: z.number(), sizeBytes: z.number().nullable() }),
+    errors: ['conflict', 'bundle_invalid', 'too_large', 'storage_failed'],
+  }),
+  download: endpoint({
+    method: 'GET',
+    path: '/v1/blobs/{digest}',
+    kind: 'download',
+    summary: 'The bytes; honours a single Range.',
+    permission: 'releases.create',
+    scope: 'platform',
+    errors: ['not_found'],
+  }),
+};

@@ -1,0 +1,87 @@
+// Instances: what runs, its output, one-off runs and exec.
+
+import { endpoint } from '../endpoint.ts';
+import { instanceShape, logLineShape, nameShape } from '../shapes.ts';
+
+export const instances = {
+  list: endpoint({
+    method: 'GET',
+    path: '/v1/apps/{app}/environments/{environment}/instances',
+    summary: 'Instances of an Environment: those that shall run, and ended ones while they are kept.',
+    permission: 'apps.read',
+    scope: 'environment',
+    query: (z) => z.object({ all: z.stringbool().default(false).describe('Ended ones too') }),
+    reply: (z) => z.object({ items: z.array(instanceShape(z)) }),
+    errors: ['not_found'],
+  }),
+  logs: endpoint({
+    method: 'GET',
+    path: '/v1/apps/{app}/environments/{environment}/logs',
+    kind: 'sse',
+    summary: 'Output lines of the chosen Instances, merged by time. `follow` keeps the stream open and takes in new Instances.',
+    permission: 'logs.read',
+    scope: 'environment',
+    query: (z) =>
+      z.object({
+        entrypoint: nameShape(z).optional(),
+        instance: z.string().max(64).optional().describe('Id, or the beginning of one; also finds ended, one-off and build Instances'),
+        tail: z.coerce.number().int().min(0).max(10_000).default(100),
+        follow: z.stringbool().default(false),
+      }),
+    reply: (z) => logLineShape(z),
+    errors: ['not_found', 'unavailable'],
+  }),
+  run: endpoint({
+    method: 'POST',
+    path: '/v1/apps/{app}/environments/{environment}/runs',
+    summary: 'Runs a command as a one-off Instance of the stable Deployment, with the variables and files of an Entrypoint.',
+    permission: 'exec',
+    scope: 'environment',
+    body: (z) =>
+      z.object({
+        entrypoint: nameShape(z)
+          .optional()
+          .describe('Whose variables and limits; default `web`, else the first. Without a command, its own command runs'),
+        command: z.array(z.string().max(10_000)).min(1).max(200).optional(),
+      }),
+    reply: (z) => instanceShape(z),
+    status: 202,
+    errors: ['not_found', 'plan_refused', 'no_capacity'],
+  }),
+  get: endpoint({
+    method: 'GET',
+    path: '/v1/apps/{app}/environments/{environment}/instances/{instance}',
+    summary: 'One Instance by id or the unambiguous beginning of one.',
+    permission: 'apps.read',
+    scope: 'environment',
+    reply: (z) => instanceShape(z),
+    errors: ['not_found', 'invalid_input'],
+  }),
+  stop: endpoint({
+    method: 'POST',
+    path: '/v1/apps/{app}/environments/{environment}/instances/{instance}/stop',
+    summary: 'Stops one Instance. A service Instance is replaced by a new one; a one-off ends.',
+    permission: 'scale',
+    scope: 'environment',
+    reply: (z) => instanceShape(z),
+    status: 202,
+    errors: ['not_found', 'conflict'],
+  }),
+  exec: endpoint({
+    method: 'GET',
+    path: '/v1/apps/{app}/environments/{environment}/instances/{instance}/exec',
+    kind: 'socket',
+    summary: 'A command inside an Instance. Frames: first byte 0 input, 1 output, 2 errors, 3 end of input, 4 exit as JSON {code, signal}.',
+    permission: 'exec',
+    scope: 'environment',
+    query: (z) =>
+      z.object({
+        command: z
+          .string()
+          .max(64 * 1024)
+          .describe('JSON array of words'),
+      }),
+    status: 101,
+    errors: ['not_found', 'unavailable', 'unsupported'],
+  }),
+};

@@ -1,0 +1,254 @@
+// Public views of the documents: names instead of internal ids wherever a person reads them, and never a sealed value.
+
+import type { z } from 'zod';
+import type { Z } from './endpoint.ts';
+
+export const NAME_PATTERN = /^[a-z0-9](?:[a-z0-9]|-(?!-))*$/u;
+
+/** A lower-case DNS label without `--`, at most 30 characters. */
+export const nameShape = (z: Z): z.ZodString =>
+  z
+    .string()
+    .min(1)
+    .max(30)
+    .regex(/^(?!.*--)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/u, 'must be a lower-case DNS label without --, at most 30 characters');
+
+export const digestShape = (z: Z): z.ZodString => z.string().regex(/^sha256:[0-9a-f]{64}$/u, 'must be sha256: and 64 hex digits');
+
+export const reasonShape = (z: Z) =>
+  z.object({
+    code: z.string(),
+    message: z.string(),
+    hint: z.string().nullable(),
+    lastLines: z.array(z.string()),
+    instanceId: z.string().nullable(),
+  });
+
+export const appShape = (z: Z) =>
+  z.object({
+    id: z.string(),
+    name: z.string(),
+    team: z.string(),
+    gitUrl: z.string().nullable(),
+    state: z.enum(['active', 'deleting']),
+    lastRelease: z.number(),
+    environments: z.array(
+      z.object({
+        name: z.string(),
+        /** new: never deployed. deploying, healthy, degraded (fewer healthy than wanted), down (none healthy), stopped. */
+        status: z.enum(['new', 'deploying', 'healthy', 'degraded', 'down', 'stopped']),
+        release: z.number().nullable(),
+        healthy: z.number(),
+        wanted: z.number(),
+        url: z.string().nullable(),
+      }),
+    ),
+    createdAtMs: z.number(),
+  });
+
+export const releaseShape = (z: Z) =>
+  z.object({
+    id: z.string(),
+    app: z.string(),
+    number: z.number(),
+    label: z.string().nullable(),
+    source: z.object({ kind: z.enum(['folder', 'git', 'image', 'package']), description: z.string() }),
+    state: z.enum(['building', 'ready', 'failed']),
+    artifact: z.string().nullable().describe('sha256 digest of the bundle, or the image reference'),
+    buildInstanceId: z.string().nullable(),
+    reason: reasonShape(z).nullable(),
+    createdAtMs: z.number(),
+    createdBy: z.string(),
+  });
+
+export const stepShape = (z: Z) =>
+  z.object({
+    name: z.enum(['build', 'before-deploy', 'start', 'drain', 'return']),
+    state: z.enum(['pending', 'running', 'done', 'failed', 'skipped']),
+    startedAtMs: z.number().nullable(),
+    endedAtMs: z.number().nullable(),
+    message: z.string(),
+  });
+
+export const deploymentShape = (z: Z) =>
+  z.object({
+    id: z.string(),
+    app: z.string(),
+    environment: z.string(),
+    number: z.number(),
+    release: z.number(),
+    label: z.string().nullable(),
+    cause: z.enum(['deploy', 'rollback', 'restart', 'config']),
+    fromNumber: z.number().nullable(),
+    phase: z.enum(['waiting', 'before-deploy', 'rolling', 'draining', 'returning', 'succeeded', 'failed', 'superseded', 'canceled']),
+    stable: z.boolean(),
+    steps: z.array(stepShape(z)),
+    reason: reasonShape(z).nullable(),
+    log: z.array(z.object({ atMs: z.number(), message: z.string() })),
+    url: z.string().nullable(),
+    createdAtMs: z.number(),
+    createdBy: z.string(),
+    endedAtMs: z.number().nullable(),
+  });
+
+export const instanceShape = (z: Z) =>
+  z.object({
+    id: z.string(),
+    app: z.string(),
+    environment: z.string().nullable(),
+    entrypoint: z.string(),
+    role: z.enum(['service', 'before-deploy', 'schedule', 'run', 'build']),
+    slot: z.number(),
+    deployment: z.number().nullable(),
+    release: z.number(),
+    node: z.string(),
+    desired: z.enum(['run', 'stop']),
+    draining: z.boolean(),
+    phase: z.enum([
+      'pending',
+      'preparing',
+      'starting',
+      'running',
+      'unhealthy',
+      'backoff',
+      'stopping',
+      'stopped',
+      'succeeded',
+      'failed',
+      'unknown',
+      'lost',
+    ]),
+    healthy: z.boolean(),
+    address: z.object({ host: z.string(), port: z.number() }).nullable(),
+    pid: z.number().nullable(),
+    restarts: z.number(),
+    crashLoop: z.boolean(),
+    exit: z.object({ code: z.number().nullable(), signal: z.string().nullable(), atMs: z.number() }).nullable(),
+    reason: reasonShape(z).nullable(),
+    notEnforced: z.array(z.string()),
+    startedAtMs: z.number().nullable(),
+    createdAtMs: z.number(),
+  });
+
+export const environmentShape = (z: Z) =>
+  z.object({
+    id: z.string(),
+    app: z.string(),
+    name: z.string(),
+    runtime: z.string(),
+    stopped: z.boolean(),
+    state: z.enum(['active', 'deleting']),
+    stable: z.number().nullable().describe('number of the Deployment that serves'),
+    candidate: z.number().nullable().describe('number of the Deployment being brought in'),
+    release: z.number().nullable(),
+    url: z.string().nullable(),
+    entrypoints: z.array(
+      z.object({
+        name: z.string(),
+        run: z.enum(['service', 'schedule', 'before-deploy', 'manual']),
+        command: z.array(z.string()),
+        wanted: z.number(),
+        healthy: z.number(),
+        /** Where `wanted` comes from. */
+        source: z.enum(['override', 'environment', 'entrypoint', 'default']),
+        schedule: z.string().nullable(),
+        nextTickMs: z.number().nullable(),
+      }),
+    ),
+    createdAtMs: z.number(),
+  });
+
+export const routeShape = (z: Z) =>
+  z.object({
+    host: z.string(),
+    path: z.string(),
+    headers: z.record(z.string(), z.string()),
+    app: z.string(),
+    environment: z.string(),
+    entrypoint: z.string(),
+    url: z.string(),
+    targets: z.number().describe('Instances that get traffic now'),
+  });
+
+export const nodeShape = (z: Z) =>
+  z.object({
+    id: z.string(),
+    name: z.string(),
+    runtime: z.string(),
+    labels: z.record(z.string(), z.string()),
+    scheduling: z.enum(['open', 'cordoned', 'draining']),
+    state: z.enum(['up', 'down', 'unknown']),
+    drivers: z.array(
+      z.object({
+        name: z.string(),
+        artifacts: z.array(z.string()),
+        limits: z.object({ cpu: z.string(), memory: z.string(), user: z.string(), disk: z.string() }),
+      }),
+    ),
+    capacity: z.object({ cpu: z.number(), memoryBytes: z.number() }),
+    requested: z.object({ cpu: z.number(), memoryBytes: z.number(), instances: z.number() }),
+    lastSeenMs: z.number().nullable(),
+  });
+
+export const eventShape = (z: Z) =>
+  z.object({
+    id: z.string(),
+    atMs: z.number(),
+    level: z.enum(['info', 'warning', 'error']),
+    kind: z.string(),
+    message: z.string(),
+    app: z.string().nullable(),
+    environment: z.string().nullable(),
+    runbook: z.string().nullable(),
+  });
+
+export const logLineShape = (z: Z) =>
+  z.object({
+    atMs: z.number(),
+    instanceId: z.string(),
+    entrypoint: z.string(),
+    slot: z.number(),
+    stream: z.enum(['stdout', 'stderr']),
+    text: z.string(),
+  });
+
+export const problemShape = (z: Z) =>
+  z.object({ file: z.string(), line: z.number(), column: z.number(), path: z.string(), message: z.string() });
+
+/** What a change would do, before anything is done. */
+export const planShape = (z: Z) =>
+  z.object({
+    app: z.string(),
+    environment: z.string(),
+    runtime: z.string(),
+    /** new App or Environment that would be made. */
+    creates: z.array(z.string()),
+    /** One line per difference to what runs, in reading order; empty: nothing would change. */
+    changes: z.array(
+      z.object({
+        kind: z.enum(['add', 'change', 'remove']),
+        /** Such as `entrypoints.web.command` or `env.LOG_LEVEL`. */
+        path: z.string(),
+        from: z.string().nullable(),
+        to: z.string().nullable(),
+      }),
+    ),
+    /** How each service Entrypoint would be brought in, and why so. */
+    rollouts: z.array(
+      z.object({
+        entrypoint: z.string(),
+        instances: z.number(),
+        source: z.enum(['override', 'environment', 'entrypoint', 'default']),
+        order: z.enum(['start-first', 'stop-first']),
+        why: z.string(),
+        nodes: z.array(z.string()),
+      }),
+    ),
+    beforeDeploy: z.array(z.string()),
+    routes: z.array(z.object({ host: z.string(), path: z.string(), entrypoint: z.string(), url: z.string() })),
+    /** Overrides of the Environment that stay in force. */
+    keptOverrides: z.array(z.string()),
+    warnings: z.array(z.string()),
+    /** Why it would be refused; empty: it can be done. */
+    refusals: z.array(z.object({ code: z.string(), message: z.string(), hint: z.string().nullable() })),
+  });

@@ -1,0 +1,31 @@
+// Every endpoint of the platform: noun → verb → endpoint. Server, client, OpenAPI and tests all walk this.
+
+import { agent } from './agent.ts';
+import { dataplane } from './dataplane.ts';
+import { apps, releases } from './endpoints/apps.ts';
+import { blobs } from './endpoints/blobs.ts';
+import { deployments, plans } from './endpoints/deployments.ts';
+import { env, environments, secrets } from './endpoints/environments.ts';
+import { events } from './endpoints/events.ts';
+import { instances } from './endpoints/instances.ts';
+import { nodes, runtimes } from './endpoints/nodes.ts';
+import { system } from './endpoints/system.ts';
+
+export const table = {
+  system,
+  apps,
+  releases,
+  plans,
+  environments,
+  env,
+  secrets,
+  deployments,
+  instances,
+  blobs,
+  runtimes,
+  nodes,
+  events,
+  agent,
+  dataplane,
+};
+export type ApiTable = typeof table;

@@ -1,0 +1,106 @@
+// What a driver must do: execute one attempt of an Instance so that it survives the agent, and say truthfully how it ended.
+// Every implementation passes contract-suite.ts, the scripted fake included.
+
+import type { Artifact, DriverInfo, Reason } from '../model/documents.ts';
+import type { Resources } from '../model/manifest-types.ts';
+
+/** Everything that is needed to start one attempt. Folders are made and filled by the agent before. */
+export interface RunSpec {
+  /** Instance id + `.` + attempt number. The idempotency key: a second ensure with the same key never starts a second program. */
+  readonly key: string;
+  readonly instanceId: string;
+  readonly appId: string;
+  readonly artifact: Artifact;
+  /** Words, already expanded. */
+  readonly argv: readonly string[];
+  /** The whole environment; nothing else is inherited. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Absolute path of the private work folder, which holds the unpacked bundle. */
+  readonly workFolder: string;
+  /** Absolute path where the driver keeps logs of this Instance. */
+  readonly logFolder: string;
+  readonly logBytes: number;
+  /** Port that the program shall listen on; null where it does not listen. */
+  readonly port: number | null;
+  readonly resources: Resources;
+  /** null: run to the end of the program (one-offs). */
+  readonly service: boolean;
+}
+
+/** Opaque to all but the driver; JSON; enough to find the program again after a restart of the agent or of the machine. */
+export type DriverHandle = Readonly<Record<string, unknown>>;
+
+export type RunState =
+  | { readonly state: 'running'; readonly pid: number | null; readonly startedAtMs: number }
+  | {
+      readonly state: 'exited';
+      readonly code: number | null;
+      readonly signal: string | null;
+      readonly outOfMemory: boolean;
+      readonly atMs: number;
+    }
+  /** It is gone and nobody saw how: machine restarted, or the keeper died too. Final. */
+  | { readonly state: 'unknown'; readonly message: string };
+
+export interface LogLine {
+  /** UTC milliseconds at which the line began to arrive (resolution: the pump's read). */
+  readonly atMs: number;
+  readonly stream: 'stdout' | 'stderr';
+  /** Without the line end; at most 64 KiB, longer lines are split. */
+  readonly text: string;
+  /** Position after this line; opaque, ordered, survives restarts. Reading `after` it repeats and loses nothing that is still kept. */
+  readonly cursor: string;
+}
+
+export interface LogOptions {
+  /** Last lines to begin with; undefined: from the oldest kept. */
+  readonly tail?: number | undefined;
+  readonly after?: string | undefined;
+  readonly follow: boolean;
+  readonly signal: AbortSignal;
+}
+
+export interface ExecSession {
+  write(chunk: Uint8Array): Promise<void>;
+  endInput(): void;
+  readonly output: AsyncIterable<{ readonly stream: 'stdout' | 'stderr'; readonly chunk: Uint8Array }>;
+  readonly exited: Promise<{ readonly code: number | null; readonly signal: string | null }>;
+  kill(): void;
+}
+
+export interface Usage {
+  readonly cpuSeconds: number;
+  readonly memoryBytes: number;
+  readonly processes: number;
+}
+
+export interface Driver {
+  readonly info: DriverInfo;
+  /**
+   * Starts the attempt, or finds the one that this key started before. Resolves when the program has been started (not: healthy).
+   * A program that cannot be started (no such command, no permission) rejects with `start_failed` and details.reason: Reason['code'].
+   */
+  ensure(spec: RunSpec): Promise<DriverHandle>;
+  /** The state now; `unknown` where the handle's program is gone without a record. */
+  inspect(handle: DriverHandle): Promise<RunState>;
+  /** Resolves with the final state when the program has ended. */
+  wait(handle: DriverHandle, signal: AbortSignal): Promise<RunState>;
+  /** Sends the signal, waits up to timeoutMs, then kills everything that the attempt started, children that changed their session
+   *  included. Resolves when nothing of it is left. Idempotent. */
+  stop(handle: DriverHandle, options: { readonly signal: string; readonly timeoutMs: number }): Promise<RunState>;
+  /** Forgets a stopped attempt and deletes the driver's records of it (not the log folder). Idempotent. */
+  remove(handle: DriverHandle): Promise<void>;
+  logs(logFolder: string, options: LogOptions): AsyncIterable<LogLine>;
+  /** What keeps it from being healthy, seen from outside: listens elsewhere, on another address, over its quota. null: nothing to add. */
+  diagnose?(handle: DriverHandle, spec: RunSpec): Promise<Pick<Reason, 'code' | 'message' | 'hint'> | null>;
+  exec?(
+    handle: DriverHandle,
+    options: { readonly argv: readonly string[]; readonly env: Readonly<Record<string, string>>; readonly cwd: string },
+  ): Promise<ExecSession>;
+  usage?(handle: DriverHandle): Promise<Usage>;
+  /** Ends whatever runs under this driver's name for Instances that the agent does not know; returns their keys. Called once after start. */
+  sweep(knownKeys: ReadonlySet<string>): Promise<readonly string[]>;
+  /** What could not be enforced for this handle, for people. */
+  notEnforced(handle: DriverHandle): readonly string[];
+  close(): Promise<void>;
+}

@@ -1,0 +1,52 @@
+// Identifiers and randomness. Record keys are UUIDv7 (RFC 9562 §5.7): they sort by creation time and never change.
+
+export interface Random {
+  /** `length` random bytes, cryptographically strong outside of tests. */
+  bytes(length: number): Uint8Array;
+}
+
+export const systemRandom: Random = { bytes: (length) => crypto.getRandomValues(new Uint8Array(length)) };
+
+/** A repeatable source for tests (mulberry32); not for secrets. */
+export function createSeededRandom(seed: number): Random & { next(): number } {
+  let state = seed >>> 0;
+  const next = (): number => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+  return { next, bytes: (length) => Uint8Array.from({ length }, () => Math.floor(next() * 256)) };
+}
+
+let lastMs = 0;
+let counter = 0;
+
+/** A UUIDv7; within one process strictly increasing even inside a millisecond (RFC 9562 §6.2, method 1: a 12-bit counter in rand_a). */
+export function newId(nowMs: number = Date.now(), random: Random = systemRandom): string {
+  if (nowMs > lastMs) {
+    lastMs = nowMs;
+    counter = 0;
+  } else {
+    counter += 1;
+    if (counter > 0xfff) {
+      lastMs += 1;
+      counter = 0;
+    }
+  }
+  const bytes = random.bytes(16);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, Math.floor(lastMs / 2 ** 16));
+  view.setUint16(4, lastMs % 2 ** 16);
+  view.setUint16(6, 0x7000 | counter);
+  view.setUint8(8, 0x80 | (view.getUint8(8) & 0x3f));
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}
+
+/** An unguessable token of 256 bits, URL-safe, with a prefix that names its kind. */
+export function newToken(prefix: string, random: Random = systemRandom): string {
+  let text = '';
+  for (const byte of random.bytes(32)) text += byte.toString(16).padStart(2, '0');
+  return `${prefix}_${text}`;
+}
