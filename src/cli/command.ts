@@ -1,0 +1,73 @@
+// What a command is: data about its words and options, and one function. Help, completion, the golden command tree and the parser are
+// made from this; a command never reads argv, the environment or a global.
+
+import type { LocalPlatform } from './local-platform.ts';
+import type { Output } from './output.ts';
+import type { ApiClient } from './profile.ts';
+
+export interface ArgumentSpec {
+  readonly name: string;
+  readonly help: string;
+  readonly required: boolean;
+  /** Takes all remaining words. */
+  readonly variadic?: boolean;
+}
+
+export interface OptionSpec {
+  /** Long name without dashes. */
+  readonly name: string;
+  readonly short?: string;
+  /** Placeholder of the value; absent for a switch. */
+  readonly value?: string;
+  /** May be given several times. */
+  readonly repeat?: boolean;
+  readonly help: string;
+}
+
+export interface CommandInput {
+  readonly arguments: Readonly<Record<string, readonly string[]>>;
+  /** Switches give true, values their text, repeated ones a list. */
+  readonly options: Readonly<Record<string, string | true | readonly string[] | undefined>>;
+  /** Words after `--`. */
+  readonly rest: readonly string[];
+}
+
+/** What the command line itself takes from flags and variables; main.ts reads them. */
+export interface CliSettings {
+  readonly noColor: boolean;
+  /** LIBRA_URL and LIBRA_TOKEN. */
+  readonly url: string | null;
+  readonly token: string | null;
+  readonly home: string;
+}
+
+export interface CommandContext {
+  readonly settings: CliSettings;
+  readonly output: Output;
+  readonly cwd: string;
+  /** Aborts on the first Ctrl-C. */
+  readonly signal: AbortSignal;
+  /** The client of the platform that flags, variables, profile or the local data folder name. Throws `unreachable` with the next step. */
+  readonly client: () => Promise<ApiClient>;
+  /** What needs no API: start, stop, look into the local data folder. */
+  readonly local: LocalPlatform;
+  /** The App: `--app`, else the manifest of the current folder. Throws `invalid_input`. */
+  readonly app: () => Promise<string>;
+  /** The Environment: `--environment`, else production. */
+  readonly environment: string;
+}
+
+export interface Command {
+  readonly summary: string;
+  /** A complete command line that works. */
+  readonly example: string;
+  /** More text below the summary. */
+  readonly details?: string;
+  readonly arguments?: readonly ArgumentSpec[];
+  readonly options?: readonly OptionSpec[];
+  /** Whether -a and -e make sense. Default true. */
+  readonly inApp?: boolean;
+  /** Resolves with the exit code; a thrown Failure is printed and gives the exit code of its table entry. */
+  readonly run: (input: CommandInput, context: CommandContext) => Promise<number>;
+}
+

@@ -1,0 +1,51 @@
+// What the command line may ask of the machine that it runs on, without the API. main.ts implements it: the CLI never imports the
+// folders that run the platform, nor config.ts.
+
+import type { OptionSpec } from './command.ts';
+
+export interface LocalAddresses {
+  readonly api: string;
+  /** URL prefix of Apps as people type it, such as `http://localhost:8080`. */
+  readonly edge: string;
+  /** Process id of librad. */
+  readonly pid: number;
+  readonly version: string;
+}
+
+/** Values of the flags of `libra up`, by flag name without dashes; they win over variables and defaults. */
+export type UpFlags = Readonly<Record<string, string | undefined>>;
+
+export interface Finding {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly message: string;
+  readonly hint: string | null;
+}
+
+export interface LocalPlatform {
+  readonly version: string;
+  /** Flags of `libra up`, from the table of settings. */
+  readonly upOptions: readonly OptionSpec[];
+  /** Folder of the example that `npm start` deploys. */
+  readonly exampleFolder: string;
+  /** Runs the platform in this process until the signal aborts or a shutdown is asked for over the API. */
+  run(
+    flags: UpFlags,
+    options: {
+      readonly signal: AbortSignal;
+      /** Called once, when the platform serves. */
+      readonly onReady: (addresses: LocalAddresses) => void;
+      readonly onProgress: (message: string) => void;
+    },
+  ): Promise<void>;
+  /** Starts the platform in the background, under the keeper, and resolves when it serves. */
+  startInBackground(flags: UpFlags, options: { readonly onProgress: (message: string) => void }): Promise<LocalAddresses>;
+  /** Addresses of the platform that runs on the local data folder; null where none runs. */
+  running(): Promise<LocalAddresses | null>;
+  /** The owner token of the local data folder; null where there is none that this user can read. */
+  ownerToken(): Promise<string | null>;
+  /** Waits until the platform of the local data folder has ended; false when the deadline (milliseconds) passed first. */
+  waitUntilDown(deadlineMs: number): Promise<boolean>;
+  /** What this machine offers and lacks, for `libra doctor`. */
+  examine(): Promise<readonly Finding[]>;
+}

@@ -1,0 +1,136 @@
+// Every setting of the program: its flag, variable, default and help text, in one table that help and reference are made from.
+// The only reader of the process environment.
+
+import { Failure } from './lib/failure.ts';
+
+interface Setting<T> {
+  /** Flag of `libra up`, without dashes; null where only the variable exists. */
+  readonly flag: string | null;
+  readonly variable: string;
+  /** Placeholder in the help text. */
+  readonly placeholder: string;
+  readonly help: string;
+  /** For people: what holds when nothing is given. */
+  readonly defaultText: string;
+  /** Throws a Failure when the text is not valid. */
+  readonly parse: (text: string, source: string) => T;
+}
+
+function port(text: string, source: string): number {
+  const value = Number(text);
+  if (!/^\d{1,5}$/u.test(text) || value > 65_535) {
+    throw new Failure('invalid_input', { message: `${source} must be a port from 0 to 65535, not ${JSON.stringify(text)}.`, hint: '0 takes a free one.' });
+  }
+  return value;
+}
+
+function host(text: string, source: string): string {
+  if (!/^[0-9A-Za-z.:-]{1,253}$/u.test(text)) throw new Failure('invalid_input', { message: `${source} must be an IP address or host name, not ${JSON.stringify(text)}.` });
+  return text;
+}
+
+function oneOf<const T extends string>(...choices: readonly T[]): (text: string, source: string) => T {
+  return (text, source) => {
+    const found = choices.find((choice) => choice === text);
+    if (found === undefined) throw new Failure('invalid_input', { message: `${source} must be one of ${choices.join(', ')}, not ${JSON.stringify(text)}.` });
+    return found;
+  };
+}
+
+function seconds(text: string, source: string): number {
+  if (!/^\d{1,6}(?:\.\d{1,3})?$/u.test(text)) throw new Failure('invalid_input', { message: `${source} must be a number of seconds, not ${JSON.stringify(text)}.` });
+  return Math.round(Number(text) * 1000);
+}
+
+const label = (text: string, source: string): string => {
+  if (!/^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/u.test(text)) {
+    throw new Failure('invalid_input', { message: `${source} must be a lower-case host name, not ${JSON.stringify(text)}.` });
+  }
+  return text;
+};
+
+const path = (text: string, source: string): string => {
+  if (text === '' || text.includes('\0')) throw new Failure('invalid_input', { message: `${source} must be a path.` });
+  return text;
+};
+
+export const SETTINGS = {
+  data: { flag: 'data', variable: 'LIBRA_DATA', placeholder: 'folder', help: 'where all state lives', defaultText: '~/.libra (as root /var/lib/libra)', parse: path },
+  apiHost: { flag: 'api-host', variable: 'LIBRA_API_HOST', placeholder: 'address', help: 'address of the API; only loopback is allowed without TLS', defaultText: '127.0.0.1', parse: host },
+  apiPort: { flag: 'api-port', variable: 'LIBRA_API_PORT', placeholder: 'port', help: 'port of the API', defaultText: '7400', parse: port },
+  edgeHost: { flag: 'edge-host', variable: 'LIBRA_EDGE_HOST', placeholder: 'address', help: 'address of the Edge', defaultText: '127.0.0.1', parse: host },
+  edgePort: { flag: 'edge-port', variable: 'LIBRA_EDGE_PORT', placeholder: 'port', help: 'HTTP port of the Edge', defaultText: '8080', parse: port },
+  domain: { flag: 'domain', variable: 'LIBRA_DOMAIN', placeholder: 'name', help: 'base domain of Apps', defaultText: 'localhost', parse: label },
+  nodeName: { flag: 'node-name', variable: 'LIBRA_NODE_NAME', placeholder: 'name', help: 'name of this Node', defaultText: "the machine's host name", parse: label },
+  store: { flag: 'store', variable: 'LIBRA_STORE', placeholder: 'engine', help: 'sqlite, or memory for a platform that forgets', defaultText: 'sqlite', parse: oneOf('sqlite', 'memory') },
+  logLevel: { flag: 'log-level', variable: 'LIBRA_LOG_LEVEL', placeholder: 'level', help: 'debug, info, warn or error', defaultText: 'info', parse: oneOf('debug', 'info', 'warn', 'error') },
+  retainEndedMs: { flag: null, variable: 'LIBRA_RETAIN_ENDED', placeholder: 'seconds', help: 'how long ended Instances and their logs are kept', defaultText: '86400', parse: seconds },
+  bundleBytes: {
+    flag: null,
+    variable: 'LIBRA_BUNDLE_BYTES',
+    placeholder: 'bytes',
+    help: 'largest bundle',
+    defaultText: '1073741824',
+    parse: (text: string, source: string): number => {
+      if (!/^[1-9]\d{0,14}$/u.test(text)) throw new Failure('invalid_input', { message: `${source} must be a number of bytes, not ${JSON.stringify(text)}.` });
+      return Number(text);
+    },
+  },
+  url: { flag: null, variable: 'LIBRA_URL', placeholder: 'url', help: 'platform that the command line talks to', defaultText: 'the local one of LIBRA_DATA', parse: path },
+  token: { flag: null, variable: 'LIBRA_TOKEN', placeholder: 'token', help: 'credential of the command line', defaultText: "the local platform's owner token", parse: path },
+} as const satisfies Readonly<Record<string, Setting<unknown>>>;
+
+type SettingName = keyof typeof SETTINGS;
+type Given = { readonly [K in SettingName]: ReturnType<(typeof SETTINGS)[K]['parse']> | null };
+
+/** What was set, by flag or variable; null where nothing was. */
+export interface Settings extends Omit<Given, 'data'> {
+  readonly data: string;
+  /** The variables that the program was started with, for `cli` decisions about colour and pagers. Not for settings. */
+  readonly noColor: boolean;
+  readonly home: string;
+  readonly path: string;
+  readonly isRoot: boolean;
+}
+
+export interface Surroundings {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly uid: number;
+}
+
+/** The surroundings of this process. */
+export function surroundings(): Surroundings {
+  return { env: process.env, uid: process.getuid?.() ?? -1 };
+}
+
+/** Settings from flags (by flag name) over variables over defaults. Throws `invalid_input` naming the flag or variable. */
+export function loadSettings(flags: Readonly<Record<string, string | undefined>>, around: Surroundings): Settings {
+  const read = <K extends SettingName>(name: K): Given[K] => {
+    const setting: Setting<unknown> = SETTINGS[name];
+    const flagged = setting.flag === null ? undefined : flags[setting.flag];
+    const [text, source] = flagged === undefined ? [around.env[setting.variable], setting.variable] : [flagged, `--${setting.flag ?? ''}`];
+    // The table gives each name its own parser; the compiler cannot follow that through an index.
+    return (text === undefined || text === '' ? null : setting.parse(text, source)) as Given[K];
+  };
+  const home = around.env['HOME'] ?? '/';
+  const isRoot = around.uid === 0;
+  return {
+    data: read('data') ?? (isRoot ? '/var/lib/libra' : `${home}/.libra`),
+    apiHost: read('apiHost'),
+    apiPort: read('apiPort'),
+    edgeHost: read('edgeHost'),
+    edgePort: read('edgePort'),
+    domain: read('domain'),
+    nodeName: read('nodeName'),
+    store: read('store'),
+    logLevel: read('logLevel'),
+    retainEndedMs: read('retainEndedMs'),
+    bundleBytes: read('bundleBytes'),
+    url: read('url'),
+    token: read('token'),
+    noColor: (around.env['NO_COLOR'] ?? '') !== '',
+    home,
+    path: around.env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin',
+    isRoot,
+  };
+}
