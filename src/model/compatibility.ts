@@ -1,0 +1,70 @@
+// Which artifact runs where (product.md §3). What does not fit is refused at plan, with the reason, before anything starts.
+
+import type { Artifact, DriverInfo } from './documents.ts';
+import type { Build, EntrypointSpec } from './manifest-types.ts';
+
+export type DriverChoice =
+  | { readonly ok: true; readonly driver: string }
+  | { readonly ok: false; readonly message: string; readonly hint: string };
+
+/** Preference where several drivers of a Node could run it: the plain process first, it needs nothing else. */
+const PREFERENCE: readonly string[] = ['process', 'docker', 'kubernetes', 'fake'];
+
+/** What kind of artifact an Entrypoint runs: its own image, else what the build of the Release makes. */
+export function artifactKind(spec: EntrypointSpec, build: Build): Artifact['kind'] {
+  if (spec.image !== null) return 'image';
+  switch (build.kind) {
+    case 'image':
+    case 'dockerfile':
+      return 'image';
+    case 'none':
+    case 'commands':
+    case 'static':
+      return 'bundle';
+  }
+}
+
+/** The driver of a Node that shall run this Entrypoint, or why none can. */
+export function chooseDriver(drivers: readonly DriverInfo[], spec: EntrypointSpec, build: Build): DriverChoice {
+  const kind = artifactKind(spec, build);
+  const able = drivers.filter((driver) => refusal(driver, kind, spec, build) === null).map((driver) => driver.name);
+  const chosen = PREFERENCE.find((name) => able.includes(name)) ?? able.toSorted()[0];
+  if (chosen !== undefined) return { ok: true, driver: chosen };
+  const [first] = drivers;
+  if (first === undefined) {
+    return { ok: false, message: 'The Node offers no driver.', hint: 'Look at `libra nodes`: its agent may still be starting.' };
+  }
+  const reasons = drivers.map((driver) => refusal(driver, kind, spec, build)?.message ?? '');
+  return {
+    ok: false,
+    message: `Entrypoint ${spec.name} cannot run here: ${reasons.join('; ')}.`,
+    hint: refusal(first, kind, spec, build)?.hint ?? '',
+  };
+}
+
+function refusal(
+  driver: DriverInfo,
+  kind: Artifact['kind'],
+  spec: EntrypointSpec,
+  build: Build,
+): { readonly message: string; readonly hint: string } | null {
+  if (!driver.artifacts.includes(kind)) {
+    return kind === 'image'
+      ? {
+          message: `driver ${driver.name} runs folders, and this is an image`,
+          hint: 'Use a Runtime whose Nodes have the docker or kubernetes driver, or give a command instead of an image.',
+        }
+      : {
+          message: `driver ${driver.name} runs images, and this is a folder`,
+          hint: 'Use a Runtime whose Nodes have the process driver, or give `build: { dockerfile: Dockerfile }`.',
+        };
+  }
+  if (kind === 'image' || driver.name === 'process' || driver.name === 'fake') return null;
+  if (build.kind === 'static' && spec.command[0] === 'libra:static') return null;
+  const base = build.kind === 'none' || build.kind === 'commands' ? build.base : null;
+  if (base !== null) return null;
+  return {
+    message: `driver ${driver.name} needs an image to run a folder in`,
+    hint: 'Name it in the manifest: `build: { base: node:24-slim }`.',
+  };
+}
