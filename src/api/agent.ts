@@ -23,7 +23,10 @@ export interface DesiredInstance {
   readonly commands: readonly (readonly string[])[];
   /** Values of the manifest, of `libra env set` and Secrets, merged. The agent adds PORT, HOST and LIBRA_*. */
   readonly env: Readonly<Record<string, string>>;
-  readonly files: readonly { readonly path: string; readonly mode: number; readonly contentBase64: string }[];
+  /** Names of the variables in `env` whose values are Secrets: masked in what the agent reports. Absent: every value is taken for one. */
+  readonly secretEnv?: readonly string[];
+  /** `secret` is the name of the Secret, which names `LIBRA_FILE_<SECRET>`; absent: the last segment of the path. */
+  readonly files: readonly { readonly path: string; readonly mode: number; readonly contentBase64: string; readonly secret?: string }[];
   readonly port: number | null;
   readonly listens: boolean;
   readonly resources: Resources;

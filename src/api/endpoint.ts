@@ -19,6 +19,8 @@ export const PERMISSIONS = [
   'apps.create',
   'apps.delete',
   'releases.create',
+  'blobs.read',
+  'blobs.write',
   'deployments.create',
   'scale',
   'config.read',

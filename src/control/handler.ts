@@ -25,6 +25,12 @@ export interface Call<E> {
   readonly stream: Readable | null;
   /** Download: the asked-for byte range. */
   readonly range: { readonly start: number; readonly end: number | undefined } | null;
+  /**
+   * UUIDv7 for the record that this call makes. Every repeat of the same idempotent request gets the same one, also after librad was
+   * killed between the commit and the reply: a handler that creates with it, and answers with the existing record where there is one
+   * already, never makes two. Absent without an Idempotency-Key.
+   */
+  readonly recordId?: string;
 }
 
 /** `id` null: not resumable from here (pings). */
@@ -34,8 +40,16 @@ export interface StreamItem<T> {
 }
 
 export interface Download {
+  /** The asked-for range, or all. */
   readonly body: Readable;
+  /** Size of the whole object. */
   readonly sizeBytes: number;
+}
+
+/** A socket handler gets the accepted WebSocket; its promise ends the call. What `check` throws is answered before the upgrade. */
+export interface SocketHandler<E> {
+  (call: Call<E>, socket: WebSocket): Promise<void>;
+  readonly check?: (call: Call<E>) => void | Promise<void>;
 }
 
 type Result<E> =
@@ -49,15 +63,17 @@ type Result<E> =
           : Promise<ReplyOf<E>>
     : never;
 
-/** A socket handler gets the accepted WebSocket; its promise ends the call. Failures before the upgrade: throw in `check`. */
 export type Handler<E> =
   E extends Endpoint<string, z.ZodType, z.ZodType, z.ZodType, infer Kind>
     ? Kind extends 'socket'
-      ? (call: Call<E>, socket: WebSocket) => Promise<void>
+      ? SocketHandler<E>
       : (call: Call<E>) => Result<E>
     : never;
 
 /** Handlers of some nouns: every verb of each must be there. */
 export type NounHandlers<Verbs> = { readonly [V in keyof Verbs]: Handler<Verbs[V]> };
+
+/** Handlers of a whole table. */
+export type HandlersOf<T> = { readonly [N in keyof T]: NounHandlers<T[N]> };
 
 export type { BodyOf, EndpointKind };

@@ -1,0 +1,176 @@
+// One call over HTTP: address, headers, deadline, bounded retries of what is safe to repeat, and problem documents as Failures.
+
+import { backoffMs } from '../lib/backoff.ts';
+import type { Clock } from '../lib/clock.ts';
+import { Failure, isFailure } from '../lib/failure.ts';
+import type { Random } from '../lib/id.ts';
+import type { Endpoint } from './endpoint.ts';
+import { failureOf } from './problem.ts';
+
+export interface Transport {
+  readonly url: string;
+  readonly token: () => string | null | Promise<string | null>;
+  readonly fetch: (url: string, init: RequestInit & { readonly duplex?: 'half' }) => Promise<Response>;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly headers: Readonly<Record<string, string>>;
+  /** Tries of a call that is safe to repeat, the first included. */
+  readonly attempts: number;
+}
+
+/** Longest problem document or JSON reply that is read, bytes. */
+const REPLY_LIMIT_BYTES = 64 * 1024 * 1024;
+const RETRY = { minMs: 100, maxMs: 2000 } as const;
+
+/** The path of an endpoint with its parameters filled in, and the query. */
+export function pathOf(path: string, params: Readonly<Record<string, string>>, query: Readonly<Record<string, unknown>>): string {
+  const filled = path.replace(/\{([^}]+)\}/gu, (_all, name: string) => {
+    const value = params[name];
+    if (value === undefined || value === '' || value === '.' || value === '..') {
+      throw new Failure('invalid_input', { message: `The path ${path} needs a value for ${name}.` });
+    }
+    return encodeURIComponent(value);
+  });
+  const search = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== undefined && value !== null) search.append(name, String(value));
+  }
+  const text = search.toString();
+  return text === '' ? filled : `${filled}?${text}`;
+}
+
+export interface Deadline {
+  readonly signal: AbortSignal;
+  /** Starts the time anew. */
+  touch(): void;
+  /** Ends it without an abort. */
+  clear(): void;
+}
+
+/** A signal that aborts with a `timeout` Failure after `ms` without a touch, or with the caller's reason. */
+export function createDeadline(clock: Clock, ms: number, what: string, signal: AbortSignal | undefined): Deadline {
+  const controller = new AbortController();
+  const onAbort = (): void => controller.abort(signal?.reason);
+  if (signal?.aborted === true) onAbort();
+  signal?.addEventListener('abort', onAbort, { once: true });
+  const start = (): (() => void) =>
+    Number.isFinite(ms)
+      ? clock.timer(ms, () =>
+          controller.abort(
+            new Failure('timeout', {
+              message: `${what} got no answer within ${ms} ms.`,
+              hint: 'See whether the platform is busy: libra status',
+            }),
+          ),
+        )
+      : () => undefined;
+  let cancel = start();
+  let cleared = false;
+  return {
+    signal: controller.signal,
+    touch: () => {
+      if (cleared) return;
+      cancel();
+      cancel = start();
+    },
+    clear: () => {
+      cleared = true;
+      cancel();
+      signal?.removeEventListener('abort', onAbort);
+    },
+  };
+}
+
+/** What went wrong below HTTP, as a Failure; an abort keeps its own reason. */
+export function connectionFailure(error: unknown, url: string, signal: AbortSignal): unknown {
+  if (signal.aborted) return signal.reason;
+  if (isFailure(error)) return error;
+  return new Failure('unreachable', {
+    message: `The platform at ${url} does not answer.`,
+    hint: 'Start it with: libra up — or name another one with LIBRA_URL.',
+    cause: error,
+  });
+}
+
+/** The text of a body, refused beyond the bound. */
+async function readText(response: Response): Promise<string> {
+  if (response.body === null) return '';
+  const reader = response.body.getReader();
+  const decoder = new TextDecoder();
+  let text = '';
+  let bytes = 0;
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    bytes += part.value.length;
+    if (bytes > REPLY_LIMIT_BYTES) {
+      await reader.cancel();
+      throw new Failure('too_large', { message: `The reply is larger than ${REPLY_LIMIT_BYTES} bytes.` });
+    }
+    text += decoder.decode(part.value, { stream: true });
+  }
+  return text + decoder.decode();
+}
+
+/** The reply's JSON value; throws the Failure that a problem document tells of. */
+export async function readReply(response: Response, url: string): Promise<unknown> {
+  const text = await readText(response);
+  let value: unknown;
+  try {
+    value = text === '' ? undefined : JSON.parse(text);
+  } catch (error) {
+    throw strange(response, url, error);
+  }
+  if (response.ok) return value;
+  throw failureOf(value) ?? strange(response, url, undefined);
+}
+
+function strange(response: Response, url: string, cause: unknown): Failure {
+  return new Failure('unreachable', {
+    message: `What answers at ${url} is not the API of Libra (status ${response.status}, ${response.headers.get('content-type') ?? 'no type'}).`,
+    hint: 'Check the address: LIBRA_URL, or the port of the API in `libra status`.',
+    cause,
+  });
+}
+
+export type RequestBody = string | Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>;
+
+export interface RequestInput {
+  readonly params: Readonly<Record<string, string>>;
+  readonly query: Readonly<Record<string, unknown>>;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: RequestBody | null;
+}
+
+/** Sends once; resolves with whatever status comes back. */
+export async function send(transport: Transport, endpoint: Endpoint, input: RequestInput, signal: AbortSignal): Promise<Response> {
+  const token = await transport.token();
+  const url = transport.url + pathOf(endpoint.path, input.params, input.query);
+  try {
+    return await transport.fetch(url, {
+      method: endpoint.method,
+      headers: { ...transport.headers, ...(token === null ? {} : { authorization: `Bearer ${token}` }), ...input.headers },
+      body: input.body,
+      signal,
+      redirect: 'error',
+      ...(input.body instanceof ReadableStream ? { duplex: 'half' as const } : {}),
+    });
+  } catch (error) {
+    throw connectionFailure(error, transport.url, signal);
+  }
+}
+
+/** True where the same request may simply be sent again: the platform did not answer, or an earlier try of ours is still at work. */
+function repeatable(error: unknown): boolean {
+  return isFailure(error, 'unreachable') || (isFailure(error, 'conflict') && error.details?.['inFlight'] === true);
+}
+
+/** Runs `attempt` again while it fails in a way that is safe to repeat. */
+export async function withRetries<T>(transport: Transport, safe: boolean, signal: AbortSignal, attempt: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (!safe || tries >= transport.attempts || !repeatable(error) || signal.aborted) throw error;
+      await transport.clock.sleep(backoffMs(tries - 1, RETRY, transport.random), signal);
+    }
+  }
+}
