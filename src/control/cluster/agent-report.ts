@@ -1,0 +1,102 @@
+// What agents say becomes records: statuses only of Instances that the Node was given, never of a newer generation than was asked for,
+// and never out of a final phase. Heartbeats stay in memory on the monotonic clock; the store sees one now and then.
+
+import { isDeepStrictEqual } from 'node:util';
+import type { AgentReport } from '../../api/agent.ts';
+import type { table } from '../../api/table.ts';
+import { Failure } from '../../lib/failure.ts';
+import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
+import type { InstanceStatus, NodeStatus } from '../../model/documents.ts';
+import type { Operation } from '../../store/collection.ts';
+import { put } from '../../store/records.ts';
+import type { ControlContext } from '../context.ts';
+import { instanceSpecRecords } from '../deploys/records.ts';
+import type { Handler } from '../handler.ts';
+import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords } from './records.ts';
+import { parseReport } from './report-shape.ts';
+
+const HEARTBEAT_WRITE_MS = 15_000;
+/** A status has at most some 20 KiB, so that this many fit a commit. */
+const PER_COMMIT = 40;
+
+export interface Heartbeats {
+  /** Monotonic time of the Node's last report to this control, undefined for none yet. */
+  lastHeardMs(nodeId: string): number | undefined;
+  /** Wall-clock time of its last report, from memory or the store. */
+  lastSeenMs(nodeId: string): number | null;
+}
+
+export interface AgentReports {
+  readonly report: Handler<typeof table.agent.report>;
+  readonly heartbeats: Heartbeats;
+}
+
+export function createAgentReports(context: ControlContext): AgentReports {
+  const { view, clock } = context;
+  const heard = new Map<string, { readonly monotonicMs: number; readonly wallMs: number }>();
+  const written = new Map<string, number>();
+
+  const nodeStatus = (nodeId: string, report: AgentReport): Operation[] => {
+    const current = view.get(nodeStatusRecords, nodeId)?.document;
+    const next: NodeStatus = {
+      id: nodeId,
+      state: 'up',
+      drivers: report.drivers,
+      capacity: report.capacity,
+      platform: report.platform,
+      bootId: report.bootId,
+      lastSeenMs: clock.now(),
+    };
+    const due = clock.monotonic() - (written.get(nodeId) ?? Number.NEGATIVE_INFINITY) >= HEARTBEAT_WRITE_MS;
+    if (!due && current !== undefined && isDeepStrictEqual(current, { ...next, lastSeenMs: current.lastSeenMs })) return [];
+    written.set(nodeId, clock.monotonic());
+    if (current?.state === 'down') {
+      context.event({ level: 'info', kind: 'node.up', message: `Node ${nameOf(nodeId)} is back.`, subject: { nodeId } });
+    }
+    return [put(nodeStatusRecords, next)];
+  };
+
+  const nameOf = (nodeId: string): string => view.get(nodeSpecRecords, nodeId)?.document.name ?? nodeId;
+
+  const handle: AgentReports['report'] = async (call) => {
+    if (call.principal.kind !== 'node') throw new Failure('forbidden', { message: 'Only an agent may report for its Node.' });
+    const { nodeId } = call.principal;
+    if (view.get(nodeSpecRecords, nodeId) === undefined) {
+      throw new Failure('not_found', { message: 'This Node is not part of the platform.', hint: 'Join it again.' });
+    }
+    const report = parseReport(call.body);
+    heard.set(nodeId, { monotonicMs: clock.monotonic(), wallMs: clock.now() });
+    const operations = nodeStatus(nodeId, report);
+    for (const status of lastOfEach(report.instances)) {
+      const next = acceptStatus(status, nodeId);
+      if (next !== null) operations.push(put(instanceStatusRecords, next));
+    }
+    for (let from = 0; from < operations.length; from += PER_COMMIT) await view.commit(...operations.slice(from, from + PER_COMMIT));
+    return { accepted: report.instances.length };
+  };
+
+  /** What to write for a reported status; null where it changes nothing or may not change anything. */
+  const acceptStatus = (status: InstanceStatus, nodeId: string): InstanceStatus | null => {
+    const spec = view.get(instanceSpecRecords, status.id)?.document;
+    if (spec === undefined || spec.nodeId !== nodeId || status.generation > spec.generation) return null;
+    const current = view.get(instanceStatusRecords, status.id)?.document;
+    if (current !== undefined) {
+      if (status.generation < current.generation || FINAL_INSTANCE_PHASES.has(current.phase)) return null;
+      if (isDeepStrictEqual(current, { ...status, nodeId, updatedAtMs: current.updatedAtMs })) return null;
+    }
+    return { ...status, nodeId, updatedAtMs: clock.now() };
+  };
+
+  return {
+    report: handle,
+    heartbeats: {
+      lastHeardMs: (nodeId) => heard.get(nodeId)?.monotonicMs,
+      lastSeenMs: (nodeId) => heard.get(nodeId)?.wallMs ?? view.get(nodeStatusRecords, nodeId)?.document.lastSeenMs ?? null,
+    },
+  };
+}
+
+/** One commit may write a key once: of several statuses of one Instance the last counts. */
+function lastOfEach(statuses: readonly InstanceStatus[]): Iterable<InstanceStatus> {
+  return new Map(statuses.map((status) => [status.id, status])).values();
+}

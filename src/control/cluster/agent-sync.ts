@@ -1,0 +1,167 @@
+// Desired state on its way to the agents: per Node one stream, first everything, then what changed, coalesced. The stream remembers
+// only generations that it has sent, so a slow or returning agent costs nothing and always ends with the truth.
+
+import type { AgentMessage, DesiredInstance } from '../../api/agent.ts';
+import type { table } from '../../api/table.ts';
+import { Failure, messageOf } from '../../lib/failure.ts';
+import type { InstanceSpec, Reason } from '../../model/documents.ts';
+import type { ControlContext } from '../context.ts';
+import { instanceSpecRecords } from '../deploys/records.ts';
+import type { Handler, StreamItem } from '../handler.ts';
+import { createWakeup } from '../wakeup.ts';
+import type { Wakeup } from '../wakeup.ts';
+import { compileDesired } from './desired.ts';
+import { instanceStatusRecords } from './records.ts';
+
+const PING_MS = 3000;
+const WAITING_CALLS = 64;
+const PER_DELTA = 200;
+
+interface NodeStream {
+  readonly nodeId: string;
+  readonly wakeup: Wakeup;
+  /** Ids whose records changed since they were sent. Never more than the Node's Instances and those it had. */
+  readonly dirty: Set<string>;
+  /** Generation that the agent was last sent, by Instance. */
+  readonly sent: Map<string, number>;
+  readonly calls: Extract<AgentMessage, { type: 'call' }>[];
+  readonly closed: AbortController;
+}
+
+export interface AgentSync {
+  readonly sync: Handler<typeof table.agent.sync>;
+  /** Puts a call on the Node's stream; false where it has none or too many wait. */
+  send(nodeId: string, call: Extract<AgentMessage, { type: 'call' }>): boolean;
+  isConnected(nodeId: string): boolean;
+  stop(): void;
+}
+
+export interface AgentSyncDeps {
+  readonly openValue: (valueId: string) => Buffer;
+  /** Told of an Instance that cannot be compiled; it will never run. */
+  readonly onImpossible: (spec: InstanceSpec, reason: Reason) => void;
+}
+
+export function createAgentSync(context: ControlContext, deps: AgentSyncDeps): AgentSync {
+  const { view, clock, log } = context;
+  const streams = new Map<string, NodeStream>();
+
+  const mark = (stream: NodeStream, id: string): void => {
+    stream.dirty.add(id);
+    stream.wakeup.wake();
+  };
+
+  const unsubscribe = view.onChange((changed) => {
+    for (const id of changed.get(instanceSpecRecords.name) ?? []) {
+      const nodeId = view.get(instanceSpecRecords, id)?.document.nodeId;
+      for (const stream of streams.values()) if (stream.nodeId === nodeId || stream.sent.has(id)) mark(stream, id);
+    }
+    for (const id of changed.get(instanceStatusRecords.name) ?? []) {
+      // An Instance that was given up must not run on, should its Node be there after all.
+      if (view.get(instanceStatusRecords, id)?.document.phase !== 'lost') continue;
+      for (const stream of streams.values()) if (stream.sent.has(id)) mark(stream, id);
+    }
+  });
+
+  const compile = (nodeId: string, id: string): DesiredInstance | null => {
+    const spec = view.get(instanceSpecRecords, id)?.document;
+    if (spec === undefined || spec.nodeId !== nodeId || view.get(instanceStatusRecords, id)?.document.phase === 'lost') return null;
+    const compiled = compileDesired({ view, openValue: deps.openValue }, spec);
+    if (compiled.ok) return compiled.instance;
+    deps.onImpossible(spec, compiled.reason);
+    return null;
+  };
+
+  const snapshot = (stream: NodeStream, sequence: number): AgentMessage => {
+    stream.dirty.clear();
+    stream.sent.clear();
+    const instances: DesiredInstance[] = [];
+    for (const { document } of view.by(instanceSpecRecords, 'node', stream.nodeId)) {
+      const instance = compile(stream.nodeId, document.id);
+      if (instance === null) continue;
+      stream.sent.set(instance.id, instance.generation);
+      instances.push(instance);
+    }
+    return { type: 'snapshot', sequence, instances };
+  };
+
+  /** The next changes, or null where the agent knows them already. */
+  const delta = (stream: NodeStream, sequence: number): AgentMessage | null => {
+    const put: DesiredInstance[] = [];
+    const remove: string[] = [];
+    for (const id of stream.dirty) {
+      if (put.length + remove.length >= PER_DELTA) break;
+      stream.dirty.delete(id);
+      const instance = compile(stream.nodeId, id);
+      if (instance === null) {
+        if (stream.sent.delete(id)) remove.push(id);
+      } else if (stream.sent.get(id) !== instance.generation) {
+        stream.sent.set(id, instance.generation);
+        put.push(instance);
+      }
+    }
+    return put.length === 0 && remove.length === 0 ? null : { type: 'delta', sequence, put, remove };
+  };
+
+  async function* messages(nodeId: string, signal: AbortSignal): AsyncGenerator<StreamItem<AgentMessage>> {
+    const stream: NodeStream = {
+      nodeId,
+      wakeup: createWakeup(clock),
+      dirty: new Set(),
+      sent: new Map(),
+      calls: [],
+      closed: new AbortController(),
+    };
+    // The newest connection of a Node is the one that counts; an older one is dead or about to be.
+    streams.get(nodeId)?.closed.abort();
+    streams.set(nodeId, stream);
+    const ended = AbortSignal.any([signal, stream.closed.signal]);
+    let sequence = 1;
+    try {
+      log.info({ nodeId }, 'agent connected');
+      yield { id: null, data: snapshot(stream, sequence) };
+      while (!ended.aborted) {
+        const call = stream.calls.shift();
+        if (call !== undefined) {
+          yield { id: null, data: call };
+          continue;
+        }
+        if (stream.dirty.size > 0) {
+          const message = delta(stream, sequence + 1);
+          if (message !== null) {
+            sequence += 1;
+            yield { id: null, data: message };
+          }
+          continue;
+        }
+        if (!(await stream.wakeup.wait(PING_MS, ended)) && !ended.aborted) yield { id: null, data: { type: 'ping' } };
+      }
+    } catch (error) {
+      log.error({ nodeId, error: messageOf(error) }, 'desired state cannot be compiled');
+      throw error;
+    } finally {
+      if (streams.get(nodeId) === stream) streams.delete(nodeId);
+      log.info({ nodeId }, 'agent disconnected');
+    }
+  }
+
+  return {
+    sync: (call) => {
+      if (call.principal.kind !== 'node')
+        throw new Failure('forbidden', { message: 'Only an agent may follow the desired state of its Node.' });
+      return messages(call.principal.nodeId, call.signal);
+    },
+    send: (nodeId, call) => {
+      const stream = streams.get(nodeId);
+      if (stream === undefined || stream.calls.length >= WAITING_CALLS) return false;
+      stream.calls.push(call);
+      stream.wakeup.wake();
+      return true;
+    },
+    isConnected: (nodeId) => streams.has(nodeId),
+    stop: () => {
+      unsubscribe();
+      for (const stream of streams.values()) stream.closed.abort();
+    },
+  };
+}

@@ -1,0 +1,105 @@
+// Marks Nodes down that are silent, and gives up what ran there. Silence counts only from the later of the last heartbeat and this
+// control's start, on the monotonic clock: neither an outage of control nor a jump of the wall clock moves an Instance.
+
+import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
+import type { InstanceSpec, InstanceStatus, NodeSpec, NodeStatus } from '../../model/documents.ts';
+import { put, remove } from '../../store/records.ts';
+import type { Operation } from '../../store/collection.ts';
+import type { ControlContext, Reconciler } from '../context.ts';
+import { deploymentRecords, instanceSpecRecords } from '../deploys/records.ts';
+import type { Heartbeats } from './agent-report.ts';
+import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords } from './records.ts';
+
+const EVERY_MS = 2000;
+const PER_COMMIT = 40;
+const SWEEP_MS = 60_000;
+
+export function createNodeHealth(context: ControlContext, deps: { readonly heartbeats: Heartbeats }): Reconciler {
+  const { view, clock } = context;
+  const startedMs = clock.monotonic();
+  let sweptMs = startedMs;
+
+  const silenceMs = (nodeId: string): number => clock.monotonic() - Math.max(startedMs, deps.heartbeats.lastHeardMs(nodeId) ?? startedMs);
+
+  const givenUp = (node: NodeSpec, silentMs: number): InstanceStatus[] =>
+    view.by(instanceSpecRecords, 'node', node.id).flatMap(({ document: spec }) => {
+      const current = view.get(instanceStatusRecords, spec.id)?.document;
+      if (current !== undefined && FINAL_INSTANCE_PHASES.has(current.phase)) return [];
+      if (silentMs <= replaceAfterMs(spec)) return [];
+      return [lostStatus(spec, node, current, clock.now())];
+    });
+
+  /** A singleton is given up only when its cut-off agent has surely stopped it. */
+  const replaceAfterMs = (spec: InstanceSpec): number => {
+    const entrypoint =
+      spec.deploymentId === null ? undefined : view.get(deploymentRecords, spec.deploymentId)?.document.entrypoints[spec.entrypoint];
+    return entrypoint?.singleton === true
+      ? Math.max(context.settings.nodeGraceMs, entrypoint.disconnect.replaceAfterMs)
+      : context.settings.nodeGraceMs;
+  };
+
+  const commit = async (operations: readonly Operation[]): Promise<void> => {
+    for (let from = 0; from < operations.length; from += PER_COMMIT) await view.commit(...operations.slice(from, from + PER_COMMIT));
+  };
+
+  /** Statuses that were reported while their Instance was being removed. */
+  const sweep = async (): Promise<void> => {
+    if (clock.monotonic() - sweptMs < SWEEP_MS) return;
+    sweptMs = clock.monotonic();
+    const orphans = view.list(instanceStatusRecords).filter((stored) => view.get(instanceSpecRecords, stored.document.id) === undefined);
+    await commit(orphans.map((stored) => remove(instanceStatusRecords, stored)));
+  };
+
+  return {
+    name: 'node-health',
+    everyMs: EVERY_MS,
+    wakeOn: [],
+    run: async () => {
+      for (const { document: node } of view.list(nodeSpecRecords)) {
+        const status = view.get(nodeStatusRecords, node.id)?.document;
+        const silentMs = silenceMs(node.id);
+        if (status === undefined || silentMs <= context.settings.nodeGraceMs) continue;
+        if (status.state === 'up') {
+          const down: NodeStatus = { ...status, state: 'down' };
+          await view.commit(put(nodeStatusRecords, down));
+          context.event({
+            level: 'error',
+            kind: 'node.down',
+            message: `Node ${node.name} has been silent for ${Math.round(silentMs / 1000)} s; what ran there is replaced elsewhere.`,
+            subject: { nodeId: node.id },
+            runbook: 'node-down',
+          });
+        }
+        await commit(givenUp(node, silentMs).map((lost) => put(instanceStatusRecords, lost)));
+      }
+      await sweep();
+    },
+  };
+}
+
+function lostStatus(spec: InstanceSpec, node: NodeSpec, current: InstanceStatus | undefined, nowMs: number): InstanceStatus {
+  return {
+    id: spec.id,
+    nodeId: node.id,
+    generation: current?.generation ?? spec.generation,
+    phase: 'lost',
+    healthy: false,
+    address: null,
+    pid: null,
+    restarts: current?.restarts ?? 0,
+    crashLoop: false,
+    exit: current?.exit ?? null,
+    reason: {
+      code: 'node_down',
+      message: `Node ${node.name} does not answer.`,
+      hint: '`libra nodes` shows when it was last seen.',
+      lastLines: [],
+      instanceId: spec.id,
+    },
+    notEnforced: [],
+    startedAtMs: current?.startedAtMs ?? null,
+    healthySinceMs: null,
+    output: null,
+    updatedAtMs: nowMs,
+  };
+}

@@ -1,0 +1,143 @@
+// A report comes from a Node, which is trusted with its own Instances and nothing more: what it says is checked and cut to bounds
+// before it becomes a record. Unknown fields are ignored (internal contract).
+
+import type { AgentReport } from '../../api/agent.ts';
+import { Failure } from '../../lib/failure.ts';
+import type { DriverInfo, InstancePhase, InstanceStatus, Reason } from '../../model/documents.ts';
+
+const INSTANCES = 5000;
+const LAST_LINES = 20;
+const LINE_CHARACTERS = 500;
+const TEXT_CHARACTERS = 2000;
+const LIST_ITEMS = 20;
+
+const PHASES: ReadonlySet<string> = new Set<InstancePhase>([
+  'pending',
+  'preparing',
+  'starting',
+  'running',
+  'unhealthy',
+  'backoff',
+  'stopping',
+  'stopped',
+  'succeeded',
+  'failed',
+  'unknown',
+]);
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/** The report with every text and list cut to its bound. Throws `invalid_input` where it is not a report at all. */
+export function parseReport(report: AgentReport): AgentReport {
+  const fields = object(report, 'report');
+  const capacity = object(fields['capacity'], 'capacity');
+  const platform = object(fields['platform'], 'platform');
+  const instances = list(fields['instances'], 'instances', INSTANCES);
+  return {
+    drivers: list(fields['drivers'], 'drivers', LIST_ITEMS).map(driver),
+    capacity: { cpu: number(capacity['cpu'], 'capacity.cpu'), memoryBytes: number(capacity['memoryBytes'], 'capacity.memoryBytes') },
+    platform: { os: text(platform['os'], 'os'), arch: text(platform['arch'], 'arch'), program: text(platform['program'], 'program') },
+    bootId: text(fields['bootId'], 'bootId'),
+    instances: instances.map(status),
+  };
+}
+
+function driver(value: unknown): DriverInfo {
+  const fields = object(value, 'driver');
+  const limits = object(fields['limits'], 'limits');
+  return {
+    name: text(fields['name'], 'driver.name'),
+    artifacts: list(fields['artifacts'], 'artifacts', LIST_ITEMS).filter((kind) => kind === 'bundle' || kind === 'image'),
+    limits: {
+      cpu: text(limits['cpu'], 'limits.cpu'),
+      memory: text(limits['memory'], 'limits.memory'),
+      user: text(limits['user'], 'limits.user'),
+      disk: text(limits['disk'], 'limits.disk'),
+    },
+  };
+}
+
+function status(value: unknown): InstanceStatus {
+  const fields = object(value, 'instance');
+  const address = nullable(fields['address'], (raw) => object(raw, 'address'));
+  const exit = nullable(fields['exit'], (raw) => object(raw, 'exit'));
+  const output = nullable(fields['output'], (raw) => object(raw, 'output'));
+  return {
+    id: text(fields['id'], 'id'),
+    nodeId: text(fields['nodeId'], 'nodeId'),
+    generation: number(fields['generation'], 'generation'),
+    phase: phase(fields['phase']),
+    healthy: fields['healthy'] === true,
+    address: address === null ? null : { host: text(address['host'], 'address.host'), port: number(address['port'], 'address.port') },
+    pid: nullable(fields['pid'], (raw) => number(raw, 'pid')),
+    restarts: number(fields['restarts'], 'restarts'),
+    crashLoop: fields['crashLoop'] === true,
+    exit:
+      exit === null
+        ? null
+        : {
+            code: nullable(exit['code'], (raw) => number(raw, 'exit.code')),
+            signal: nullable(exit['signal'], (raw) => text(raw, 'exit.signal')),
+            atMs: number(exit['atMs'], 'exit.atMs'),
+          },
+    reason: nullable(fields['reason'], reason),
+    notEnforced: list(fields['notEnforced'], 'notEnforced', LIST_ITEMS).map((item) => text(item, 'notEnforced').slice(0, LINE_CHARACTERS)),
+    startedAtMs: nullable(fields['startedAtMs'], (raw) => number(raw, 'startedAtMs')),
+    healthySinceMs: nullable(fields['healthySinceMs'], (raw) => number(raw, 'healthySinceMs')),
+    output:
+      output === null
+        ? null
+        : { digest: text(output['digest'], 'output.digest'), sizeBytes: number(output['sizeBytes'], 'output.sizeBytes') },
+    updatedAtMs: 0,
+  };
+}
+
+function phase(value: unknown): InstancePhase {
+  // The set holds exactly the phases that an agent may report.
+  if (typeof value === 'string' && PHASES.has(value)) return value as InstancePhase;
+  throw wrong('phase');
+}
+
+function reason(value: unknown): Reason {
+  const fields = object(value, 'reason');
+  return {
+    // Shown to people and compared with known codes; one that this version does not know does no harm.
+    code: text(fields['code'], 'reason.code') as Reason['code'],
+    message: text(fields['message'], 'reason.message'),
+    hint: nullable(fields['hint'], (raw) => text(raw, 'reason.hint')),
+    lastLines: (Array.isArray(fields['lastLines']) ? fields['lastLines'] : [])
+      .slice(-LAST_LINES)
+      .map((line) => text(line, 'line').slice(0, LINE_CHARACTERS)),
+    instanceId: nullable(fields['instanceId'], (raw) => text(raw, 'reason.instanceId')),
+  };
+}
+
+function object(value: unknown, name: string): Fields {
+  // Any object can be read by string keys; every field is checked when it is read.
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Fields;
+  throw wrong(name);
+}
+
+function list(value: unknown, name: string, limit: number): readonly unknown[] {
+  if (!Array.isArray(value)) throw wrong(name);
+  if (value.length > limit) throw new Failure('too_large', { message: `The report names ${value.length} ${name}; ${limit} are allowed.` });
+  return value;
+}
+
+function text(value: unknown, name: string): string {
+  if (typeof value !== 'string') throw wrong(name);
+  return value.slice(0, TEXT_CHARACTERS);
+}
+
+function number(value: unknown, name: string): number {
+  if (typeof value !== 'number' || !Number.isFinite(value)) throw wrong(name);
+  return value;
+}
+
+function nullable<T>(value: unknown, parse: (value: unknown) => T): T | null {
+  return value === null || value === undefined ? null : parse(value);
+}
+
+function wrong(name: string): Failure {
+  return new Failure('invalid_input', { message: `The report of the Node has no valid ${name}.` });
+}

@@ -1,0 +1,145 @@
+// From the records of one Environment to its part of the route table, and from all parts to the rules in force. Pure: the same records
+// give the same table, in the same order, whatever was compiled before.
+
+import type { RouteGroup, RouteRule, RouteTarget } from '../../api/dataplane.ts';
+import { effectiveRoutes } from '../../model/effective.ts';
+import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
+import type { App, Deployment, Environment, InstanceSpec, InstanceStatus } from '../../model/documents.ts';
+import type { EntrypointSpec } from '../../model/manifest-types.ts';
+
+export interface EnvironmentInput {
+  readonly app: App;
+  readonly environment: Environment;
+  /** Base domain of Apps. */
+  readonly domain: string;
+  readonly stable: Deployment | null;
+  readonly candidate: Deployment | null;
+  /** The service Instances, of whatever Deployment, in id order. */
+  readonly instances: readonly {
+    readonly spec: InstanceSpec;
+    readonly status: InstanceStatus | null;
+    readonly deployment: Deployment | null;
+  }[];
+}
+
+/** One Environment's part of the table. */
+export interface CompiledEnvironment {
+  readonly environmentId: string;
+  readonly createdAtMs: number;
+  readonly rules: readonly RouteRule[];
+  readonly groups: readonly RouteGroup[];
+}
+
+/**
+ * Rules come from the stable Deployment (from the first candidate before there is one); groups exist for every service Entrypoint that
+ * listens, of either, so that new Instances are in force before rules point at them.
+ */
+export function compileEnvironment(input: EnvironmentInput): CompiledEnvironment {
+  const { app, environment } = input;
+  const part = { environmentId: environment.id, createdAtMs: environment.createdAtMs };
+  if (environment.state === 'deleting' || app.state === 'deleting') return { ...part, rules: [], groups: [] };
+  const entrypoints = new Map<string, EntrypointSpec>();
+  for (const deployment of [input.candidate, input.stable]) {
+    for (const [name, spec] of Object.entries(deployment?.entrypoints ?? {}))
+      if (spec.run === 'service' && spec.listens) entrypoints.set(name, spec);
+  }
+  const rules: RouteRule[] = [];
+  for (const [name, spec] of Object.entries((input.stable ?? input.candidate)?.entrypoints ?? {})) {
+    if (!entrypoints.has(name)) continue;
+    for (const route of effectiveRoutes(spec, app.name, environment.name, input.domain)) {
+      rules.push({
+        host: route.host.toLowerCase(),
+        path: route.path,
+        headers: lowerNames(route.match.headers),
+        group: `${environment.id}/${name}`,
+      });
+    }
+  }
+  const groups = [...entrypoints.keys()].sort().map((name) => compileGroup(input, name));
+  return { ...part, rules, groups };
+}
+
+function compileGroup(input: EnvironmentInput, entrypoint: string): RouteGroup {
+  const { app, environment } = input;
+  const targets: RouteTarget[] = [];
+  let starting = false;
+  for (const { spec, status, deployment } of input.instances) {
+    if (spec.entrypoint !== entrypoint) continue;
+    const target = compileTarget(spec, status, deployment, environment.stopped);
+    if (target !== null) targets.push(target);
+    if (spec.desired === 'run' && !spec.draining && isStarting(status)) starting = true;
+  }
+  const serving = targets.some((target) => target.state === 'active');
+  return {
+    id: `${environment.id}/${entrypoint}`,
+    app: app.name,
+    environment: environment.name,
+    entrypoint,
+    state: environment.stopped ? 'stopped' : serving ? 'serving' : starting || isBeforeFirst(input) ? 'starting' : 'down',
+    targets,
+  };
+}
+
+function compileTarget(
+  spec: InstanceSpec,
+  status: InstanceStatus | null,
+  deployment: Deployment | null,
+  stopped: boolean,
+): RouteTarget | null {
+  if (status === null || status.address === null || FINAL_INSTANCE_PHASES.has(status.phase) || spec.desired !== 'run') return null;
+  const target = { instanceId: spec.id, deploymentId: spec.deploymentId ?? '', nodeId: spec.nodeId, ...status.address };
+  if (spec.draining) {
+    const drainMs = deployment?.entrypoints[spec.entrypoint]?.rollout.drainMs ?? 0;
+    return { ...target, state: 'draining', drainUntilMs: (spec.drainingSinceMs ?? 0) + drainMs };
+  }
+  return status.healthy && !stopped ? { ...target, state: 'active', drainUntilMs: null } : null;
+}
+
+function isStarting(status: InstanceStatus | null): boolean {
+  if (status === null) return true;
+  return status.phase === 'pending' || status.phase === 'preparing' || (status.phase === 'starting' && !status.crashLoop);
+}
+
+/** The first Deployment is on its way and nothing runs yet: a build, a before-deploy. */
+function isBeforeFirst(input: EnvironmentInput): boolean {
+  return input.stable === null && input.candidate !== null && input.instances.length === 0;
+}
+
+export interface RuleConflict {
+  readonly rule: RouteRule;
+  /** Environment that has the route. */
+  readonly ownerId: string;
+  /** Environment that asked for it too. */
+  readonly loserId: string;
+}
+
+/** All rules in force, in a fixed order. Of two Environments that claim the same host, path and headers, the older one has it. */
+export function mergeRules(parts: Iterable<CompiledEnvironment>): {
+  readonly rules: readonly RouteRule[];
+  readonly conflicts: readonly RuleConflict[];
+} {
+  const ordered = [...parts].sort((a, b) => a.createdAtMs - b.createdAtMs || (a.environmentId < b.environmentId ? -1 : 1));
+  const owners = new Map<string, { readonly rule: RouteRule; readonly environmentId: string }>();
+  const conflicts: RuleConflict[] = [];
+  for (const part of ordered) {
+    for (const rule of part.rules) {
+      const key = ruleKey(rule);
+      const owner = owners.get(key);
+      if (owner === undefined) owners.set(key, { rule, environmentId: part.environmentId });
+      else if (owner.environmentId !== part.environmentId)
+        conflicts.push({ rule, ownerId: owner.environmentId, loserId: part.environmentId });
+    }
+  }
+  const sorted = [...owners].sort(([a], [b]) => (a < b ? -1 : 1));
+  return { rules: sorted.map(([, owner]) => owner.rule), conflicts };
+}
+
+/** Equal for rules that match the same requests. */
+export function ruleKey(rule: Pick<RouteRule, 'host' | 'path' | 'headers'>): string {
+  const headers = Object.entries(rule.headers).sort(([a], [b]) => (a < b ? -1 : 1));
+  return JSON.stringify([rule.host, rule.path, headers]);
+}
+
+function lowerNames(headers: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
+}

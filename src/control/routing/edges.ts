@@ -1,0 +1,230 @@
+// The connected Edges: each follows the table by sequence, and what it says back tells rollouts whether a new Instance gets traffic
+// everywhere and whether an old one has finished. An Edge counts until it has been gone for long enough to be sure of it.
+
+import type { EdgeReport, TableMessage } from '../../api/dataplane.ts';
+import type { table } from '../../api/table.ts';
+import { Failure } from '../../lib/failure.ts';
+import type { ControlContext } from '../context.ts';
+import { deploymentRecords, instanceSpecRecords } from '../deploys/records.ts';
+import type { NounHandlers, StreamItem } from '../handler.ts';
+import { createWakeup } from '../wakeup.ts';
+import type { Wakeup } from '../wakeup.ts';
+import type { LiveTable } from './table.ts';
+
+const PING_MS = 3000;
+const SILENCE_MS = 10_000;
+const EDGES = 100;
+const DRAINING_ENTRIES = 20_000;
+
+interface Edge {
+  readonly id: string;
+  /** Open streams; the newest counts, an older one is dead or about to be. */
+  stream: { readonly wakeup: Wakeup; readonly closed: AbortController } | null;
+  /** Sequence in force there; 0 while nothing is known. */
+  acknowledged: number;
+  draining: ReadonlyMap<string, number>;
+  /** Monotonic. */
+  lastReportMs: number;
+  lastSeenWallMs: number;
+}
+
+export interface TrafficState {
+  /** Connected Edges. */
+  readonly edges: number;
+  /** Every connected Edge's table in force has the Instance as active. True for one that does not listen: no traffic waits for it. */
+  inForce(instanceId: string): boolean;
+  /** Every connected Edge has a table in force in which the Instance is draining or absent, and no open request to it. */
+  drained(instanceId: string): boolean;
+}
+
+export interface Edges {
+  readonly handlers: { readonly dataplane: NounHandlers<typeof table.dataplane> };
+  trafficState(): TrafficState;
+  /** Called when a report, a connection or a disconnection may have changed an answer of trafficState. */
+  onTrafficChange(listener: () => void): () => void;
+  list(): readonly { readonly id: string; readonly tableSequence: number; readonly current: boolean; readonly lastSeenMs: number }[];
+  stop(): void;
+}
+
+/** `reconnectGraceMs`: after the start of control, so long an Edge that has not come back yet is not taken for none. */
+export function createEdges(context: ControlContext, deps: { readonly table: LiveTable; readonly reconnectGraceMs: number }): Edges {
+  const { clock, view, log } = context;
+  const { table: live } = deps;
+  const startedMs = clock.monotonic();
+  const edges = new Map<string, Edge>();
+  const listeners = new Set<() => void>();
+  const timers = new Set<() => void>();
+
+  const notify = (): void => {
+    for (const listener of listeners) listener();
+  };
+  const later = (ms: number, run: () => void): void => {
+    const cancel = clock.timer(ms, () => {
+      timers.delete(cancel);
+      run();
+    });
+    timers.add(cancel);
+  };
+  const forgetGone = (): void => {
+    for (const [id, edge] of edges) if (!isConnected(edge)) edges.delete(id);
+  };
+  const isConnected = (edge: Edge): boolean => edge.stream !== null || clock.monotonic() - edge.lastReportMs < SILENCE_MS;
+
+  const unsubscribe = live.onDelta(() => {
+    for (const edge of edges.values()) edge.stream?.wakeup.wake();
+  });
+  later(deps.reconnectGraceMs, notify);
+
+  const edgeOf = (id: string): Edge => {
+    const existing = edges.get(id);
+    if (existing !== undefined) return existing;
+    forgetGone();
+    if (edges.size >= EDGES) throw new Failure('rate_limited', { message: `${EDGES} Edges are connected already.` });
+    const edge: Edge = {
+      id,
+      stream: null,
+      acknowledged: 0,
+      draining: new Map(),
+      lastReportMs: clock.monotonic(),
+      lastSeenWallMs: clock.now(),
+    };
+    edges.set(id, edge);
+    return edge;
+  };
+
+  async function* messages(edgeId: string, signal: AbortSignal): AsyncGenerator<StreamItem<TableMessage>> {
+    const edge = edgeOf(edgeId);
+    const stream = { wakeup: createWakeup(clock), closed: new AbortController() };
+    edge.stream?.closed.abort();
+    edge.stream = stream;
+    // What a former process of this Edge had in force says nothing about this one.
+    edge.acknowledged = 0;
+    edge.draining = new Map();
+    const ended = AbortSignal.any([signal, stream.closed.signal]);
+    log.info({ edge: edgeId }, 'edge connected');
+    notify();
+    try {
+      live.flush();
+      let sent = live.sequence();
+      yield { id: null, data: { type: 'snapshot', sequence: sent, table: live.snapshot() } };
+      while (!ended.aborted) {
+        const next = live.after(sent);
+        if (next === undefined) {
+          sent = live.sequence();
+          yield { id: null, data: { type: 'snapshot', sequence: sent, table: live.snapshot() } };
+        } else if (next !== null) {
+          sent = next.sequence;
+          yield { id: null, data: next };
+        } else if (!(await stream.wakeup.wait(PING_MS, ended)) && !ended.aborted) yield { id: null, data: { type: 'ping' } };
+      }
+    } finally {
+      if (edge.stream === stream) {
+        edge.stream = null;
+        log.info({ edge: edgeId }, 'edge disconnected');
+        later(SILENCE_MS + 1, () => {
+          forgetGone();
+          notify();
+        });
+      }
+    }
+  }
+
+  const take = (report: EdgeReport): void => {
+    const edge = edgeOf(report.edgeId);
+    edge.lastReportMs = clock.monotonic();
+    edge.lastSeenWallMs = clock.now();
+    // A sequence of an earlier control is no acknowledgement of this one's tables.
+    const known = report.sequence >= live.firstSequence() && report.sequence <= live.sequence() ? report.sequence : 0;
+    const draining = new Map(Object.entries(report.draining));
+    const changed = known !== edge.acknowledged || !sameCounts(draining, edge.draining);
+    edge.acknowledged = known;
+    edge.draining = draining;
+    if (changed) notify();
+  };
+
+  const listens = (instanceId: string): boolean => {
+    const spec = view.get(instanceSpecRecords, instanceId)?.document;
+    const deployment =
+      spec === undefined || spec.deploymentId === null ? undefined : view.get(deploymentRecords, spec.deploymentId)?.document;
+    return spec === undefined || deployment?.entrypoints[spec.entrypoint]?.listens !== false;
+  };
+
+  return {
+    handlers: {
+      dataplane: {
+        sync: (call) => {
+          requireEdge(call.principal.kind);
+          return messages(call.query.edge, call.signal);
+        },
+        report: async (call) => {
+          requireEdge(call.principal.kind);
+          take(parseReport(call.body));
+          return { accepted: true };
+        },
+      },
+    },
+    trafficState: () => {
+      const connected = [...edges.values()].filter(isConnected);
+      const unsure = connected.length === 0 && clock.monotonic() - startedMs < deps.reconnectGraceMs;
+      return {
+        edges: connected.length,
+        inForce: (instanceId) => {
+          if (!listens(instanceId)) return true;
+          if (unsure) return false;
+          if (connected.length === 0) return true;
+          live.flush();
+          const { state, since } = live.targetState(instanceId);
+          return state === 'active' && connected.every((edge) => edge.acknowledged >= since);
+        },
+        drained: (instanceId) => {
+          if (!listens(instanceId)) return true;
+          if (unsure) return false;
+          live.flush();
+          const { state, since } = live.targetState(instanceId);
+          if (connected.length === 0) return true;
+          return state !== 'active' && connected.every((edge) => edge.acknowledged >= since && (edge.draining.get(instanceId) ?? 0) === 0);
+        },
+      };
+    },
+    onTrafficChange: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    list: () =>
+      [...edges.values()].filter(isConnected).map((edge) => ({
+        id: edge.id,
+        tableSequence: edge.acknowledged,
+        current: edge.acknowledged === live.sequence(),
+        lastSeenMs: edge.lastSeenWallMs,
+      })),
+    stop: () => {
+      unsubscribe();
+      for (const cancel of timers) cancel();
+      for (const edge of edges.values()) edge.stream?.closed.abort();
+    },
+  };
+}
+
+function requireEdge(kind: string): void {
+  if (kind !== 'edge' && kind !== 'node') throw new Failure('forbidden', { message: 'Only an Edge may follow the route table.' });
+}
+
+function sameCounts(a: ReadonlyMap<string, number>, b: ReadonlyMap<string, number>): boolean {
+  return a.size === b.size && [...a].every(([id, count]) => b.get(id) === count);
+}
+
+function parseReport(report: EdgeReport): EdgeReport {
+  const valid =
+    typeof report.edgeId === 'string' &&
+    report.edgeId.length > 0 &&
+    report.edgeId.length <= 64 &&
+    Number.isSafeInteger(report.sequence) &&
+    typeof report.draining === 'object' &&
+    report.draining !== null &&
+    Object.values(report.draining).every((count) => Number.isSafeInteger(count) && count >= 0);
+  if (!valid) throw new Failure('invalid_input', { message: 'The report of the Edge is not valid.' });
+  if (Object.keys(report.draining).length > DRAINING_ENTRIES) {
+    throw new Failure('too_large', { message: `An Edge may report ${DRAINING_ENTRIES} draining targets.` });
+  }
+  return report;
+}

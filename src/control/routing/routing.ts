@@ -1,0 +1,117 @@
+// Routes as the other modules and people see them: who has a host and path, where an Environment is reached, what is in force.
+
+import type { RouteRule } from '../../api/dataplane.ts';
+import type { table } from '../../api/table.ts';
+import { effectiveRoutes } from '../../model/effective.ts';
+import type { App, Environment } from '../../model/documents.ts';
+import type { RouteSpec } from '../../model/manifest-types.ts';
+import { defaultHost } from '../../model/names.ts';
+import { appRecords } from '../apps/records.ts';
+import type { ControlContext, ControlSettings } from '../context.ts';
+import { deploymentRecords, environmentRecords } from '../deploys/records.ts';
+import type { Handler, NounHandlers } from '../handler.ts';
+import { findEnvironment } from '../lookup.ts';
+import { ruleKey } from './compile.ts';
+import { createEdges } from './edges.ts';
+import type { Edges, TrafficState } from './edges.ts';
+import { createLiveTable } from './table.ts';
+
+const RECONNECT_GRACE_MS = 5000;
+
+export interface RouteOwner {
+  readonly environmentId: string;
+  readonly app: string;
+  readonly environment: string;
+}
+
+export interface Routing {
+  readonly handlers: { readonly dataplane: NounHandlers<typeof table.dataplane> };
+  /** For the noun `environments`. */
+  readonly environmentRoutes: Handler<typeof table.environments.routes>;
+  /** Who has exactly this host, path and headers now; null for nobody. */
+  routeOwner(host: string, path: string, headers?: Readonly<Record<string, string>>): RouteOwner | null;
+  /** Where people reach the Environment: the first Route of `web`, else of any Entrypoint; the default host before a Deployment. null: nowhere. */
+  urlOf(app: App, environment: Environment): string | null;
+  trafficState(): TrafficState;
+  onTrafficChange(listener: () => void): () => void;
+  edges(): ReturnType<Edges['list']>;
+  stop(): void;
+}
+
+export function createRouting(context: ControlContext, options: { readonly reconnectGraceMs?: number } = {}): Routing {
+  const { view, settings } = context;
+  const live = createLiveTable(context);
+  const edges = createEdges(context, { table: live, reconnectGraceMs: options.reconnectGraceMs ?? RECONNECT_GRACE_MS });
+
+  const routesOf = (app: App, environment: Environment): readonly { readonly entrypoint: string; readonly route: RouteSpec }[] => {
+    const id = environment.stableDeploymentId ?? environment.candidateDeploymentId;
+    const deployment = id === null ? undefined : view.get(deploymentRecords, id)?.document;
+    return Object.entries(deployment?.entrypoints ?? {}).flatMap(([entrypoint, spec]) =>
+      spec.run === 'service' && spec.listens
+        ? effectiveRoutes(spec, app.name, environment.name, settings.domain).map((route) => ({ entrypoint, route }))
+        : [],
+    );
+  };
+
+  return {
+    handlers: edges.handlers,
+    environmentRoutes: async (call) => {
+      const { app, environment } = findEnvironment(view, call.params.app, call.params.environment);
+      live.flush();
+      const part = live.parts().get(environment.document.id);
+      const lost = new Set(
+        live
+          .conflicts()
+          .filter((conflict) => conflict.loserId === environment.document.id)
+          .map((conflict) => ruleKey(conflict.rule)),
+      );
+      const inForce = (part?.rules ?? []).filter((rule) => !lost.has(ruleKey(rule)));
+      const reply = (rule: RouteRule): Awaited<ReturnType<Routing['environmentRoutes']>>['items'][number] => {
+        const group = part?.groups.find((candidate) => candidate.id === rule.group);
+        return {
+          host: rule.host,
+          path: rule.path,
+          headers: { ...rule.headers },
+          app: app.document.name,
+          environment: environment.document.name,
+          entrypoint: rule.group.slice(rule.group.indexOf('/') + 1),
+          url: routeUrl(settings, rule.host, rule.path),
+          targets: (group?.targets ?? []).filter((target) => target.state === 'active').length,
+        };
+      };
+      return { items: inForce.map(reply) };
+    },
+    routeOwner: (host, path, headers = {}) => {
+      live.flush();
+      const key = ruleKey({ host: host.toLowerCase(), path, headers });
+      const rule = live.rules().find((candidate) => ruleKey(candidate) === key);
+      const environment =
+        rule === undefined ? undefined : view.get(environmentRecords, rule.group.slice(0, rule.group.indexOf('/')))?.document;
+      const app = environment === undefined ? undefined : view.get(appRecords, environment.appId)?.document;
+      if (environment === undefined || app === undefined) return null;
+      return { environmentId: environment.id, app: app.name, environment: environment.name };
+    },
+    urlOf: (app, environment) => {
+      if (environment.stableDeploymentId === null && environment.candidateDeploymentId === null) {
+        return routeUrl(settings, defaultHost(app.name, environment.name, settings.domain), '/');
+      }
+      const routes = routesOf(app, environment);
+      const chosen = routes.find(({ entrypoint }) => entrypoint === 'web') ?? routes[0];
+      return chosen === undefined ? null : routeUrl(settings, chosen.route.host, chosen.route.path);
+    },
+    trafficState: edges.trafficState,
+    onTrafficChange: edges.onTrafficChange,
+    edges: edges.list,
+    stop: () => {
+      edges.stop();
+      live.stop();
+    },
+  };
+}
+
+/** The URL for people; the port only where it is not the scheme's own. */
+function routeUrl(settings: ControlSettings, host: string, path: string): string {
+  const standard = settings.publicScheme === 'https' ? 443 : 80;
+  const port = settings.publicPort === standard ? '' : `:${settings.publicPort}`;
+  return `${settings.publicScheme}://${host}${port}${path === '/' ? '' : path}`;
+}

@@ -1,0 +1,218 @@
+// The route table of the platform in memory, kept true to the view: one change recompiles one Environment, never all. Every new state
+// has the next sequence; the last deltas are kept so that each Edge can follow without a gap.
+
+import { isDeepStrictEqual } from 'node:util';
+import type { RouteGroup, RouteRule, RouteTable, TableMessage } from '../../api/dataplane.ts';
+import type { Deployment, InstanceSpec } from '../../model/documents.ts';
+import { appRecords } from '../apps/records.ts';
+import { instanceStatusRecords } from '../cluster/records.ts';
+import type { ControlContext } from '../context.ts';
+import { deploymentRecords, environmentRecords, instanceSpecRecords } from '../deploys/records.ts';
+import { compileEnvironment, mergeRules } from './compile.ts';
+import type { CompiledEnvironment, RuleConflict } from './compile.ts';
+
+const KEPT_DELTAS = 512;
+/** Changes of this long become one delta. */
+const COALESCE_MS = 5;
+/** Absent Instances that are remembered with the sequence of their removal. */
+const KEPT_ABSENT = 20_000;
+
+export type Delta = Extract<TableMessage, { type: 'delta' }>;
+
+/** How an Instance stands in the table, and since which sequence. */
+export interface TargetState {
+  readonly state: 'active' | 'draining' | 'absent';
+  readonly since: number;
+}
+
+export interface LiveTable {
+  /** Sequence of the table now. Grows by one per delta; never reused by a later control, so it also tells one control from another. */
+  sequence(): number;
+  /** Lowest sequence of this control. */
+  firstSequence(): number;
+  snapshot(): RouteTable;
+  /** The delta that follows `sequence`, null where there is none yet, undefined where it is no longer kept. */
+  after(sequence: number): Delta | null | undefined;
+  targetState(instanceId: string): TargetState;
+  parts(): ReadonlyMap<string, CompiledEnvironment>;
+  rules(): readonly RouteRule[];
+  conflicts(): readonly RuleConflict[];
+  /** Takes in all changes at once, without waiting for more of them. */
+  flush(): void;
+  onDelta(listener: () => void): () => void;
+  stop(): void;
+}
+
+export function createLiveTable(context: ControlContext): LiveTable {
+  const { view, clock } = context;
+  // Milliseconds of the start times a thousand: a later start is above every sequence of an earlier one.
+  const first = clock.now() * 1000;
+  let sequence = first;
+  const parts = new Map<string, CompiledEnvironment>();
+  const groups = new Map<string, RouteGroup>();
+  const environmentOf = new Map<string, string>();
+  const states = new Map<string, TargetState>();
+  const dirty = new Set<string>();
+  const deltas: Delta[] = [];
+  const listeners = new Set<() => void>();
+  let rules: readonly RouteRule[] = [];
+  let conflicts: readonly RuleConflict[] = [];
+  let cancelTimer: (() => void) | null = null;
+
+  const compile = (environmentId: string): CompiledEnvironment | null => {
+    const environment = view.get(environmentRecords, environmentId)?.document;
+    const app = environment === undefined ? undefined : view.get(appRecords, environment.appId)?.document;
+    if (environment === undefined || app === undefined) return null;
+    const deployment = (id: string | null): Deployment | null => (id === null ? null : (view.get(deploymentRecords, id)?.document ?? null));
+    const instances = view
+      .by(instanceSpecRecords, 'environment', environmentId)
+      .filter(({ document }) => document.role === 'service')
+      .map(({ document: spec }) => {
+        environmentOf.set(spec.id, environmentId);
+        return { spec, status: view.get(instanceStatusRecords, spec.id)?.document ?? null, deployment: deployment(spec.deploymentId) };
+      });
+    return compileEnvironment({
+      app,
+      environment,
+      domain: context.settings.domain,
+      stable: deployment(environment.stableDeploymentId),
+      candidate: deployment(environment.candidateDeploymentId),
+      instances,
+    });
+  };
+
+  const noteStates = (before: RouteGroup | undefined, after: RouteGroup | undefined, at: number): void => {
+    const now = new Map((after?.targets ?? []).map((target) => [target.instanceId, target.state]));
+    for (const [id, state] of now) if (states.get(id)?.state !== state) states.set(id, { state, since: at });
+    for (const { instanceId } of before?.targets ?? []) {
+      if (now.has(instanceId)) continue;
+      states.delete(instanceId);
+      states.set(instanceId, { state: 'absent', since: at });
+    }
+  };
+
+  const forgetAbsent = (): void => {
+    if (states.size <= KEPT_ABSENT + groups.size) return;
+    for (const [id, { state }] of states) {
+      if (states.size <= KEPT_ABSENT) return;
+      if (state === 'absent') states.delete(id);
+    }
+  };
+
+  const flush = (): void => {
+    cancelTimer?.();
+    cancelTimer = null;
+    if (dirty.size === 0) return;
+    const at = sequence + 1;
+    const putGroups: RouteGroup[] = [];
+    const removeGroups: string[] = [];
+    let rulesChanged = false;
+    for (const environmentId of dirty) {
+      const before = parts.get(environmentId);
+      const after = compile(environmentId);
+      if (after === null) parts.delete(environmentId);
+      else parts.set(environmentId, after);
+      if (!isDeepStrictEqual(before?.rules ?? [], after?.rules ?? [])) rulesChanged = true;
+      const kept = new Set((after?.groups ?? []).map((group) => group.id));
+      for (const group of after?.groups ?? []) {
+        const known = groups.get(group.id);
+        if (isDeepStrictEqual(known, group)) continue;
+        noteStates(known, group, at);
+        groups.set(group.id, group);
+        putGroups.push(group);
+      }
+      for (const group of before?.groups ?? []) {
+        if (kept.has(group.id)) continue;
+        noteStates(groups.get(group.id), undefined, at);
+        groups.delete(group.id);
+        removeGroups.push(group.id);
+      }
+    }
+    dirty.clear();
+    const newRules = rulesChanged ? replaceRules() : null;
+    if (newRules === null && putGroups.length === 0 && removeGroups.length === 0) return;
+    sequence = at;
+    deltas.push({ type: 'delta', sequence, rules: newRules, putGroups, removeGroups });
+    if (deltas.length > KEPT_DELTAS) deltas.shift();
+    forgetAbsent();
+    for (const listener of listeners) listener();
+  };
+
+  const replaceRules = (): readonly RouteRule[] | null => {
+    const merged = mergeRules(parts.values());
+    const known = new Set(conflicts.map(conflictKey));
+    for (const conflict of merged.conflicts) if (!known.has(conflictKey(conflict))) reportConflict(context, conflict);
+    conflicts = merged.conflicts;
+    if (isDeepStrictEqual(merged.rules, rules)) return null;
+    rules = merged.rules;
+    return rules;
+  };
+
+  const touch = (environmentId: string | null | undefined): void => {
+    if (environmentId === null || environmentId === undefined) return;
+    dirty.add(environmentId);
+    cancelTimer ??= clock.timer(COALESCE_MS, flush);
+  };
+
+  const touchInstance = (id: string): void => {
+    const spec: InstanceSpec | undefined = view.get(instanceSpecRecords, id)?.document;
+    if (spec === undefined) {
+      touch(environmentOf.get(id));
+      environmentOf.delete(id);
+    } else if (spec.role === 'service') touch(spec.environmentId);
+  };
+
+  const unsubscribe = view.onChange((changed) => {
+    for (const id of changed.get(environmentRecords.name) ?? []) touch(id);
+    for (const id of changed.get(instanceSpecRecords.name) ?? []) touchInstance(id);
+    for (const id of changed.get(instanceStatusRecords.name) ?? []) touchInstance(id);
+    for (const id of changed.get(appRecords.name) ?? []) {
+      for (const stored of view.by(environmentRecords, 'app', id)) touch(stored.document.id);
+    }
+  });
+  for (const stored of view.list(environmentRecords)) touch(stored.document.id);
+  flush();
+
+  return {
+    sequence: () => sequence,
+    firstSequence: () => first,
+    snapshot: () => ({ rules, groups: [...groups.values()].sort((a, b) => (a.id < b.id ? -1 : 1)) }),
+    after: (known) => {
+      if (known === sequence) return null;
+      const oldest = deltas[0];
+      if (oldest === undefined || known > sequence || known + 1 < oldest.sequence) return undefined;
+      return deltas[known + 1 - oldest.sequence];
+    },
+    targetState: (instanceId) => states.get(instanceId) ?? { state: 'absent', since: first },
+    parts: () => parts,
+    rules: () => rules,
+    conflicts: () => conflicts,
+    flush,
+    onDelta: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    stop: () => {
+      unsubscribe();
+      cancelTimer?.();
+    },
+  };
+}
+
+const conflictKey = (conflict: RuleConflict): string =>
+  `${conflict.ownerId} ${conflict.loserId} ${conflict.rule.host} ${conflict.rule.path}`;
+
+function reportConflict(context: ControlContext, conflict: RuleConflict): void {
+  const nameOf = (id: string): string => {
+    const environment = context.view.get(environmentRecords, id)?.document;
+    const app = environment === undefined ? undefined : context.view.get(appRecords, environment.appId)?.document;
+    return `${app?.name ?? '?'}/${environment?.name ?? '?'}`;
+  };
+  const loser = context.view.get(environmentRecords, conflict.loserId)?.document;
+  context.event({
+    level: 'warning',
+    kind: 'route.conflict',
+    message: `${nameOf(conflict.loserId)} asks for ${conflict.rule.host}${conflict.rule.path}, which ${nameOf(conflict.ownerId)} has had for longer; that one keeps it.`,
+    subject: loser === undefined ? {} : { appId: loser.appId, environmentId: loser.id },
+  });
+}
