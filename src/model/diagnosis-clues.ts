@@ -41,7 +41,8 @@ const MODULE: readonly RegExp[] = [
   /error while loading shared libraries: ([^:\s]{1,200}):/u,
 ];
 
-const HEAP = /JavaScript heap out of memory|java\.lang\.OutOfMemoryError|\bMemoryError\b|fatal error: runtime: out of memory|Allowed memory size of/u;
+const HEAP =
+  /JavaScript heap out of memory|java\.lang\.OutOfMemoryError|\bMemoryError\b|fatal error: runtime: out of memory|Allowed memory size of/u;
 const DISK = /\bENOSPC\b|\bEDQUOT\b|No space left on device|Disk quota exceeded/u;
 const PERMISSION: readonly RegExp[] = [
   /\bEACCES\b[^'"]{0,80}['"]([^'"]{1,200})['"]/u,

@@ -13,7 +13,12 @@ export interface ListeningSocket {
 
 /** The last failed health check. */
 export type ProbeFailure =
-  | { readonly kind: 'http'; readonly path: string; readonly status: number | null; readonly problem: 'status' | 'refused' | 'timeout' | 'broken' }
+  | {
+      readonly kind: 'http';
+      readonly path: string;
+      readonly status: number | null;
+      readonly problem: 'status' | 'refused' | 'timeout' | 'broken';
+    }
   | { readonly kind: 'tcp'; readonly problem: 'refused' | 'timeout' | 'broken' }
   | { readonly kind: 'command'; readonly exitCode: number | null; readonly output: string };
 
@@ -104,10 +109,18 @@ function whyEnded(seen: Observation, exit: NonNullable<Observation['exit']>): Fi
       break;
   }
   if (exit.code === 127) {
-    return finding('command_not_found', `The command ${program} was not found.`, 'Check its spelling, and that the build puts it into the folder.');
+    return finding(
+      'command_not_found',
+      `The command ${program} was not found.`,
+      'Check its spelling, and that the build puts it into the folder.',
+    );
   }
   if (exit.code === 126) {
-    return finding('command_not_found', `The command ${program} is not executable.`, `Make it executable (chmod +x) or start it through its interpreter.`);
+    return finding(
+      'command_not_found',
+      `The command ${program} is not executable.`,
+      `Make it executable (chmod +x) or start it through its interpreter.`,
+    );
   }
   if (exit.signal === 'SIGKILL' || exit.code === 137) {
     return finding(
@@ -117,7 +130,11 @@ function whyEnded(seen: Observation, exit: NonNullable<Observation['exit']>): Fi
     );
   }
   if (exit.signal !== null) {
-    return finding('killed', `${seen.entrypoint} ${how}.`, 'SIGSEGV, SIGABRT and SIGILL are defects of the program or of a native module in it.');
+    return finding(
+      'killed',
+      `${seen.entrypoint} ${how}.`,
+      'SIGSEGV, SIGABRT and SIGILL are defects of the program or of a native module in it.',
+    );
   }
   if (exit.code === 0 && seen.service) {
     return finding(
@@ -126,12 +143,20 @@ function whyEnded(seen: Observation, exit: NonNullable<Observation['exit']>): Fi
       'Keep the program in the foreground; work that ends belongs to an Entrypoint with `schedule`, `run: before-deploy` or `run: manual`.',
     );
   }
-  return finding('exited', `${seen.entrypoint} ${how}.`, seen.lastLines.length === 0 ? 'It printed nothing; run its command by hand to see more.' : 'Its last lines tell more.');
+  return finding(
+    'exited',
+    `${seen.entrypoint} ${how}.`,
+    seen.lastLines.length === 0 ? 'It printed nothing; run its command by hand to see more.' : 'Its last lines tell more.',
+  );
 }
 
 function outOfMemory(seen: Observation, what: string): Finding {
   const limit = seen.memoryLimitBytes === null ? '' : ` of ${formatBytes(seen.memoryLimitBytes)}`;
-  return finding('out_of_memory', `${seen.entrypoint} ran out of memory. ${what}${limit}.`, 'Raise `resources: { memory: … }`, or make it need less.');
+  return finding(
+    'out_of_memory',
+    `${seen.entrypoint} ran out of memory. ${what}${limit}.`,
+    'Raise `resources: { memory: … }`, or make it need less.',
+  );
 }
 
 function isLoopback(host: string): boolean {
@@ -166,7 +191,11 @@ function whyUnhealthy(seen: Observation): Finding {
   }
   const clue = readClue(seen.lastLines);
   if (clue?.kind === 'variable') {
-    return finding('missing_variable', `${seen.entrypoint} is not healthy; its output says that the variable ${clue.name} is missing.`, `Set it: libra env set ${clue.name}=…`);
+    return finding(
+      'missing_variable',
+      `${seen.entrypoint} is not healthy; its output says that the variable ${clue.name} is missing.`,
+      `Set it: libra env set ${clue.name}=…`,
+    );
   }
   return finding(
     'never_listened',
@@ -209,8 +238,14 @@ function whyElsewhere(seen: Observation): Finding | null {
 
 function whyStatus(seen: Observation, path: string, status: number | null): Finding {
   const answered = `The health check GET ${path} of ${seen.entrypoint} was answered with ${status ?? 'an invalid status'}.`;
-  if (status === 404) return finding('health_status', answered, `Is ${path} the right path? Change \`health: { http: … }\`, or use \`health: { tcp: true }\`.`);
-  if (status === 401 || status === 403) return finding('health_status', answered, 'Give the health check a path that needs no credentials.');
+  if (status === 404)
+    return finding(
+      'health_status',
+      answered,
+      `Is ${path} the right path? Change \`health: { http: … }\`, or use \`health: { tcp: true }\`.`,
+    );
+  if (status === 401 || status === 403)
+    return finding('health_status', answered, 'Give the health check a path that needs no credentials.');
   if (status !== null && status >= 300 && status < 400) {
     return finding('health_status', answered, 'Redirects are not followed; give the health check the path that answers with 2xx.');
   }

@@ -8,7 +8,8 @@ const UNITS: readonly (readonly [string, number])[] = [
   ['ms', 1],
 ];
 
-const DURATION = /^(?:(\d{1,6})d)?(?:(\d{1,7}(?:\.\d{1,3})?)h)?(?:(\d{1,9}(?:\.\d{1,3})?)m)?(?:(\d{1,11}(?:\.\d{1,3})?)s)?(?:(\d{1,14})ms)?$/u;
+const DURATION =
+  /^(?:(\d{1,6})d)?(?:(\d{1,7}(?:\.\d{1,3})?)h)?(?:(\d{1,9}(?:\.\d{1,3})?)m)?(?:(\d{1,11}(?:\.\d{1,3})?)s)?(?:(\d{1,14})ms)?$/u;
 
 /** `5s`, `1m30s`, `500ms`, `1.5h` → whole milliseconds; null where the text is no duration. A number without a unit is none, but for `0`. */
 export function parseDurationMs(text: string): number | null {

@@ -23,7 +23,8 @@ export function isLabelValue(text: string): boolean {
 }
 
 export type ParsedSelector =
-  { readonly ok: true; readonly selector: Selector } | { readonly ok: false; readonly message: string; readonly at: string };
+  | { readonly ok: true; readonly selector: Selector }
+  | { readonly ok: false; readonly message: string; readonly at: string };
 
 /** Parses `disk=ssd,zone!=b,tier in (a,b),arch notin (arm64),gpu,!old`. Empty text selects everything. Never throws. */
 export function parseSelector(text: string): ParsedSelector {
