@@ -18,6 +18,9 @@ export interface Collection<T extends { readonly id: string }> {
   readonly documentType?: T;
 }
 
+/** A collection of whatever documents, for code that only passes them on. */
+export type AnyCollection = Omit<Collection<never>, 'documentType'>;
+
 /** A document with the store revision of its last change, which guards the next one. */
 export interface Stored<T> {
   readonly document: T;

@@ -114,6 +114,9 @@ export function checkTransaction(transaction: Transaction): void {
     if (written.has(write.key)) throw new Failure('invalid_input', { message: `A commit writes the key ${write.key} twice.` });
     written.add(write.key);
     const keyBytes = checkKey(write.key);
+    if (write.kind === 'put' && !write.value.isWellFormed()) {
+      throw new Failure('invalid_input', { message: `The value of ${write.key} is not well-formed text.` });
+    }
     const valueBytes = write.kind === 'put' ? encoder.encode(write.value).length : 0;
     if (valueBytes > STORE_LIMITS.valueBytes) {
       throw new Failure('too_large', {
@@ -128,10 +131,16 @@ export function checkTransaction(transaction: Transaction): void {
   }
 }
 
+/** Control characters, and the character that engines use as an upper bound. */
+const FORBIDDEN_IN_KEYS = /[\u0000-\u001f\u007f\u{10ffff}]/u;
+
 function checkKey(key: string): number {
   const bytes = encoder.encode(key).length;
   if (bytes === 0 || bytes > STORE_LIMITS.keyBytes) {
     throw new Failure('invalid_input', { message: `A store key must have 1 to ${STORE_LIMITS.keyBytes} bytes; this one has ${bytes}.` });
+  }
+  if (!key.isWellFormed() || FORBIDDEN_IN_KEYS.test(key)) {
+    throw new Failure('invalid_input', { message: `The store key ${JSON.stringify(key)} holds a character that is not allowed.` });
   }
   return bytes;
 }
