@@ -14,7 +14,10 @@ interface Check {
 }
 
 const checks: readonly Check[] = [
-  { name: 'unit, architecture, goldens', argv: [process.execPath, 'scripts/test.ts', '--test-reporter=dot', 'src/**/*.test.ts', 'test/*.test.ts', 'test/golden/*.test.ts'] },
+  {
+    name: 'unit, architecture, goldens',
+    argv: [process.execPath, 'scripts/test.ts', '--test-reporter=dot', 'src/**/*.test.ts', 'test/*.test.ts', 'test/golden/*.test.ts'],
+  },
   { name: 'types', argv: [bin('tsc'), '--pretty', 'false'] },
   { name: 'types (isomorphic folders)', argv: [bin('tsc'), '-p', 'tsconfig.isomorphic.json', '--pretty', 'false'] },
   { name: 'lint', argv: [bin('oxlint'), '--type-aware', 'src', 'test', 'bench', 'scripts'] },

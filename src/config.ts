@@ -19,26 +19,32 @@ interface Setting<T> {
 function port(text: string, source: string): number {
   const value = Number(text);
   if (!/^\d{1,5}$/u.test(text) || value > 65_535) {
-    throw new Failure('invalid_input', { message: `${source} must be a port from 0 to 65535, not ${JSON.stringify(text)}.`, hint: '0 takes a free one.' });
+    throw new Failure('invalid_input', {
+      message: `${source} must be a port from 0 to 65535, not ${JSON.stringify(text)}.`,
+      hint: '0 takes a free one.',
+    });
   }
   return value;
 }
 
 function host(text: string, source: string): string {
-  if (!/^[0-9A-Za-z.:-]{1,253}$/u.test(text)) throw new Failure('invalid_input', { message: `${source} must be an IP address or host name, not ${JSON.stringify(text)}.` });
+  if (!/^[0-9A-Za-z.:-]{1,253}$/u.test(text))
+    throw new Failure('invalid_input', { message: `${source} must be an IP address or host name, not ${JSON.stringify(text)}.` });
   return text;
 }
 
 function oneOf<const T extends string>(...choices: readonly T[]): (text: string, source: string) => T {
   return (text, source) => {
     const found = choices.find((choice) => choice === text);
-    if (found === undefined) throw new Failure('invalid_input', { message: `${source} must be one of ${choices.join(', ')}, not ${JSON.stringify(text)}.` });
+    if (found === undefined)
+      throw new Failure('invalid_input', { message: `${source} must be one of ${choices.join(', ')}, not ${JSON.stringify(text)}.` });
     return found;
   };
 }
 
 function seconds(text: string, source: string): number {
-  if (!/^\d{1,6}(?:\.\d{1,3})?$/u.test(text)) throw new Failure('invalid_input', { message: `${source} must be a number of seconds, not ${JSON.stringify(text)}.` });
+  if (!/^\d{1,6}(?:\.\d{1,3})?$/u.test(text))
+    throw new Failure('invalid_input', { message: `${source} must be a number of seconds, not ${JSON.stringify(text)}.` });
   return Math.round(Number(text) * 1000);
 }
 
@@ -55,16 +61,79 @@ const path = (text: string, source: string): string => {
 };
 
 export const SETTINGS = {
-  data: { flag: 'data', variable: 'LIBRA_DATA', placeholder: 'folder', help: 'where all state lives', defaultText: '~/.libra (as root /var/lib/libra)', parse: path },
-  apiHost: { flag: 'api-host', variable: 'LIBRA_API_HOST', placeholder: 'address', help: 'address of the API; only loopback is allowed without TLS', defaultText: '127.0.0.1', parse: host },
+  data: {
+    flag: 'data',
+    variable: 'LIBRA_DATA',
+    placeholder: 'folder',
+    help: 'where all state lives',
+    defaultText: '~/.libra (as root /var/lib/libra)',
+    parse: path,
+  },
+  apiHost: {
+    flag: 'api-host',
+    variable: 'LIBRA_API_HOST',
+    placeholder: 'address',
+    help: 'address of the API; only loopback is allowed without TLS',
+    defaultText: '127.0.0.1',
+    parse: host,
+  },
   apiPort: { flag: 'api-port', variable: 'LIBRA_API_PORT', placeholder: 'port', help: 'port of the API', defaultText: '7400', parse: port },
-  edgeHost: { flag: 'edge-host', variable: 'LIBRA_EDGE_HOST', placeholder: 'address', help: 'address of the Edge', defaultText: '127.0.0.1', parse: host },
-  edgePort: { flag: 'edge-port', variable: 'LIBRA_EDGE_PORT', placeholder: 'port', help: 'HTTP port of the Edge', defaultText: '8080', parse: port },
-  domain: { flag: 'domain', variable: 'LIBRA_DOMAIN', placeholder: 'name', help: 'base domain of Apps', defaultText: 'localhost', parse: label },
-  nodeName: { flag: 'node-name', variable: 'LIBRA_NODE_NAME', placeholder: 'name', help: 'name of this Node', defaultText: "the machine's host name", parse: label },
-  store: { flag: 'store', variable: 'LIBRA_STORE', placeholder: 'engine', help: 'sqlite, or memory for a platform that forgets', defaultText: 'sqlite', parse: oneOf('sqlite', 'memory') },
-  logLevel: { flag: 'log-level', variable: 'LIBRA_LOG_LEVEL', placeholder: 'level', help: 'debug, info, warn or error', defaultText: 'info', parse: oneOf('debug', 'info', 'warn', 'error') },
-  retainEndedMs: { flag: null, variable: 'LIBRA_RETAIN_ENDED', placeholder: 'seconds', help: 'how long ended Instances and their logs are kept', defaultText: '86400', parse: seconds },
+  edgeHost: {
+    flag: 'edge-host',
+    variable: 'LIBRA_EDGE_HOST',
+    placeholder: 'address',
+    help: 'address of the Edge',
+    defaultText: '127.0.0.1',
+    parse: host,
+  },
+  edgePort: {
+    flag: 'edge-port',
+    variable: 'LIBRA_EDGE_PORT',
+    placeholder: 'port',
+    help: 'HTTP port of the Edge',
+    defaultText: '8080',
+    parse: port,
+  },
+  domain: {
+    flag: 'domain',
+    variable: 'LIBRA_DOMAIN',
+    placeholder: 'name',
+    help: 'base domain of Apps',
+    defaultText: 'localhost',
+    parse: label,
+  },
+  nodeName: {
+    flag: 'node-name',
+    variable: 'LIBRA_NODE_NAME',
+    placeholder: 'name',
+    help: 'name of this Node',
+    defaultText: "the machine's host name",
+    parse: label,
+  },
+  store: {
+    flag: 'store',
+    variable: 'LIBRA_STORE',
+    placeholder: 'engine',
+    help: 'sqlite, or memory for a platform that forgets',
+    defaultText: 'sqlite',
+    parse: oneOf('sqlite', 'memory'),
+  },
+  logLevel: {
+    flag: 'log-level',
+    variable: 'LIBRA_LOG_LEVEL',
+    placeholder: 'level',
+    help: 'debug, info, warn or error',
+    defaultText: 'info',
+    parse: oneOf('debug', 'info', 'warn', 'error'),
+  },
+  retainEndedMs: {
+    flag: null,
+    variable: 'LIBRA_RETAIN_ENDED',
+    placeholder: 'seconds',
+    help: 'how long ended Instances and their logs are kept',
+    defaultText: '86400',
+    parse: seconds,
+  },
   bundleBytes: {
     flag: null,
     variable: 'LIBRA_BUNDLE_BYTES',
@@ -72,12 +141,27 @@ export const SETTINGS = {
     help: 'largest bundle',
     defaultText: '1073741824',
     parse: (text: string, source: string): number => {
-      if (!/^[1-9]\d{0,14}$/u.test(text)) throw new Failure('invalid_input', { message: `${source} must be a number of bytes, not ${JSON.stringify(text)}.` });
+      if (!/^[1-9]\d{0,14}$/u.test(text))
+        throw new Failure('invalid_input', { message: `${source} must be a number of bytes, not ${JSON.stringify(text)}.` });
       return Number(text);
     },
   },
-  url: { flag: null, variable: 'LIBRA_URL', placeholder: 'url', help: 'platform that the command line talks to', defaultText: 'the local one of LIBRA_DATA', parse: path },
-  token: { flag: null, variable: 'LIBRA_TOKEN', placeholder: 'token', help: 'credential of the command line', defaultText: "the local platform's owner token", parse: path },
+  url: {
+    flag: null,
+    variable: 'LIBRA_URL',
+    placeholder: 'url',
+    help: 'platform that the command line talks to',
+    defaultText: 'the local one of LIBRA_DATA',
+    parse: path,
+  },
+  token: {
+    flag: null,
+    variable: 'LIBRA_TOKEN',
+    placeholder: 'token',
+    help: 'credential of the command line',
+    defaultText: "the local platform's owner token",
+    parse: path,
+  },
 } as const satisfies Readonly<Record<string, Setting<unknown>>>;
 
 type SettingName = keyof typeof SETTINGS;

@@ -44,7 +44,8 @@ export interface SourceFile {
 /** Module specifiers of static and dynamic imports and re-exports, types included. Comments and string contents may confuse it only towards more findings. */
 export function importsOf(text: string): readonly string[] {
   const found: string[] = [];
-  for (const match of text.matchAll(/(?:^|\n)\s*(?:import|export)\b[^'"`;]*?\bfrom\s*['"]([^'"]+)['"]/gu)) if (match[1] !== undefined) found.push(match[1]);
+  for (const match of text.matchAll(/(?:^|\n)\s*(?:import|export)\b[^'"`;]*?\bfrom\s*['"]([^'"]+)['"]/gu))
+    if (match[1] !== undefined) found.push(match[1]);
   for (const match of text.matchAll(/(?:^|\n)\s*import\s*['"]([^'"]+)['"]/gu)) if (match[1] !== undefined) found.push(match[1]);
   for (const match of text.matchAll(/\bimport\(\s*['"]([^'"]+)['"]\s*\)/gu)) if (match[1] !== undefined) found.push(match[1]);
   return found;
@@ -111,7 +112,8 @@ function importViolations(file: SourceFile): readonly Violation[] {
   const violations: Violation[] = [];
   for (const specifier of importsOf(file.text)) {
     if (specifier.startsWith('node:')) {
-      if (ISOMORPHIC.has(unit) && !isTest(file.path)) violations.push({ file: file.path, rule: 'isomorphic', message: `imports ${specifier}, but ${unit} runs in browsers too` });
+      if (ISOMORPHIC.has(unit) && !isTest(file.path))
+        violations.push({ file: file.path, rule: 'isomorphic', message: `imports ${specifier}, but ${unit} runs in browsers too` });
       continue;
     }
     if (!specifier.startsWith('.')) continue;
@@ -129,11 +131,36 @@ function importViolations(file: SourceFile): readonly Violation[] {
   return violations;
 }
 
-const TEXT_RULES: readonly { readonly rule: string; readonly pattern: RegExp; readonly message: string; readonly except: (path: string) => boolean }[] = [
-  { rule: 'environment', pattern: /\bprocess\.env\b/u, message: 'reads process.env; settings come through config.ts', except: (path) => path === 'src/config.ts' },
-  { rule: 'clock', pattern: /\bDate\.now\(|\bnew Date\(\)/u, message: 'reads the clock; use lib/clock.ts', except: (path) => path.startsWith('src/lib/') },
-  { rule: 'randomness', pattern: /\bMath\.random\(|\brandomUUID\(/u, message: 'makes randomness; use lib/id.ts', except: (path) => path.startsWith('src/lib/') },
-  { rule: 'shell', pattern: /\bshell:\s*(?:true|['"])|\bexecSync\(|\bexecFileSync\(\s*['"](?:ba|da)?sh['"]/u, message: 'could reach a shell', except: () => false },
+const TEXT_RULES: readonly {
+  readonly rule: string;
+  readonly pattern: RegExp;
+  readonly message: string;
+  readonly except: (path: string) => boolean;
+}[] = [
+  {
+    rule: 'environment',
+    pattern: /\bprocess\.env\b/u,
+    message: 'reads process.env; settings come through config.ts',
+    except: (path) => path === 'src/config.ts',
+  },
+  {
+    rule: 'clock',
+    pattern: /\bDate\.now\(|\bnew Date\(\)/u,
+    message: 'reads the clock; use lib/clock.ts',
+    except: (path) => path.startsWith('src/lib/'),
+  },
+  {
+    rule: 'randomness',
+    pattern: /\bMath\.random\(|\brandomUUID\(/u,
+    message: 'makes randomness; use lib/id.ts',
+    except: (path) => path.startsWith('src/lib/'),
+  },
+  {
+    rule: 'shell',
+    pattern: /\bshell:\s*(?:true|['"])|\bexecSync\(|\bexecFileSync\(\s*['"](?:ba|da)?sh['"]/u,
+    message: 'could reach a shell',
+    except: () => false,
+  },
   { rule: 'any', pattern: /\bas any\b|:\s*any\b(?!\w)/u, message: 'uses any', except: () => false },
 ];
 
@@ -144,16 +171,20 @@ export function findViolations(files: readonly SourceFile[]): readonly Violation
     violations.push(...importViolations(file));
     const name = file.path.slice(file.path.lastIndexOf('/') + 1);
     if (BANNED_NAMES.test(name)) violations.push({ file: file.path, rule: 'name', message: 'has a name that says nothing' });
-    if (!/^[a-z0-9]+(?:-[a-z0-9]+)*(?:\.test)?\.ts$/u.test(name)) violations.push({ file: file.path, rule: 'name', message: 'is not in kebab-case' });
+    if (!/^[a-z0-9]+(?:-[a-z0-9]+)*(?:\.test)?\.ts$/u.test(name))
+      violations.push({ file: file.path, rule: 'name', message: 'is not in kebab-case' });
     const lines = file.text.split('\n').length - 1;
     const limit = isTest(file.path) ? MAX_TEST_LINES : MAX_LINES;
     if (lines > limit) violations.push({ file: file.path, rule: 'length', message: `has ${lines} lines; ${limit} are allowed` });
     if (isTest(file.path)) continue;
-    if (!/^(?:#!.*\n)?\/\/ \S/u.test(file.text)) violations.push({ file: file.path, rule: 'purpose', message: 'does not begin with a comment that says why it exists' });
+    if (!/^(?:#!.*\n)?\/\/ \S/u.test(file.text))
+      violations.push({ file: file.path, rule: 'purpose', message: 'does not begin with a comment that says why it exists' });
     for (const { rule, pattern, message, except } of TEXT_RULES) {
-      if (!except(file.path) && pattern.test(file.text.replaceAll(/^\s*(?:\/\/|\*|\/\*).*$/gmu, ''))) violations.push({ file: file.path, rule, message });
+      if (!except(file.path) && pattern.test(file.text.replaceAll(/^\s*(?:\/\/|\*|\/\*).*$/gmu, '')))
+        violations.push({ file: file.path, rule, message });
     }
   }
-  for (const cycle of cyclesOf(files)) violations.push({ file: cycle[0] ?? '', rule: 'cycle', message: `is part of an import cycle: ${cycle.join(' → ')}` });
+  for (const cycle of cyclesOf(files))
+    violations.push({ file: cycle[0] ?? '', rule: 'cycle', message: `is part of an import cycle: ${cycle.join(' → ')}` });
   return violations;
 }

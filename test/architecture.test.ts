@@ -9,7 +9,10 @@ import type { SourceFile } from './architecture-rules.ts';
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 function sources(): readonly SourceFile[] {
-  return globSync('src/**/*.ts', { cwd: root }).map((path) => ({ path: path.replaceAll('\\', '/'), text: readFileSync(join(root, path), 'utf8') }));
+  return globSync('src/**/*.ts', { cwd: root }).map((path) => ({
+    path: path.replaceAll('\\', '/'),
+    text: readFileSync(join(root, path), 'utf8'),
+  }));
 }
 
 const file = (path: string, text: string): SourceFile => ({ path, text: `// Why it exists.\n${text}` });
@@ -31,7 +34,10 @@ describe('the architecture', () => {
     ['isomorphic', [file('src/model/a.ts', "import { readFile } from 'node:fs/promises';")]],
     ['layout', [file('src/services/a.ts', '')]],
     ['cycle', [file('src/lib/a.ts', "import type { B } from './b.ts';"), file('src/lib/b.ts', "import type { A } from './a.ts';")]],
-    ['cycle', [file('src/lib/a.ts', "import './b.ts';"), file('src/lib/b.ts', "import './c.ts';"), file('src/lib/c.ts', "import './a.ts';")]],
+    [
+      'cycle',
+      [file('src/lib/a.ts', "import './b.ts';"), file('src/lib/b.ts', "import './c.ts';"), file('src/lib/c.ts', "import './a.ts';")],
+    ],
     ['name', [file('src/lib/string-utils.ts', '')]],
     ['name', [file('src/lib/index.ts', '')]],
     ['name', [file('src/lib/fooBar.ts', '')]],

@@ -1,6 +1,7 @@
 // What a command is: data about its words and options, and one function. Help, completion, the golden command tree and the parser are
 // made from this; a command never reads argv, the environment or a global.
 
+import type { Clock } from '../lib/clock.ts';
 import type { LocalPlatform } from './local-platform.ts';
 import type { Output } from './output.ts';
 import type { ApiClient } from './profile.ts';
@@ -45,14 +46,23 @@ export interface CommandContext {
   readonly settings: CliSettings;
   readonly output: Output;
   readonly cwd: string;
+  readonly clock: Clock;
   /** Aborts on the first Ctrl-C. */
   readonly signal: AbortSignal;
   /** The client of the platform that flags, variables, profile or the local data folder name. Throws `unreachable` with the next step. */
   readonly client: () => Promise<ApiClient>;
+  /** URL and credential of the same platform, for what the client does not do (sockets). */
+  readonly endpoint: () => Promise<{ readonly url: string; readonly token: string }>;
   /** What needs no API: start, stop, look into the local data folder. */
   readonly local: LocalPlatform;
   /** The App: `--app`, else the manifest of the current folder. Throws `invalid_input`. */
   readonly app: () => Promise<string>;
+  /** All of standard input, at most so many bytes (more is cut off: the caller asks for one more than it takes). */
+  readonly readInput: (maxBytes: number) => Promise<Buffer>;
+  /** Standard input, output and errors as streams, for exec and run. */
+  readonly streams: { readonly input: NodeJS.ReadStream; readonly output: NodeJS.WriteStream; readonly errors: NodeJS.WriteStream };
+  /** What `--app` says, for verbs that take a folder. */
+  readonly appFlag: string | null;
   /** The Environment: `--environment`, else production. */
   readonly environment: string;
 }
@@ -64,10 +74,10 @@ export interface Command {
   /** More text below the summary. */
   readonly details?: string;
   readonly arguments?: readonly ArgumentSpec[];
-  readonly options?: readonly OptionSpec[];
+  /** A function where they come from the table of settings. */
+  readonly options?: readonly OptionSpec[] | ((local: LocalPlatform) => readonly OptionSpec[]);
   /** Whether -a and -e make sense. Default true. */
   readonly inApp?: boolean;
   /** Resolves with the exit code; a thrown Failure is printed and gives the exit code of its table entry. */
   readonly run: (input: CommandInput, context: CommandContext) => Promise<number>;
 }
-

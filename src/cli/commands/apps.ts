@@ -1,0 +1,62 @@
+// `libra apps`: all Apps at a glance; `libra apps delete` takes one away.
+
+import { Failure } from '../../lib/failure.ts';
+import type { Command } from '../command.ts';
+import { confirm } from '../prompt.ts';
+
+export const apps: Command = {
+  summary: 'List all Apps with the state of their Environments.',
+  example: 'libra apps',
+  inApp: false,
+  run: async (_input, context) => {
+    const { output } = context;
+    const client = await context.client();
+    const items = [];
+    let cursor: string | undefined;
+    do {
+      const reply = await client.apps.list({ query: { limit: 500, ...(cursor === undefined ? {} : { cursor }) } });
+      items.push(...reply.items);
+      cursor = reply.next ?? undefined;
+    } while (cursor !== undefined);
+    const rows = items.flatMap((app) =>
+      app.environments.length === 0
+        ? [[app.name, '', app.state === 'deleting' ? 'deleting' : 'new', '', '', '']]
+        : app.environments.map((environment) => [
+            app.name,
+            environment.name,
+            app.state === 'deleting' ? 'deleting' : environment.status,
+            environment.release === null ? '' : String(environment.release),
+            `${environment.healthy}/${environment.wanted}`,
+            environment.url ?? '',
+          ]),
+    );
+    if (rows.length === 0) output.note("No Apps yet. 'libra deploy path/to/folder' makes one.");
+    else output.table(['APP', 'ENVIRONMENT', 'STATE', 'RELEASE', 'HEALTHY', 'URL'], rows);
+    output.value(items);
+    return 0;
+  },
+};
+
+export const appsDelete: Command = {
+  summary: 'Stop and delete an App with all that belongs to it: Releases, values, secrets, volumes.',
+  example: 'libra apps delete shop --yes',
+  inApp: false,
+  arguments: [{ name: 'app', help: 'name of the App', required: true }],
+  options: [{ name: 'yes', short: 'y', help: 'never ask' }],
+  run: async (input, context) => {
+    const { output } = context;
+    const name = input.arguments['app']?.[0] ?? '';
+    const client = await context.client();
+    await client.apps.get({ params: { app: name } });
+    if (input.options['yes'] !== true) {
+      if (!output.interactive)
+        throw new Failure('invalid_input', { message: 'Nobody can be asked here.', hint: 'Add --yes to delete without a question.' });
+      if (!(await confirm(`Delete ${name} with all its data? This cannot be undone.`, false)))
+        throw new Failure('canceled', { message: 'Nothing was deleted.' });
+    }
+    const view = await client.apps.delete({ params: { app: name }, query: { confirm: name } });
+    output.line(`${name} is being deleted.`);
+    output.value(view);
+    return 0;
+  },
+};

@@ -1,0 +1,37 @@
+// `libra exec`: a command inside a running Instance, with the exit code of that command.
+
+import { Failure } from '../../lib/failure.ts';
+import type { Command } from '../command.ts';
+import { runCall } from '../call-socket.ts';
+import { textOption } from '../options.ts';
+
+export const exec: Command = {
+  summary: 'Run a command inside a running Instance; its exit code becomes this one.',
+  example: 'libra exec --app shop -- node -p process.version',
+  arguments: [{ name: 'instance', help: 'id of the Instance or the beginning of it; default: the first healthy one', required: false }],
+  options: [{ name: 'entrypoint', value: 'name', help: 'choose among Instances of this Entrypoint' }],
+  run: async (input, context) => {
+    if (input.rest.length === 0)
+      throw new Failure('invalid_input', { message: 'What shall run?', hint: 'Put the command behind --, such as: libra exec -- env' });
+    const client = await context.client();
+    const app = await context.app();
+    const params = { app, environment: context.environment };
+    let instance = input.arguments['instance']?.[0] ?? null;
+    if (instance === null) {
+      const entrypoint = textOption(input, 'entrypoint');
+      const { items } = await client.instances.list({ params, query: { all: false } });
+      const running = items.filter(
+        (item) => item.role === 'service' && item.pid !== null && (entrypoint === null || item.entrypoint === entrypoint),
+      );
+      const chosen = running.find((item) => item.healthy && !item.draining) ?? running[0];
+      if (chosen === undefined)
+        throw new Failure('not_found', {
+          message: `${app} has no running Instance${entrypoint === null ? '' : ` of ${entrypoint}`} in ${context.environment}.`,
+          hint: `libra ps --app ${app}`,
+        });
+      instance = chosen.id;
+    }
+    const path = `/v1/apps/${encodeURIComponent(app)}/environments/${encodeURIComponent(context.environment)}/instances/${encodeURIComponent(instance)}/exec?command=${encodeURIComponent(JSON.stringify(input.rest))}`;
+    return await runCall(context, path);
+  },
+};

@@ -1,0 +1,33 @@
+// `libra status`: one look at the whole platform.
+
+import type { Command } from '../command.ts';
+import { formatAge, formatDuration } from '../output.ts';
+
+export const status: Command = {
+  summary: 'Show the platform: version, addresses, counts, background loops.',
+  example: 'libra status',
+  inApp: false,
+  run: async (_input, context) => {
+    const { output } = context;
+    const reply = await (await context.client()).system.status();
+    output.line(`Libra ${reply.version}, up for ${formatAge(context.clock.now() - reply.startedAtMs)}; domain ${reply.domain}`);
+    for (const [role, address] of Object.entries(reply.addresses)) output.line(`  ${role.padEnd(10)} ${address}`);
+    output.line(`  ${'store'.padEnd(10)} ${reply.store.engine}, revision ${reply.store.revision}`);
+    output.line(
+      `${reply.counts.apps} Apps, ${reply.counts.instances} Instances, ${reply.counts.nodes} Nodes, ${reply.edges.filter((edge) => edge.current).length} of ${reply.edges.length} Edges current`,
+    );
+    output.line();
+    output.table(
+      ['LOOP', 'RUNS', 'LAST TOOK', 'LAST ERROR'],
+      reply.reconcilers.map((loop) => [
+        loop.name,
+        String(loop.runs),
+        loop.lastDurationMs === null ? '' : formatDuration(loop.lastDurationMs),
+        loop.lastError ?? '',
+      ]),
+    );
+    for (const warning of reply.warnings) output.warn(warning);
+    output.value(reply);
+    return 0;
+  },
+};

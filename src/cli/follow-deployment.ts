@@ -1,0 +1,140 @@
+// Follows a Deployment to its end and tells it: a numbered line per finished step, one moving line for the running one, and at a
+// failure the cause, the last output and the command to go on. Every verb that makes a Deployment ends here.
+
+import type { ReplyOf } from '../api/endpoint.ts';
+import type { ApiTable } from '../api/table.ts';
+import { Failure } from '../lib/failure.ts';
+import type { CommandContext } from './command.ts';
+import { formatDuration, printable } from './output.ts';
+import { confirm } from './prompt.ts';
+
+export type DeploymentView = ReplyOf<ApiTable['deployments']['get']>;
+
+const STEP_NAMES: Readonly<Record<DeploymentView['steps'][number]['name'], string>> = {
+  build: 'Build',
+  'before-deploy': 'Before deploy',
+  start: 'Start',
+  drain: 'Drain',
+  return: 'Return to the version before',
+};
+
+const ENDED: ReadonlySet<DeploymentView['phase']> = new Set(['succeeded', 'failed', 'superseded', 'canceled']);
+
+/** Prints what has newly ended; returns how many steps were printed in all. */
+function printSteps(context: CommandContext, view: DeploymentView, printed: number): number {
+  const { output } = context;
+  const told = view.steps.filter((step) => step.state !== 'skipped');
+  let count = 0;
+  for (const step of told) {
+    if (step.state !== 'done' && step.state !== 'failed') break;
+    count += 1;
+    if (count <= printed) continue;
+    const took = step.startedAtMs !== null && step.endedAtMs !== null ? formatDuration(step.endedAtMs - step.startedAtMs) : '';
+    const mark = step.state === 'done' ? output.style('green', 'done') : output.style('red', 'failed');
+    output.line(
+      `  ${count}. ${STEP_NAMES[step.name].padEnd(14)} ${mark.padEnd(6)} ${took.padStart(7)}  ${output.style('dim', printable(step.message))}`.trimEnd(),
+    );
+  }
+  const running = told.find((step) => step.state === 'running');
+  if (running !== undefined && !ENDED.has(view.phase)) {
+    const since = running.startedAtMs === null ? '' : ` (${formatDuration(context.clock.now() - running.startedAtMs)})`;
+    output.progress(`  ${count + 1}. ${STEP_NAMES[running.name]} … ${printable(running.message)}${since}`);
+  } else output.progress('');
+  return Math.max(printed, count);
+}
+
+async function interrupted(context: CommandContext, view: DeploymentView): Promise<'leave' | 'cancel'> {
+  if (!context.output.interactive) return 'leave';
+  return (await confirm(`Cancel Deployment ${view.number} of ${view.app}? Otherwise it goes on without you.`, false)) ? 'cancel' : 'leave';
+}
+
+/** What a caller prints with --json. */
+export function deploymentResult(view: DeploymentView): Record<string, unknown> {
+  return {
+    app: view.app,
+    environment: view.environment,
+    release: view.release,
+    deployment: view.number,
+    status: view.phase,
+    url: view.url,
+    steps: view.steps.map((step) => ({
+      name: step.name,
+      state: step.state,
+      durationMs: step.startedAtMs !== null && step.endedAtMs !== null ? step.endedAtMs - step.startedAtMs : null,
+      message: step.message,
+    })),
+    reason: view.reason,
+  };
+}
+
+function failureOf(view: DeploymentView): Failure {
+  const at = `libra logs --app ${view.app} --environment ${view.environment}`;
+  if (view.phase === 'superseded') {
+    return new Failure('superseded', {
+      message: `Deployment ${view.number} of ${view.app} was superseded by a newer one.`,
+      hint: `libra deployments --app ${view.app} --environment ${view.environment}`,
+    });
+  }
+  if (view.phase === 'canceled')
+    return new Failure('canceled', { message: `Deployment ${view.number} of ${view.app} was canceled; what ran before runs on.` });
+  const build = view.steps.find((step) => step.name === 'build')?.state === 'failed';
+  const reason = view.reason;
+  return new Failure(build ? 'build_failed' : 'deployment_failed', {
+    message: `Deployment ${view.number} of ${view.app} failed: ${reason?.message ?? 'no reason was recorded'}`,
+    hint: reason?.hint ?? (reason?.instanceId === null || reason === null ? at : `${at} --instance ${reason.instanceId.slice(0, 13)}`),
+    details: { reason: reason?.code ?? null, instance: reason?.instanceId ?? null },
+  });
+}
+
+/**
+ * Follows until the Deployment has ended. Resolves with its last view when it succeeded; throws `deployment_failed`, `build_failed`,
+ * `superseded` or `canceled` otherwise. Ctrl-C asks on a terminal whether to cancel; elsewhere it leaves the Deployment running.
+ */
+export async function followDeployment(context: CommandContext, first: DeploymentView): Promise<DeploymentView> {
+  const { output } = context;
+  const client = await context.client();
+  const params = { app: first.app, environment: first.environment, deployment: String(first.number) };
+  let view = first;
+  let printed = printSteps(context, view, 0);
+  const stop = new AbortController();
+  const onInterrupt = (): void => stop.abort(context.signal.reason);
+  context.signal.addEventListener('abort', onInterrupt, { once: true });
+  if (context.signal.aborted) stop.abort(context.signal.reason);
+  const ticker = output.interactive ? setInterval(() => (printed = printSteps(context, view, printed)), 200) : null;
+  try {
+    if (!ENDED.has(view.phase)) {
+      for await (const next of client.deployments.follow({ params, signal: stop.signal })) {
+        view = next;
+        printed = printSteps(context, view, printed);
+      }
+    }
+    if (!ENDED.has(view.phase) && !stop.signal.aborted) view = await client.deployments.get({ params });
+  } catch (error) {
+    if (!stop.signal.aborted) throw error;
+  } finally {
+    if (ticker !== null) clearInterval(ticker);
+    context.signal.removeEventListener('abort', onInterrupt);
+    output.progress('');
+  }
+  if (stop.signal.aborted && !ENDED.has(view.phase)) {
+    if ((await interrupted(context, view)) === 'cancel') {
+      await client.deployments.cancel({ params });
+      output.note('Canceled; what ran before runs on.');
+    } else
+      output.note(
+        `Deployment ${view.number} goes on. Follow it with: libra deployments --app ${view.app} --environment ${view.environment}`,
+      );
+    throw new Failure('canceled', { message: `Interrupted while following Deployment ${view.number} of ${view.app}.` });
+  }
+  if (view.phase === 'succeeded') return view;
+  if (view.reason !== null && view.reason.lastLines.length > 0) {
+    output.note('');
+    output.note(
+      output.style('dim', `Last output${view.reason.instanceId === null ? '' : ` of Instance ${view.reason.instanceId.slice(0, 13)}`}:`),
+    );
+    for (const line of view.reason.lastLines) output.note(`  ${printable(line)}`);
+    output.note('');
+  }
+  output.value(deploymentResult(view));
+  throw failureOf(view);
+}

@@ -1,0 +1,47 @@
+// A plan as people read it: what would be made, what would change, how, what stays.
+
+import type { ReplyOf } from '../api/endpoint.ts';
+import type { ApiTable } from '../api/table.ts';
+import { Failure } from '../lib/failure.ts';
+import type { FailureCode } from '../lib/failure.ts';
+import { FAILURE_CODES } from '../lib/failure.ts';
+import { printable } from './output.ts';
+import type { Output } from './output.ts';
+
+export type PlanView = ReplyOf<ApiTable['plans']['create']>;
+
+const MARKS = { add: ['green', '+'], change: ['yellow', '~'], remove: ['red', '-'] } as const;
+
+export function printPlan(output: Output, plan: PlanView): void {
+  for (const made of plan.creates) output.line(`  ${output.style('green', '+')} ${made}`);
+  for (const change of plan.changes) {
+    const [color, mark] = MARKS[change.kind];
+    const values = change.kind === 'change' ? `${change.from ?? ''} → ${change.to ?? ''}` : (change.to ?? change.from ?? '');
+    output.line(`  ${output.style(color, mark)} ${printable(change.path)}  ${printable(values)}`.trimEnd());
+  }
+  if (plan.creates.length + plan.changes.length === 0) output.line('  No differences to what runs; Instances are renewed all the same.');
+  for (const rollout of plan.rollouts) {
+    const count = `${rollout.instances} Instance${rollout.instances === 1 ? '' : 's'}`;
+    output.line(
+      `  ${rollout.entrypoint}: ${count}${rollout.source === 'override' ? ' (set by libra scale)' : ''}, ${rollout.order} ${output.style('dim', `(${rollout.why})`)}`,
+    );
+  }
+  for (const entrypoint of plan.beforeDeploy) output.line(`  runs ${entrypoint} first`);
+  for (const kept of plan.keptOverrides) output.line(`  ${output.style('dim', `keeps ${kept} (--reset drops it)`)}`);
+  for (const warning of plan.warnings) output.warn(warning);
+}
+
+/** Throws when the plan cannot be carried out, with every reason. */
+export function refuseIfNeeded(plan: PlanView): void {
+  const [first, ...rest] = plan.refusals;
+  if (first === undefined) return;
+  const code = first.code in FAILURE_CODES ? (first.code as FailureCode) /* just looked up in the table */ : 'plan_refused';
+  throw new Failure(code, {
+    message: first.message,
+    hint: first.hint ?? undefined,
+    details:
+      rest.length === 0
+        ? {}
+        : { problems: rest.map((refusal) => (refusal.hint === null ? refusal.message : `${refusal.message} ${refusal.hint}`)) },
+  });
+}
