@@ -66,7 +66,14 @@ export type KeeperRequest =
 
 export type KeeperReply =
   | { readonly id: number; readonly ok: true; readonly value: unknown }
-  | { readonly id: number; readonly ok: false; readonly code: string; readonly message: string };
+  | {
+      readonly id: number;
+      readonly ok: false;
+      readonly code: string;
+      readonly message: string;
+      /** Public facts, such as pid and name of the holder of a taken port. */
+      readonly details?: Readonly<Record<string, unknown>>;
+    };
 
 /** `value` of the replies, by request. */
 export interface KeeperReplies {

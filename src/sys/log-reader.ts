@@ -1,0 +1,326 @@
+// Reads what log-segments.ts writes: whole lines per stream, from any position, with following. What was deleted meanwhile is reported
+// as one line in its place, never silently skipped; memory is bounded whatever the log holds.
+
+import { open, readdir } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Failure } from '../lib/failure.ts';
+import type { Clock } from '../lib/clock.ts';
+import { FRAME_HEADER_BYTES, FRAME_KIND, FRAME_MAGIC, FRAME_MAX_BYTES, segmentName } from './log-segments.ts';
+
+/** Lines are split here. */
+export const LINE_MAX_BYTES = 64 * 1024;
+const POLL_MS = 100;
+const READ_BYTES = 4 * (FRAME_MAX_BYTES + FRAME_HEADER_BYTES);
+const MAX_TAIL = 100_000;
+
+type Stream = 'stdout' | 'stderr';
+
+export interface SegmentLine {
+  readonly atMs: number;
+  readonly stream: Stream;
+  readonly text: string;
+  readonly cursor: string;
+}
+
+export interface ReadLogOptions {
+  /** Last lines to begin with; undefined: from the oldest kept. At most 100,000. */
+  readonly tail?: number | undefined;
+  /** Begin after the line with this cursor. Stronger than `tail`. */
+  readonly after?: string | undefined;
+  readonly follow: boolean;
+  readonly signal: AbortSignal;
+  readonly clock: Clock;
+}
+
+/** A place in the log: `at` counts every byte that the log ever took, `n` counts into the frame that begins there. */
+interface Position {
+  readonly at: number;
+  readonly n: number;
+}
+
+interface Frame {
+  readonly kind: 'output' | 'lost' | 'end';
+  readonly stream: Stream;
+  readonly atMs: number;
+  readonly at: number;
+  readonly next: number;
+  readonly payload: Buffer;
+  readonly lostBytes: number;
+}
+
+interface Segment {
+  readonly number: number;
+  readonly handle: FileHandle;
+  readonly base: number;
+}
+
+const before = (a: Position, b: Position): boolean => a.at < b.at || (a.at === b.at && a.n < b.n);
+
+async function listNumbers(folder: string): Promise<number[]> {
+  let names: string[];
+  try {
+    names = await readdir(folder);
+  } catch {
+    return [];
+  }
+  return names
+    .filter((name) => /^\d{8,}\.log$/.test(name))
+    .map((name) => Number.parseInt(name, 10))
+    .sort((a, b) => a - b);
+}
+
+async function openSegment(folder: string, number: number, expectedBase: number): Promise<Segment | null> {
+  let handle: FileHandle;
+  try {
+    handle = await open(join(folder, segmentName(number)), 'r');
+  } catch {
+    return null;
+  }
+  const bytes = Buffer.alloc(FRAME_HEADER_BYTES + 8);
+  const { bytesRead } = await handle.read(bytes, 0, bytes.length, 0);
+  const good = bytesRead === bytes.length && bytes[0] === FRAME_MAGIC && bytes[1] === FRAME_KIND.start;
+  return { number, handle, base: good ? Number(bytes.readBigUInt64LE(FRAME_HEADER_BYTES)) : expectedBase };
+}
+
+/** The oldest segment numbered at least `least`; null where there is none. */
+async function openFrom(folder: string, least: number, expectedBase: number): Promise<Segment | null> {
+  for (let attempt = 0; attempt < 100; attempt += 1) {
+    const number = (await listNumbers(folder)).find((each) => each >= least);
+    if (number === undefined) return null;
+    const segment = await openSegment(folder, number, expectedBase);
+    if (segment !== null) return segment; // else it was deleted between the listing and the opening
+  }
+  return null;
+}
+
+/** The segment that holds position `at`, or the oldest one after it. */
+async function openAt(folder: string, at: number): Promise<Segment | null> {
+  let found: Segment | null = null;
+  for (const number of (await listNumbers(folder)).reverse()) {
+    const segment = await openSegment(folder, number, 0);
+    if (segment === null) break;
+    await found?.handle.close();
+    found = segment;
+    if (segment.base <= at) break;
+  }
+  return found;
+}
+
+const lostFrame = (at: number, next: number, atMs: number, lostBytes: number): Frame => ({
+  kind: 'lost',
+  stream: 'stderr',
+  atMs,
+  at,
+  next,
+  payload: Buffer.alloc(0),
+  lostBytes,
+});
+
+/** Frames of one segment from `offset` on; returns the offset where whole frames end. */
+async function* framesOfSegment(segment: Segment, offset: number, sealed: boolean, clock: Clock): AsyncGenerator<Frame, number> {
+  let at = offset;
+  const buffer = Buffer.alloc(READ_BYTES);
+  for (;;) {
+    const { bytesRead } = await segment.handle.read(buffer, 0, buffer.length, at);
+    let used = 0;
+    while (bytesRead - used >= FRAME_HEADER_BYTES) {
+      const kind = buffer.readUInt8(used + 1);
+      const atMs = buffer.readUIntLE(used + 2, 6);
+      const length = buffer.readUInt32LE(used + 8);
+      const position = segment.base + at + used;
+      if (buffer.readUInt8(used) !== FRAME_MAGIC || length > FRAME_MAX_BYTES) {
+        // Not ours: the machine died while writing. Nothing after it in this segment can be trusted.
+        const { size } = await segment.handle.stat();
+        yield lostFrame(position, segment.base + size, clock.now(), size - at - used);
+        return size;
+      }
+      const start = used + FRAME_HEADER_BYTES;
+      const missing = start + length > bytesRead;
+      if (missing && (!sealed || used > 0)) break;
+      const payload = Buffer.from(buffer.subarray(start, Math.min(bytesRead, start + length)));
+      used = Math.min(bytesRead, start + length);
+      const next = segment.base + at + used;
+      if (kind === FRAME_KIND.stdout || kind === FRAME_KIND.stderr) {
+        const stream = kind === FRAME_KIND.stdout ? 'stdout' : 'stderr';
+        yield { kind: 'output', stream, atMs, at: position, next, payload, lostBytes: 0 };
+      } else if (kind === FRAME_KIND.dropped && payload.length === 8) {
+        yield lostFrame(position, next, atMs, Number(payload.readBigUInt64LE(0)));
+      } else if (kind === FRAME_KIND.end) {
+        yield { kind: 'end', stream: 'stdout', atMs, at: position, next, payload, lostBytes: 0 };
+      }
+    }
+    at += used;
+    if (used === 0) return at;
+  }
+}
+
+/** Frames of the whole log in order; with `follow` it waits for more until the signal. */
+async function* frames(folder: string, from: number | null, options: ReadLogOptions): AsyncGenerator<Frame> {
+  const { clock, signal } = options;
+  let segment = from === null ? await openFrom(folder, 0, 0) : await openAt(folder, from);
+  let offset = 0;
+  // Without follow, a program that writes faster than we read must not keep us here.
+  const last = options.follow ? Infinity : ((await listNumbers(folder)).at(-1) ?? 0);
+  if (segment !== null && from !== null) {
+    if (segment.base > from) yield lostFrame(from, segment.base, clock.now(), segment.base - from);
+    // A position behind the end belongs to a log that was deleted since: begin with the new one.
+    else if (from - segment.base <= (await segment.handle.stat()).size) offset = from - segment.base;
+  }
+  try {
+    while (!signal.aborted) {
+      if (segment === null) {
+        segment = await openFrom(folder, 0, 0);
+        offset = 0;
+      }
+      if (segment !== null) {
+        // Look for a successor first: what is read after that is all that this segment will ever hold.
+        const next: Segment | null = await openFrom(folder, segment.number + 1, segment.base);
+        offset = yield* framesOfSegment(segment, offset, next !== null, clock);
+        if (next !== null && segment.number >= last) {
+          await next.handle.close();
+          return;
+        }
+        if (next !== null) {
+          const end = segment.base + (await segment.handle.stat()).size;
+          await segment.handle.close();
+          segment = next;
+          offset = 0;
+          if (next.base > end) yield lostFrame(end, next.base, clock.now(), next.base - end);
+          continue;
+        }
+      }
+      if (!options.follow) return;
+      try {
+        await clock.sleep(POLL_MS, signal);
+      } catch {
+        return;
+      }
+    }
+  } finally {
+    await segment?.handle.close();
+  }
+}
+
+interface Pending {
+  parts: Buffer[];
+  length: number;
+  start: Position;
+  atMs: number;
+}
+
+const formatPosition = (position: Position): string => `${String(position.at).padStart(15, '0')}:${String(position.n).padStart(5, '0')}`;
+
+function parseCursor(cursor: string): Readonly<Record<Stream, Position>> {
+  const match = /^(\d{15,16}):(\d{5})(?:-([oe])(\d{15,16}):(\d{5}))?$/.exec(cursor);
+  if (match === null) throw new Failure('invalid_input', { message: `“${cursor.slice(0, 80)}” is no position in a log.` });
+  const main = { at: Number(match[1]), n: Number(match[2]) };
+  const held = { at: Number(match[4]), n: Number(match[5]) };
+  return { stdout: match[3] === 'o' ? held : main, stderr: match[3] === 'e' ? held : main };
+}
+
+/** Where a line that is too long is cut: never inside a UTF-8 character. */
+function cutLength(bytes: Buffer): number {
+  let cut = LINE_MAX_BYTES;
+  while (cut > LINE_MAX_BYTES - 4 && ((bytes[cut] ?? 0) & 0xc0) === 0x80) cut -= 1;
+  return cut;
+}
+
+async function* lines(
+  folder: string,
+  from: Readonly<Record<Stream, Position>> | null,
+  options: ReadLogOptions,
+): AsyncGenerator<SegmentLine> {
+  const pending: Record<Stream, Pending | null> = { stdout: null, stderr: null };
+  const other = (stream: Stream): Stream => (stream === 'stdout' ? 'stderr' : 'stdout');
+  const line = (stream: Stream, bytes: Buffer, atMs: number, end: Position): SegmentLine => {
+    const held = pending[other(stream)];
+    const suffix = held === null ? '' : `-${stream === 'stdout' ? 'e' : 'o'}${formatPosition(held.start)}`;
+    const trimmed = bytes.at(-1) === 0x0d ? bytes.subarray(0, -1) : bytes;
+    return { atMs, stream, text: trimmed.toString('utf8'), cursor: formatPosition(end) + suffix };
+  };
+  const flush = function* (end: Position): Generator<SegmentLine> {
+    const held = (['stdout', 'stderr'] as const).filter((stream) => pending[stream] !== null);
+    for (const stream of held) {
+      const last = pending[stream];
+      if (last === null) continue;
+      pending[stream] = null;
+      yield line(stream, Buffer.concat(last.parts), last.atMs, end);
+    }
+  };
+  let end: Position = { at: 0, n: 0 };
+  const first = from === null ? null : Math.min(from.stdout.at, from.stderr.at);
+  for await (const frame of frames(folder, first, options)) {
+    end = { at: frame.next, n: 0 };
+    if (frame.kind !== 'output') {
+      yield* flush(end);
+      if (frame.kind === 'lost') {
+        yield { atMs: frame.atMs, stream: 'stderr', text: `… ${frame.lostBytes} bytes were dropped`, cursor: formatPosition(end) };
+      }
+      continue;
+    }
+    const { stream, payload } = frame;
+    const begin = from?.[stream];
+    let at = begin !== undefined && begin.at === frame.at ? begin.n : 0;
+    if (begin !== undefined && before({ at: frame.at, n: 0 }, begin) && begin.at !== frame.at) continue;
+    while (at < payload.length) {
+      const newline = payload.indexOf(0x0a, at);
+      const stop = newline === -1 ? payload.length : newline;
+      const held = pending[stream] ?? { parts: [], length: 0, start: { at: frame.at, n: at }, atMs: frame.atMs };
+      if (held.length + stop - at > LINE_MAX_BYTES) {
+        const whole = Buffer.concat([...held.parts, payload.subarray(at, stop)]);
+        const cut = Math.max(cutLength(whole), held.length);
+        at += cut - held.length;
+        pending[stream] = null;
+        yield line(stream, whole.subarray(0, cut), held.atMs, { at: frame.at, n: at });
+        continue;
+      }
+      const part = payload.subarray(at, stop);
+      at = stop + 1;
+      if (newline === -1) {
+        held.parts.push(part);
+        held.length += part.length;
+        pending[stream] = held;
+      } else {
+        pending[stream] = null;
+        yield line(stream, held.parts.length === 0 ? part : Buffer.concat([...held.parts, part]), held.atMs, { at: frame.at, n: at });
+      }
+    }
+  }
+  if (!options.follow) yield* flush(end);
+}
+
+/** The cursor before the last `count` lines; null: the log holds no more than those. */
+async function cursorBeforeLast(folder: string, count: number, options: ReadLogOptions): Promise<string | null> {
+  const snapshot = { ...options, follow: false };
+  const numbers = await listNumbers(folder);
+  let start: number | null = null;
+  for (const number of numbers.reverse()) {
+    const segment = await openSegment(folder, number, 0);
+    if (segment === null) break;
+    start = segment.base;
+    await segment.handle.close();
+    // One cursor more than lines, in a ring. The first line of each stream may lack its beginning in an older segment: two to spare.
+    const ring: string[] = [];
+    let total = 0;
+    const from = { at: start, n: 0 };
+    for await (const each of lines(folder, { stdout: from, stderr: from }, snapshot)) {
+      ring[total % (count + 1)] = each.cursor;
+      total += 1;
+    }
+    if (total >= count + 3 || (number === numbers.at(-1) && total > count)) return ring[total % (count + 1)] ?? null;
+  }
+  return null;
+}
+
+/**
+ * Lines of a log folder. Ends at the end of the log, or with `follow` when the signal aborts. New output of a follower arrives within
+ * 200 ms. Text is UTF-8 with invalid bytes replaced. Cursors sort as texts and are valid after restarts.
+ */
+export async function* readLog(folder: string, options: ReadLogOptions): AsyncGenerator<SegmentLine> {
+  let after = options.after ?? null;
+  if (after === null && options.tail !== undefined) {
+    after = await cursorBeforeLast(folder, Math.min(MAX_TAIL, Math.max(0, options.tail)), options);
+  }
+  yield* lines(folder, after === null ? null : parseCursor(after), options);
+}
