@@ -18,11 +18,19 @@ export interface Problem {
   readonly requestId: string;
 }
 
-/** `status` replaces the code's own where HTTP has a more exact one (405, 415, 416, 426). */
+/** Where HTTP has a more exact status than the code's own. */
+const STATUS_TITLES: Readonly<Record<number, string>> = {
+  405: 'The path exists, but not with this method.',
+  415: 'The body is not of a type that this endpoint takes.',
+  416: 'The range is outside of what there is.',
+  426: 'This endpoint is reached by an upgrade to a WebSocket only.',
+};
+
+/** `status` replaces the code's own where HTTP has a more exact one. */
 export function problemOf(failure: Failure, requestId: string, status: number = FAILURE_CODES[failure.code].status): Problem {
   return {
     type: 'about:blank',
-    title: FAILURE_CODES[failure.code].meaning,
+    title: STATUS_TITLES[status] ?? FAILURE_CODES[failure.code].meaning,
     status,
     code: failure.code,
     detail: failure.message,

@@ -1,0 +1,70 @@
+// The one choke point (invariant 7): who → may this kind of principal at all → is the input valid → may they on this very object →
+// call. Every way in, plain, stream, upload or socket, goes through these two functions and nowhere around them.
+
+import type { Readable } from 'node:stream';
+import type { Endpoint } from '../api/endpoint.ts';
+import { Failure } from '../lib/failure.ts';
+import { checkParams } from './server-bind.ts';
+import type { AnyCall, Bound } from './server-bind.ts';
+import type { ByteRange } from './server-transfer.ts';
+import type { Principal } from './handler.ts';
+
+export interface Gate {
+  /** The principal of the `authorization` header; throws `unauthenticated`. */
+  readonly authenticate: (header: string | undefined) => Principal | Promise<Principal>;
+  /** Whether the principal may do this to the object that the path parameters name; throws `forbidden`. */
+  readonly authorise: (principal: Principal, endpoint: Endpoint, params: Readonly<Record<string, string>>) => void | Promise<void>;
+}
+
+export const ANONYMOUS: Principal = { kind: 'anonymous', name: 'anonymous', permissions: new Set(['public']) };
+
+/** Before the body is read: who is it, and has this kind of principal the permission at all? */
+export async function identify(gate: Gate, bound: Bound, header: string | undefined): Promise<Principal> {
+  const { permission } = bound.endpoint;
+  if (permission === 'public') return ANONYMOUS;
+  const principal = await gate.authenticate(header);
+  if (!principal.permissions.has(permission)) {
+    throw new Failure('forbidden', {
+      message: `${principal.name} has not the permission ${permission}, which ${bound.name} needs.`,
+      details: { permission, principal: principal.kind },
+    });
+  }
+  return principal;
+}
+
+export interface RawInput {
+  readonly params: unknown;
+  readonly query: unknown;
+  readonly body: unknown;
+  readonly principal: Principal;
+  readonly requestId: string;
+  readonly signal: AbortSignal;
+  readonly lastEventId?: string | null;
+  readonly stream?: Readable | null;
+  readonly range?: ByteRange | null;
+}
+
+/** Validates, then authorises on the object; the call is ready to be handed to the handler. */
+export async function prepare(gate: Gate, bound: Bound, input: RawInput): Promise<AnyCall> {
+  const params = checkParams(input.params);
+  const query = bound.parseQuery(input.query);
+  const body = bound.endpoint.kind === 'upload' ? undefined : bound.parseBody(input.body);
+  if (bound.endpoint.permission !== 'public') await gate.authorise(input.principal, bound.endpoint, params);
+  return {
+    params,
+    query,
+    body,
+    principal: input.principal,
+    requestId: input.requestId,
+    signal: input.signal,
+    lastEventId: input.lastEventId ?? null,
+    stream: input.stream ?? null,
+    range: input.range ?? null,
+  };
+}
+
+/** The JSON text of a plain reply, as its contract shapes it; null for an endpoint without a reply. */
+export async function callForJson(bound: Bound, call: AnyCall): Promise<string | null> {
+  const reply = bound.parseReply(await bound.handler(call));
+  return reply === undefined ? null : JSON.stringify(reply);
+}
