@@ -9,7 +9,7 @@ import { update } from '../../store/records.ts';
 import type { ControlContext } from '../context.ts';
 import { deploymentRecords, instanceSpecRecords } from '../deploys/records.ts';
 import type { NounHandlers } from '../handler.ts';
-import { pageOf } from '../page.ts';
+import { pageOf } from '../server-page.ts';
 import type { Heartbeats } from './agent-report.ts';
 import { BUILD_RESOURCES } from './desired.ts';
 import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords, runtimeRecords } from './records.ts';
@@ -87,7 +87,11 @@ export function createNodeHandlers(context: ControlContext, deps: { readonly hea
   return {
     nodes: {
       list: async (call) => {
-        const page = pageOf(byName(view.list(nodeSpecRecords)), call.query, (node) => node.name);
+        const page = pageOf(byName(view.list(nodeSpecRecords)), call.query, {
+          list: 'nodes',
+          keyOf: (node) => node.name,
+          order: 'ascending',
+        });
         return { items: page.items.map(reply), next: page.next };
       },
       get: async (call) => reply(find(call.params.node).document),
@@ -97,7 +101,11 @@ export function createNodeHandlers(context: ControlContext, deps: { readonly hea
     },
     runtimes: {
       list: async (call) => {
-        const page = pageOf(byName(view.list(runtimeRecords)), call.query, (runtime) => runtime.name);
+        const page = pageOf(byName(view.list(runtimeRecords)), call.query, {
+          list: 'runtimes',
+          keyOf: (runtime) => runtime.name,
+          order: 'ascending',
+        });
         const items = page.items.map((runtime) => ({
           id: runtime.id,
           name: runtime.name,

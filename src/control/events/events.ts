@@ -15,6 +15,7 @@ import type { ControlContext, EventInput } from '../context.ts';
 import { environmentRecords } from '../deploys/records.ts';
 import type { NounHandlers, StreamItem } from '../handler.ts';
 import { findApp } from '../lookup.ts';
+import { pageOf } from '../server-page.ts';
 import { createWakeup } from '../wakeup.ts';
 import { eventRecords } from './records.ts';
 
@@ -137,20 +138,13 @@ export function createEvents(context: Omit<ControlContext, 'event'>): Events {
       events: {
         list: async (call) => {
           const appId = call.query.app === undefined ? null : findApp(view, call.query.app).document.id;
-          const all = view.list(eventRecords);
-          const items: EventReply[] = [];
-          let index = (call.query.cursor === undefined ? all.length : firstAtOrAfter(all, decodeCursor(call.query.cursor))) - 1;
-          let next: string | null = null;
-          for (; index >= 0; index -= 1) {
-            const event = all[index]?.document;
-            if (event === undefined || (appId !== null && event.subject.appId !== appId)) continue;
-            if (items.length === call.query.limit) {
-              next = encodeCursor(items.at(-1)?.id ?? '');
-              break;
-            }
-            items.push(reply(event));
-          }
-          return { items, next };
+          const newestFirst = view
+            .list(eventRecords)
+            .map((stored) => stored.document)
+            .filter((event) => appId === null || event.subject.appId === appId)
+            .reverse();
+          const page = pageOf(newestFirst, call.query, { list: 'events', keyOf: (event) => event.id, order: 'descending' });
+          return { items: page.items.map(reply), next: page.next };
         },
         follow: (call) => follow(call.query.app, call.lastEventId, call.signal),
       },
@@ -188,6 +182,3 @@ function firstAfter(all: readonly Stored<Event>[], id: string): number {
   const index = firstAtOrAfter(all, id);
   return all[index]?.document.id === id ? index + 1 : index;
 }
-
-const encodeCursor = (id: string): string => Buffer.from(id).toString('base64url');
-const decodeCursor = (cursor: string): string => Buffer.from(cursor, 'base64url').toString();
