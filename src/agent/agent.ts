@@ -1,0 +1,216 @@
+// The agent of a Node: pulls desired state, supervises what runs, reports. It meets control only through an AgentLink, and everything
+// that it supervises lives on when it stops or dies.
+
+import { readFileSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { availableParallelism, totalmem } from 'node:os';
+import { join } from 'node:path';
+import type { DesiredInstance } from '../api/agent.ts';
+import type { Driver } from '../driver/contract.ts';
+import type { Clock } from '../lib/clock.ts';
+import { messageOf } from '../lib/failure.ts';
+import type { Random } from '../lib/id.ts';
+import { startLoop } from '../lib/loop.ts';
+import type { Loop } from '../lib/loop.ts';
+import type { InstanceStatus } from '../model/documents.ts';
+import type { Log } from '../sys/log.ts';
+import { createPortAllocator } from '../sys/ports.ts';
+import { createBuildResults } from './build-result.ts';
+import { createBundleCache } from './bundle-cache.ts';
+import { createCalls } from './calls.ts';
+import type { Calls } from './calls.ts';
+import { createContact } from './contact.ts';
+import type { Contact } from './contact.ts';
+import { createInstances } from './instances.ts';
+import type { Instances } from './instances.ts';
+import type { AgentLink } from './link.ts';
+import { createPorts } from './ports.ts';
+import { startReporter } from './report.ts';
+import type { Reporter } from './report.ts';
+import { createSecretFiles } from './secret-files.ts';
+import { createStateFiles } from './state-file.ts';
+import { statusOf } from './status.ts';
+import { startSync } from './sync.ts';
+import type { Sync } from './sync.ts';
+import { createWorkspace } from './workspace.ts';
+
+const COLLECT_EVERY_MS = 3_600_000;
+const BUNDLE_CACHE_BYTES = 5 * 1024 ** 3;
+const BUNDLE_CACHE_AGE_MS = 7 * 24 * 3_600_000;
+const LOG_BYTES = 10 * 1024 * 1024;
+const DEFAULT_SEARCH_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+const STOP_TIMEOUT_MS = 15_000;
+const LAST_REPORT_MS = 2000;
+
+export interface AgentOptions {
+  readonly link: AgentLink;
+  readonly drivers: Readonly<Record<string, Driver>>;
+  /** Absolute; programs must be able to traverse it. */
+  readonly dataFolder: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly nodeName: string;
+  /** Address that the Edge of this Node reaches programs at; default 127.0.0.1. */
+  readonly address?: string;
+  /** Version of the running program, for `libra nodes`. */
+  readonly program: string;
+  /** Programs that Libra itself brings; `static` gets the folder as its last word. */
+  readonly builtinPrograms: { readonly static: readonly string[] };
+  /** PATH of programs; default the system's usual folders. */
+  readonly searchPath?: string;
+  /** Injected into every Instance, such as LIBRA_APIPROXY. */
+  readonly extraEnv?: Readonly<Record<string, string>>;
+  /** Longest that programs get to end at `stop({stopInstances: true})`, milliseconds; default 15,000. */
+  readonly stopTimeoutMs?: number;
+  /** Bytes of output kept per Instance; default 10 MiB. */
+  readonly logBytes?: number;
+}
+
+export interface Agent {
+  start(): Promise<void>;
+  /** `stopInstances` false: all programs live on and are found again at the next start. Idempotent. */
+  stop(options: { readonly stopInstances: boolean }): Promise<void>;
+  /** What this Node runs now. */
+  statuses(): readonly InstanceStatus[];
+}
+
+interface Running {
+  readonly instances: Instances;
+  readonly sync: Sync;
+  readonly reporter: Reporter;
+  readonly calls: Calls;
+  readonly contact: Contact;
+  readonly collector: Loop;
+}
+
+export function createAgent(options: AgentOptions): Agent {
+  const { clock, random, log, link } = options;
+  const drivers = new Map(Object.entries(options.drivers));
+  let running: Running | null = null;
+  let stopping: Promise<void> | null = null;
+
+  const start = async (): Promise<Running> => {
+    const at = (name: string): string => join(options.dataFolder, name);
+    for (const name of ['instances', 'volumes']) await mkdir(at(name), { recursive: true, mode: 0o711 });
+    const states = createStateFiles(at('instances'), log);
+    const secrets = await createSecretFiles(options.dataFolder, at('secret-files'));
+    const bundles = createBundleCache({ folder: at('bundles'), link, clock, maxBytes: BUNDLE_CACHE_BYTES, maxAgeMs: BUNDLE_CACHE_AGE_MS });
+    const workspace = createWorkspace({
+      folder: states.folder,
+      volumesFolder: at('volumes'),
+      bundles,
+      secrets,
+      nodeName: options.nodeName,
+      searchPath: options.searchPath ?? DEFAULT_SEARCH_PATH,
+      extraEnv: options.extraEnv ?? {},
+      logBytes: options.logBytes ?? LOG_BYTES,
+    });
+    const allocator = createPortAllocator({ file: at('ports.json'), clock });
+    const nameOf = (id: string): string => {
+      const spec = instances.get(id)?.spec();
+      return spec === undefined || spec === null ? `Instance ${id}` : `${spec.app.name}/${spec.entrypoint} (Instance ${id})`;
+    };
+    const instances = createInstances({
+      clock,
+      random,
+      log,
+      states,
+      secrets,
+      workspace,
+      driver: (name) => drivers.get(name),
+      ports: createPorts(allocator, nameOf),
+      results: createBuildResults(link, at('results')),
+      staticServer: options.builtinPrograms.static,
+      host: options.address ?? '127.0.0.1',
+      onChange: (state) => reporter.changed(state.id),
+      onForgotten: (id) => allocator.release(id),
+    });
+    const statusNow = (id: string): InstanceStatus | undefined => {
+      const state = instances.get(id)?.state();
+      return state === undefined ? undefined : statusOf(state, clock.now());
+    };
+    const reporter = startReporter({
+      link,
+      clock,
+      random,
+      log,
+      node: nodeFacts(options, drivers),
+      status: statusNow,
+      ids: () => instances.all().map((supervisor) => supervisor.state().id),
+    });
+    await instances.recover();
+    const contact = createContact(clock, instances);
+    const calls = createCalls({ link, clock, log, instances, workspace, driver: (name) => drivers.get(name) });
+    let swept = false;
+    const onSnapshot = (wanted: readonly DesiredInstance[]): void => {
+      instances.replace(wanted);
+      reporter.all();
+      if (swept) return;
+      swept = true;
+      allocator.retain(new Set(instances.all().map((supervisor) => supervisor.state().id)));
+      instances
+        .sweep([...drivers.values()])
+        .catch((error: unknown) => log.error({ error: messageOf(error) }, 'orphans could not be swept'));
+    };
+    const sync = startSync({
+      link,
+      clock,
+      random,
+      log,
+      onSnapshot,
+      onDelta: (put, remove) => {
+        for (const id of remove) instances.drop(id);
+        for (const wanted of put) instances.put(wanted);
+      },
+      onCall: (message) => calls.take(message),
+      onContact: () => contact.heard(),
+    });
+    const collector = startLoop({
+      clock,
+      everyMs: COLLECT_EVERY_MS,
+      onError: (error) => log.warn({ error: messageOf(error) }, 'old bundles could not be collected'),
+      run: () => bundles.collect(),
+    });
+    return { instances, sync, reporter, calls, contact, collector };
+  };
+
+  const stop = async (stopInstances: boolean): Promise<void> => {
+    if (running === null) return;
+    const { instances, sync, reporter, calls, contact, collector } = running;
+    contact.stop();
+    await sync.stop();
+    await Promise.all([calls.stop(), collector.stop()]);
+    if (stopInstances) await instances.stopAll(options.stopTimeoutMs ?? STOP_TIMEOUT_MS);
+    await instances.detach();
+    await reporter.stop(LAST_REPORT_MS);
+  };
+
+  return {
+    start: async () => {
+      running ??= await start();
+    },
+    stop: ({ stopInstances }) => {
+      stopping ??= stop(stopInstances);
+      return stopping;
+    },
+    statuses: () => running?.instances.all().map((supervisor) => statusOf(supervisor.state(), clock.now())) ?? [],
+  };
+}
+
+function nodeFacts(options: AgentOptions, drivers: ReadonlyMap<string, Driver>): Parameters<typeof startReporter>[0]['node'] {
+  return {
+    drivers: [...drivers.values()].map((driver) => driver.info),
+    capacity: { cpu: availableParallelism(), memoryBytes: totalmem() },
+    platform: { os: process.platform, arch: process.arch, program: options.program },
+    bootId: bootId(),
+  };
+}
+
+function bootId(): string {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  } catch {
+    return 'unknown';
+  }
+}

@@ -1,0 +1,77 @@
+// The whole environment of a program: what Libra injects and what the App set, nothing inherited. The App's own values win, except
+// over what the platform itself must know to be true: PORT, HOST and LIBRA_*.
+
+import type { DesiredInstance } from '../api/agent.ts';
+import { expandWords } from '../model/expand.ts';
+import type { Reason } from '../model/documents.ts';
+
+/** First word of the command that Libra's own static file server answers to. */
+const STATIC_PROGRAM = 'libra:static';
+
+export interface EnvironmentFacts {
+  readonly nodeName: string;
+  readonly searchPath: string;
+  /** Injected for every Instance besides LIBRA_*: such as LIBRA_APIPROXY. */
+  readonly extra: Readonly<Record<string, string>>;
+  readonly workFolder: string;
+  readonly homeFolder: string;
+  readonly tmpFolder: string;
+  readonly port: number | null;
+  /** Volume name → real path. */
+  readonly volumes: ReadonlyMap<string, string>;
+  /** Secret name → real path. */
+  readonly files: ReadonlyMap<string, string>;
+}
+
+/** `tls-key` → `TLS_KEY`. */
+export const variableOf = (name: string): string => name.toUpperCase().replaceAll(/[^A-Z0-9]/gu, '_');
+
+export function environmentOf(spec: DesiredInstance, facts: EnvironmentFacts): Readonly<Record<string, string>> {
+  const defaults: Record<string, string> = {
+    PATH: `${facts.workFolder}/node_modules/.bin:${facts.searchPath}`,
+    HOME: facts.homeFolder,
+    TMPDIR: facts.tmpFolder,
+    LANG: 'C.UTF-8',
+  };
+  const fixed: Record<string, string> = {
+    ...facts.extra,
+    LIBRA_APP: spec.app.name,
+    LIBRA_ENTRYPOINT: spec.entrypoint,
+    LIBRA_INSTANCE: spec.id,
+    LIBRA_SLOT: String(spec.slot),
+    LIBRA_RELEASE: String(spec.release.number),
+    LIBRA_NODE: facts.nodeName,
+  };
+  if (spec.environment !== null) fixed['LIBRA_ENVIRONMENT'] = spec.environment.name;
+  if (facts.port !== null) {
+    fixed['PORT'] = String(facts.port);
+    fixed['HOST'] = '127.0.0.1';
+  }
+  for (const [name, path] of facts.volumes) fixed[`LIBRA_VOLUME_${variableOf(name)}`] = path;
+  for (const [name, path] of facts.files) fixed[`LIBRA_FILE_${variableOf(name)}`] = path;
+  return { ...defaults, ...spec.env, ...fixed };
+}
+
+/** The words of a command with `${VAR}` expanded; a variable that nobody set is a reason that names it. */
+export function commandWords(
+  spec: DesiredInstance,
+  command: readonly string[],
+  env: Readonly<Record<string, string>>,
+  staticServer: readonly string[],
+): { readonly argv: readonly string[] } | { readonly reason: Reason } {
+  const { words, missing } = expandWords(command, env);
+  const [name] = missing;
+  if (name !== undefined) {
+    return {
+      reason: {
+        code: 'missing_variable',
+        message: `The command of ${spec.entrypoint} uses \${${missing.join('}, ${')}}, which is not set.`,
+        hint: `Set it with: libra env set ${name}=<value>`,
+        lastLines: [],
+        instanceId: spec.id,
+      },
+    };
+  }
+  const [program, ...rest] = words;
+  return { argv: program === STATIC_PROGRAM ? [...staticServer, ...rest] : words };
+}

@@ -1,0 +1,134 @@
+// All Instances of this Node: brings what control wants together with what runs, and forgets what control no longer knows.
+
+import type { DesiredInstance } from '../api/agent.ts';
+import type { Driver } from '../driver/contract.ts';
+import { messageOf } from '../lib/failure.ts';
+import type { Log } from '../sys/log.ts';
+import { newInstanceState, restoredState } from './machine.ts';
+import type { InstanceState } from './machine.ts';
+import type { SecretFiles } from './secret-files.ts';
+import type { StateFiles } from './state-file.ts';
+import { createSupervisor } from './supervisor.ts';
+import type { Supervisor, SupervisorDeps } from './supervisor.ts';
+
+export interface Instances {
+  get(id: string): Supervisor | undefined;
+  all(): readonly Supervisor[];
+  /** Loads what an earlier agent left and finds out what became of it. */
+  recover(): Promise<void>;
+  /** All that shall be. What is not in it is stopped and forgotten. */
+  replace(wanted: readonly DesiredInstance[]): void;
+  put(wanted: DesiredInstance): void;
+  /** Stops it and forgets it. */
+  drop(id: string): void;
+  /** Ends what runs under the drivers' names for Instances that nobody knows. */
+  sweep(drivers: readonly Driver[]): Promise<void>;
+  stopAll(timeoutMs: number): Promise<void>;
+  detach(): Promise<void>;
+}
+
+export interface InstancesOptions extends Omit<SupervisorDeps, 'onChange'> {
+  readonly states: StateFiles;
+  readonly secrets: SecretFiles;
+  readonly log: Log;
+  readonly onChange: (state: InstanceState) => void;
+  /** Its folder is gone. */
+  readonly onForgotten: (id: string) => void;
+}
+
+export function createInstances(options: InstancesOptions): Instances {
+  const supervisors = new Map<string, Supervisor>();
+  const dropped = new Set<string>();
+  const forgetting = new Map<string, Promise<void>>();
+
+  const add = (state: InstanceState): Supervisor => {
+    const supervisor = createSupervisor({ ...options, onChange: changed }, state);
+    supervisors.set(state.id, supervisor);
+    return supervisor;
+  };
+
+  const changed = (state: InstanceState): void => {
+    options.onChange(state);
+    if (state.activity === 'done' && dropped.has(state.id)) forget(state.id);
+  };
+
+  const forget = (id: string): void => {
+    const supervisor = supervisors.get(id);
+    if (supervisor === undefined || forgetting.has(id)) return;
+    const going = (async () => {
+      await supervisor.settled();
+      await supervisor.detach();
+      await options.states.remove(id);
+      supervisors.delete(id);
+      dropped.delete(id);
+      options.onForgotten(id);
+    })()
+      .catch((error: unknown) => options.log.error({ instanceId: id, error: messageOf(error) }, 'the folder of an Instance is not deleted'))
+      .finally(() => forgetting.delete(id));
+    forgetting.set(id, going);
+  };
+
+  const drop = (id: string): void => {
+    const supervisor = supervisors.get(id);
+    if (supervisor === undefined) return;
+    dropped.add(id);
+    supervisor.send({ kind: 'dropped' });
+    if (supervisor.state().activity === 'done') forget(id);
+  };
+
+  const put = (wanted: DesiredInstance): void => {
+    if (forgetting.has(wanted.id)) return; // ids are never used again; a late message of an older stream
+    dropped.delete(wanted.id);
+    const supervisor = supervisors.get(wanted.id) ?? add(newInstanceState(wanted));
+    supervisor.send({ kind: 'desired', spec: wanted });
+  };
+
+  return {
+    get: (id) => supervisors.get(id),
+    all: () => [...supervisors.values()],
+    recover: async () => {
+      for (const state of await options.states.load()) add(restoredState(state));
+      await Promise.all(
+        [...supervisors.values()].map((supervisor) =>
+          supervisor.recover().catch((error: unknown) => {
+            options.log.error({ instanceId: supervisor.state().id, error: messageOf(error) }, 'an Instance could not be looked at');
+          }),
+        ),
+      );
+    },
+    replace: (wanted) => {
+      const ids = new Set(wanted.map((instance) => instance.id));
+      for (const id of supervisors.keys()) if (!ids.has(id)) drop(id);
+      for (const instance of wanted) put(instance);
+    },
+    put,
+    drop,
+    sweep: async (drivers) => {
+      const keys = new Set(
+        [...supervisors.values()]
+          .map((supervisor) => supervisor.state())
+          .filter(mayRun)
+          .map(keyOf),
+      );
+      for (const driver of drivers) {
+        const ended = await driver.sweep(keys);
+        if (ended.length > 0) options.log.warn({ driver: driver.info.name, keys: ended }, 'ended programs of unknown Instances');
+      }
+      await options.secrets.sweep(new Set(supervisors.keys()));
+    },
+    stopAll: async (timeoutMs) => {
+      for (const supervisor of supervisors.values()) {
+        void supervisor.hurry(timeoutMs);
+        supervisor.send({ kind: 'shutdown' });
+      }
+      await Promise.all([...supervisors.values()].map((supervisor) => supervisor.settled()));
+    },
+    detach: async () => {
+      await Promise.all([...supervisors.values()].map((supervisor) => supervisor.detach()));
+      await Promise.all(forgetting.values());
+    },
+  };
+}
+
+const mayRun = (state: InstanceState): boolean => state.handle !== null || state.activity === 'launching';
+const keyOf = (state: InstanceState): string => `${state.id}.${state.attempt}`;

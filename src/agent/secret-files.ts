@@ -1,0 +1,77 @@
+// Secret files of an Instance, in memory-backed storage where the machine has it (invariant 8), readable by the App's user alone.
+
+import { createHash } from 'node:crypto';
+import { chmod, chown, lstat, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import type { DesiredInstance } from '../api/agent.ts';
+import type { Owner } from './ownership.ts';
+
+interface SecretFile {
+  /** Name of the Secret. */
+  readonly secret: string;
+  /** Where it really lies. */
+  readonly path: string;
+  /** Where the App expects it, inside its work folder. */
+  readonly link: string;
+}
+
+export interface SecretFiles {
+  /** null, or why secrets lie on a disk. */
+  readonly notEnforced: string | null;
+  paths(spec: DesiredInstance): readonly SecretFile[];
+  /** Writes all files of the Instance anew. */
+  write(spec: DesiredInstance, owner: Owner | null): Promise<void>;
+  remove(instanceId: string): Promise<void>;
+  /** Removes what Instances left that are not known. */
+  sweep(known: ReadonlySet<string>): Promise<void>;
+}
+
+const MEMORY_FOLDER = '/dev/shm';
+
+/** `fallback` is a folder on disk for machines without memory-backed storage. */
+export async function createSecretFiles(dataFolder: string, fallback: string): Promise<SecretFiles> {
+  // Named after the data folder, so that several platforms on one machine do not meet.
+  const inMemory = join(MEMORY_FOLDER, `libra-${createHash('sha256').update(dataFolder).digest('hex').slice(0, 16)}`);
+  const usable = await ownFolder(inMemory);
+  const root = usable ? inMemory : fallback;
+  const folder = (id: string): string => join(root, id);
+  const paths = (spec: DesiredInstance): readonly SecretFile[] =>
+    spec.files.map((file, index) => {
+      const name = basename(file.path);
+      return { secret: file.secret ?? name, path: join(folder(spec.id), `${index}-${name}`), link: file.path };
+    });
+  return {
+    notEnforced: usable ? null : `secret files are not memory-backed: ${MEMORY_FOLDER} cannot be used`,
+    paths,
+    write: async (spec, owner) => {
+      await rm(folder(spec.id), { recursive: true, force: true });
+      if (spec.files.length === 0) return;
+      await mkdir(folder(spec.id), { recursive: true, mode: 0o700 });
+      for (const [index, { path }] of paths(spec).entries()) {
+        const file = spec.files[index];
+        if (file === undefined) continue;
+        await writeFile(path, Buffer.from(file.contentBase64, 'base64'), { mode: 0o600, flag: 'wx' });
+        await chmod(path, file.mode & 0o777);
+        if (owner !== null) await chown(path, owner.uid, owner.gid);
+      }
+      if (owner !== null) await chown(folder(spec.id), owner.uid, owner.gid);
+    },
+    remove: (instanceId) => rm(folder(instanceId), { recursive: true, force: true }),
+    sweep: async (known) => {
+      for (const id of await readdir(root).catch(() => [])) {
+        if (!known.has(id)) await rm(folder(id), { recursive: true, force: true });
+      }
+    },
+  };
+}
+
+/** A folder that is ours: the place is writable for everybody, so one that somebody else made first is not used. */
+async function ownFolder(path: string): Promise<boolean> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o711 });
+    const stats = await lstat(path);
+    return stats.isDirectory() && stats.uid === process.getuid?.() && (stats.mode & 0o022) === 0;
+  } catch {
+    return false;
+  }
+}

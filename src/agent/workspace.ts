@@ -1,0 +1,128 @@
+// Makes the folders of an Instance: a private, writable copy of its bundle, home and temporary folder, volumes and secret files. What
+// is half made is never used: the work folder appears in one step.
+
+import { lchown, mkdir, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { DesiredInstance } from '../api/agent.ts';
+import type { RunSpec } from '../driver/contract.ts';
+import type { BundleCache } from './bundle-cache.ts';
+import { environmentOf } from './environment.ts';
+import { giveTo } from './ownership.ts';
+import type { Owner } from './ownership.ts';
+import type { SecretFiles } from './secret-files.ts';
+import { linkInto, volumePaths } from './volumes.ts';
+
+export interface WorkspaceOptions {
+  /** Folder of one Instance by id. */
+  readonly folder: (id: string) => string;
+  readonly volumesFolder: string;
+  readonly bundles: BundleCache;
+  readonly secrets: SecretFiles;
+  readonly nodeName: string;
+  readonly searchPath: string;
+  readonly extraEnv: Readonly<Record<string, string>>;
+  readonly logBytes: number;
+}
+
+export interface Workspace {
+  /** Everything that must be there before a start. Idempotent; an existing work folder is kept as the program left it. */
+  prepare(spec: DesiredInstance, owner: Owner | null, signal: AbortSignal): Promise<void>;
+  /** What the driver is given; the folders need not exist for that. */
+  runSpec(spec: DesiredInstance, attempt: number, port: number | null, argv: readonly string[]): RunSpec;
+  /** Folders whose contents count against the disk quota of the Instance, and the quota of each, bytes. */
+  quotas(spec: DesiredInstance): readonly { readonly path: string; readonly name: string; readonly bytes: number }[];
+  workFolder(id: string): string;
+  logFolder(id: string): string;
+  /** For people: what could not be done as it should. */
+  notEnforced(spec: DesiredInstance): readonly string[];
+  /** Deletes all but state and logs. */
+  clean(id: string): Promise<void>;
+}
+
+export function createWorkspace(options: WorkspaceOptions): Workspace {
+  const at = (id: string, name: string): string => join(options.folder(id), name);
+
+  const makeWork = async (spec: DesiredInstance, owner: Owner | null, signal: AbortSignal): Promise<void> => {
+    const work = at(spec.id, 'work');
+    if (await exists(work)) return;
+    const draft = at(spec.id, 'work.new');
+    await rm(draft, { recursive: true, force: true });
+    await mkdir(draft, { recursive: true, mode: 0o755 });
+    if (spec.artifact.kind === 'bundle') await options.bundles.unpack(spec.artifact.digest, draft, signal);
+    await giveTo(owner, draft);
+    await rename(draft, work);
+  };
+
+  return {
+    prepare: async (spec, owner, signal) => {
+      await mkdir(options.folder(spec.id), { recursive: true, mode: 0o711 });
+      await makeWork(spec, owner, signal);
+      const work = at(spec.id, 'work');
+      for (const name of ['home', 'tmp']) await makeFolder(at(spec.id, name), owner);
+      const volumes = volumePaths(options.volumesFolder, spec);
+      for (const volume of spec.volumes) {
+        const path = volumes.get(volume.name);
+        if (path === undefined) continue;
+        await makeFolder(path, owner);
+        await linkInto(work, volume.path, path);
+      }
+      await options.secrets.write(spec, owner);
+      for (const file of options.secrets.paths(spec)) await linkInto(work, file.link, file.path);
+    },
+    runSpec: (spec, attempt, port, argv) => ({
+      key: `${spec.id}.${attempt}`,
+      instanceId: spec.id,
+      appId: spec.app.id,
+      artifact: spec.artifact,
+      argv,
+      env: environmentOf(spec, {
+        nodeName: options.nodeName,
+        searchPath: options.searchPath,
+        extra: options.extraEnv,
+        workFolder: at(spec.id, 'work'),
+        homeFolder: at(spec.id, 'home'),
+        tmpFolder: at(spec.id, 'tmp'),
+        port,
+        volumes: volumePaths(options.volumesFolder, spec),
+        files: new Map(options.secrets.paths(spec).map((file) => [file.secret, file.path])),
+      }),
+      workFolder: at(spec.id, 'work'),
+      logFolder: at(spec.id, 'logs'),
+      logBytes: options.logBytes,
+      port,
+      resources: spec.resources,
+      service: spec.role === 'service',
+    }),
+    quotas: (spec) => {
+      const volumes = volumePaths(options.volumesFolder, spec);
+      return [
+        { path: options.folder(spec.id), name: 'its folder', bytes: spec.resources.diskBytes },
+        ...spec.volumes.flatMap((volume) => {
+          const path = volumes.get(volume.name);
+          const bytes = volume.sizeBytes > 0 ? volume.sizeBytes : spec.resources.diskBytes;
+          return path === undefined ? [] : [{ path, name: `the volume ${volume.name}`, bytes }];
+        }),
+      ];
+    },
+    workFolder: (id) => at(id, 'work'),
+    logFolder: (id) => at(id, 'logs'),
+    notEnforced: (spec) => (spec.files.length > 0 && options.secrets.notEnforced !== null ? [options.secrets.notEnforced] : []),
+    clean: async (id) => {
+      await options.secrets.remove(id);
+      for (const name of ['work', 'work.new', 'home', 'tmp']) await rm(at(id, name), { recursive: true, force: true, maxRetries: 3 });
+    },
+  };
+}
+
+async function makeFolder(path: string, owner: Owner | null): Promise<void> {
+  if (await exists(path)) return;
+  await mkdir(dirname(path), { recursive: true, mode: 0o711 });
+  await mkdir(path, { mode: 0o700 });
+  if (owner !== null) await lchown(path, owner.uid, owner.gid);
+}
+
+const exists = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    () => false,
+  );
