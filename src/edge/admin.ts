@@ -1,0 +1,61 @@
+// The Edge's own small window for the platform: metrics, health and table on a Unix socket that only the platform's user can open.
+
+import http from 'node:http';
+import { chmod, rename, rm, stat } from 'node:fs/promises';
+import type { Edge } from './edge.ts';
+
+export interface Admin {
+  start(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export function createAdmin(options: { readonly socketPath: string; readonly edge: Edge }): Admin {
+  const { socketPath, edge } = options;
+  let inode: bigint | null = null;
+  const server = http.createServer((request, response) => {
+    const answer = (type: string, body: string): void => {
+      response.writeHead(200, { 'content-type': type, 'content-length': Buffer.byteLength(body) });
+      response.end(body);
+    };
+    switch (request.url) {
+      case '/metrics':
+        return answer('text/plain; version=0.0.4; charset=utf-8', edge.metrics());
+      case '/healthz':
+        return answer('application/json', JSON.stringify(edge.health()));
+      case '/table':
+        return answer('application/json', JSON.stringify(edge.table()));
+      default:
+        response.writeHead(404);
+        response.end();
+    }
+  });
+  server.keepAliveTimeout = 1_000;
+
+  return {
+    start: async () => {
+      // Bound under another name and moved into place: a predecessor that still drains keeps its socket until now, and takes away only
+      // its own name when it closes.
+      const temporary = `${socketPath}.${process.pid}`;
+      await rm(temporary, { force: true });
+      await new Promise<void>((resolve, reject) => {
+        server.once('error', reject);
+        server.listen(temporary, () => {
+          server.off('error', reject);
+          resolve();
+        });
+      });
+      await chmod(temporary, 0o600);
+      inode = (await stat(temporary, { bigint: true })).ino;
+      await rename(temporary, socketPath);
+    },
+    stop: async () => {
+      const closed = new Promise<void>((resolve) => {
+        server.close(() => resolve());
+      });
+      server.closeAllConnections();
+      await closed;
+      const current = await stat(socketPath, { bigint: true }).catch(() => null);
+      if (current !== null && current.ino === inode) await rm(socketPath, { force: true });
+    },
+  };
+}

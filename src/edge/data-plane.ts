@@ -1,0 +1,62 @@
+// The data-plane process: today the Edge, its admin socket and the answer to SIGTERM. Options are plain data, so that whoever starts it
+// can hand them over as JSON.
+
+import type { Clock } from '../lib/clock.ts';
+import type { Log } from '../sys/log.ts';
+import { createAdmin } from './admin.ts';
+import { createEdge } from './edge.ts';
+import type { Edge } from './edge.ts';
+import type { ListenAddress } from './front.ts';
+import { createHttpLink } from './link.ts';
+
+export interface DataPlaneOptions {
+  readonly edgeId: string;
+  readonly version: string;
+  /** `{fd: 3}` where the keeper holds the listening socket. */
+  readonly listen: readonly ListenAddress[];
+  /** JSON file with `url` and `token` of control; may come and change later. */
+  readonly connectionFile: string;
+  readonly tableFile: string;
+  readonly accessLog: { readonly file: string; readonly fileBytes: number } | null;
+  /** Unix socket for /metrics, /healthz and /table; at most 100 bytes. */
+  readonly admin: { readonly socketPath: string } | null;
+  readonly drainMs: number;
+}
+
+export interface DataPlane {
+  readonly edge: Edge;
+  /** Resolves when it has stopped, on request or by a signal. */
+  readonly stopped: Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Starts it and returns when it serves. `signals`: stop on SIGTERM and SIGINT. */
+export async function runDataPlane(
+  options: DataPlaneOptions,
+  deps: { readonly clock: Clock; readonly log: Log; readonly signals: boolean },
+): Promise<DataPlane> {
+  const { clock, log } = deps;
+  const link = createHttpLink({ connectionFile: options.connectionFile, edgeId: options.edgeId, clock });
+  const edge = createEdge({ ...options, link, clock, log });
+  const admin = options.admin === null ? null : createAdmin({ socketPath: options.admin.socketPath, edge });
+  await edge.start();
+  await admin?.start();
+
+  let resolveStopped = (): void => undefined;
+  const stopped = new Promise<void>((resolve) => {
+    resolveStopped = resolve;
+  });
+  let stopping: Promise<void> | null = null;
+  const stop = (): Promise<void> => {
+    stopping ??= (async () => {
+      log.info({ drainMs: options.drainMs }, 'data plane is stopping: no new connections, requests are finished');
+      await edge.stop({ drainMs: options.drainMs });
+      await admin?.stop();
+      log.info({}, 'data plane has stopped');
+      resolveStopped();
+    })();
+    return stopping;
+  };
+  if (deps.signals) for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop());
+  return { edge, stopped, stop };
+}

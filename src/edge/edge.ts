@@ -1,0 +1,161 @@
+// The Edge: from the listening sockets to the Instances. It serves from the table that it has, whether control is there or not, and
+// stops without breaking a request off.
+
+import type { EdgeReport } from '../api/dataplane.ts';
+import type { Clock } from '../lib/clock.ts';
+import { createAccessLog } from '../proxy/access-log.ts';
+import { createDeadlines } from '../proxy/deadlines.ts';
+import { dialDirect } from '../proxy/dial.ts';
+import type { Dial } from '../proxy/dial.ts';
+import { createOpenCounts } from '../proxy/drain.ts';
+import { createPassiveHealth } from '../proxy/health.ts';
+import { DEFAULT_LIMITS } from '../proxy/limits.ts';
+import type { ProxyLimits } from '../proxy/limits.ts';
+import { createPool } from '../proxy/pool.ts';
+import type { Log } from '../sys/log.ts';
+import { createFront } from './front.ts';
+import type { ListenAddress } from './front.ts';
+import { createGroups } from './groups.ts';
+import { createHandler } from './handler.ts';
+import type { EdgeLink } from './link.ts';
+import { createEdgeMetrics } from './metrics.ts';
+import { createRouting } from './routing.ts';
+import { startSync } from './sync.ts';
+import type { Sync } from './sync.ts';
+import { loadTable, saveTable } from './table-file.ts';
+import type { TableState } from './table-state.ts';
+
+export interface EdgeOptions {
+  readonly edgeId: string;
+  readonly version: string;
+  readonly listen: readonly ListenAddress[];
+  readonly link: EdgeLink;
+  /** Where the last table is kept. Its folder exists. */
+  readonly tableFile: string;
+  /** Null: no access log. */
+  readonly accessLog: { readonly file: string; readonly fileBytes: number } | null;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly dial?: Dial;
+  readonly limits?: Partial<ProxyLimits>;
+  /** How long a request waits for a starting group, and how many may. */
+  readonly startingWaitMs?: number;
+  readonly startingQueue?: number;
+}
+
+export interface Edge {
+  start(): Promise<void>;
+  /** Finishes what is under way, at most for `drainMs`. */
+  stop(options: { readonly drainMs: number }): Promise<void>;
+  addresses(): { readonly host: string; readonly port: number }[];
+  /** Prometheus text. */
+  metrics(): string;
+  /** The table in force; null before the first. */
+  table(): TableState | null;
+  health(): { readonly sequence: number | null; readonly connected: boolean; readonly connections: number; readonly open: number };
+}
+
+const STARTING_WAIT_MS = 5_000;
+const STARTING_QUEUE = 512;
+/** Streams are asked to end this long before a stop breaks them off. */
+const STREAM_END_MS = 500;
+
+export function createEdge(options: EdgeOptions): Edge {
+  const { clock, log, link } = options;
+  const limits: ProxyLimits = { ...DEFAULT_LIMITS, ...options.limits };
+  const health = createPassiveHealth(clock);
+  const pool = createPool({ dial: options.dial ?? dialDirect, limits });
+  const deadlines = createDeadlines(clock);
+  const metrics = createEdgeMetrics();
+  const accessLog = options.accessLog === null ? null : createAccessLog(options.accessLog);
+  let sync: Sync | null = null;
+  const open = createOpenCounts((targetId) => {
+    if (targetId in routing.draining()) sync?.reportSoon();
+  });
+  const groups = createGroups({
+    clock,
+    health,
+    waitMs: options.startingWaitMs ?? STARTING_WAIT_MS,
+    waitingPerGroup: options.startingQueue ?? STARTING_QUEUE,
+  });
+  const routing = createRouting({ clock, groups, pool, health, open });
+  const handler = createHandler({
+    forwarding: { pool, health, open, deadlines, limits, clock },
+    routing,
+    groups,
+    metrics,
+    accessLog,
+    clock,
+  });
+  const front = createFront({
+    listen: options.listen,
+    limits,
+    clock,
+    onRequest: handler.request,
+    onUpgrade: handler.upgrade,
+    onRefused: metrics.refused,
+  });
+  const report = (): EdgeReport | null => {
+    const state = routing.state();
+    if (state === null) return null;
+    return { edgeId: options.edgeId, sequence: state.sequence, draining: routing.draining(), ejected: health.ejected() };
+  };
+
+  return {
+    start: async () => {
+      const kept = await loadTable(options.tableFile, log);
+      if (kept !== null) {
+        routing.install(kept);
+        log.info({ sequence: kept.sequence, rules: kept.table.rules.length }, 'serving from the kept route table');
+      }
+      await front.start();
+      sync = startSync({
+        link,
+        clock,
+        log,
+        apply: routing.apply,
+        report,
+        save: async () => {
+          const state = routing.state();
+          if (state !== null) await saveTable(options.tableFile, state);
+        },
+      });
+      log.info({ addresses: front.addresses(), version: options.version }, 'edge is listening');
+    },
+    stop: async ({ drainMs }) => {
+      const cancel = clock.timer(Math.max(0, drainMs - STREAM_END_MS), () => open.closeEverything());
+      await front.stop({ drainMs });
+      cancel();
+      groups.stop();
+      routing.stop();
+      await sync?.stop();
+      deadlines.stop();
+      pool.stop();
+      await accessLog?.stop();
+    },
+    addresses: front.addresses,
+    metrics: () => {
+      const sizes = pool.sizes();
+      return metrics.text([
+        { name: 'libra_edge_connections', help: 'Open connections of clients.', value: front.connections() },
+        { name: 'libra_edge_open_requests', help: 'Requests and streams open on Instances.', value: open.total() },
+        { name: 'libra_edge_waiting_requests', help: 'Requests that wait for a starting App.', value: groups.waiting() },
+        { name: 'libra_edge_upstream_idle_connections', help: 'Unused connections to Instances.', value: sizes.idle },
+        {
+          name: 'libra_edge_ejected_targets',
+          help: 'Instances that are left out after refused connections.',
+          value: health.ejected().length,
+        },
+        { name: 'libra_edge_table_sequence', help: 'Sequence of the route table in force.', value: routing.state()?.sequence ?? 0 },
+        { name: 'libra_edge_control_connected', help: '1 while control is connected.', value: sync?.connected() === true ? 1 : 0 },
+      ]);
+    },
+    table: routing.state,
+    health: () => ({
+      sequence: routing.state()?.sequence ?? null,
+      connected: sync?.connected() ?? false,
+      connections: front.connections(),
+      open: open.total(),
+    }),
+  };
+}

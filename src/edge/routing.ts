@@ -1,0 +1,83 @@
+// The table in force: swapped as a whole between two requests, kept on disk, and with it which targets drain and until when. It is the
+// only place where a table comes into force.
+
+import type { RouteTarget, TableMessage } from '../api/dataplane.ts';
+import type { Clock } from '../lib/clock.ts';
+import type { OpenCounts } from '../proxy/drain.ts';
+import type { PassiveHealth } from '../proxy/health.ts';
+import type { Pool } from '../proxy/pool.ts';
+import { toTarget } from './groups.ts';
+import type { Groups } from './groups.ts';
+import { compileTable } from './table.ts';
+import type { CompiledTable } from './table.ts';
+import { applyMessage } from './table-state.ts';
+import type { TableState } from './table-state.ts';
+
+export interface Routing {
+  /** Null before the first table. */
+  table(): CompiledTable | null;
+  state(): TableState | null;
+  /** Puts a state into force, from disk or from control. */
+  install(state: TableState): void;
+  /** Applies a message of control; false: it leaves a gap. */
+  apply(message: TableMessage): boolean;
+  /** Open requests and streams of every draining target. */
+  draining(): Record<string, number>;
+  stop(): void;
+}
+
+export interface RoutingDeps {
+  readonly clock: Clock;
+  readonly groups: Groups;
+  readonly pool: Pool;
+  readonly health: PassiveHealth;
+  readonly open: OpenCounts;
+}
+
+export function createRouting(deps: RoutingDeps): Routing {
+  const { clock, groups, pool, health, open } = deps;
+  let state: TableState | null = null;
+  let table: CompiledTable | null = null;
+  let draining: readonly RouteTarget[] = [];
+  let cancelDeadline: (() => void) | null = null;
+
+  /** Closes what is still open on targets whose time is over, and comes back for the next one. */
+  const enforce = (): void => {
+    cancelDeadline?.();
+    cancelDeadline = null;
+    const now = clock.now();
+    let nextMs = Infinity;
+    for (const target of draining) {
+      if (target.drainUntilMs === null) continue;
+      if (target.drainUntilMs <= now) open.closeAll(target.instanceId);
+      else nextMs = Math.min(nextMs, target.drainUntilMs - now);
+    }
+    if (nextMs !== Infinity) cancelDeadline = clock.timer(nextMs, enforce);
+  };
+
+  const install = (next: TableState): void => {
+    if (table === null || state?.table.rules !== next.table.rules) table = compileTable(next.table.rules);
+    state = next;
+    groups.replace(next.table.groups);
+    const targets = groups.targets();
+    draining = targets.filter((target) => target.state === 'draining');
+    const active = targets.filter((target) => target.state === 'active').map(toTarget);
+    pool.retain(active);
+    health.retain(active);
+    enforce();
+  };
+
+  return {
+    table: () => table,
+    state: () => state,
+    install,
+    apply: (message) => {
+      const next = applyMessage(state, message);
+      if (next === null) return message.type === 'ping';
+      if (next !== state) install(next);
+      return true;
+    },
+    draining: () => Object.fromEntries(draining.map((target) => [target.instanceId, open.count(target.instanceId)])),
+    stop: () => cancelDeadline?.(),
+  };
+}

@@ -1,0 +1,68 @@
+// The last table on disk, so that an Edge that starts while control is away serves at once. A reader finds a whole table or none: the
+// file is replaced by rename, and what does not look like a table is left out with a warning.
+
+import { readFile } from 'node:fs/promises';
+import type { RouteTable } from '../api/dataplane.ts';
+import { messageOf } from '../lib/failure.ts';
+import { replaceFileDurably } from '../sys/durable-file.ts';
+import type { Log } from '../sys/log.ts';
+import type { TableState } from './table-state.ts';
+
+const FILE_SCHEMA = 1;
+
+export function saveTable(file: string, state: TableState): Promise<void> {
+  return replaceFileDurably(file, JSON.stringify({ schema: FILE_SCHEMA, sequence: state.sequence, table: state.table }));
+}
+
+/** The kept table; null where there is none or it is damaged. */
+export async function loadTable(file: string, log: Log): Promise<TableState | null> {
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) {
+      log.warn({ file, error: messageOf(error) }, 'kept route table cannot be read; starting without');
+    }
+    return null;
+  }
+  try {
+    const value: unknown = JSON.parse(text);
+    if (isKept(value)) return { sequence: value.sequence, table: value.table };
+    log.warn({ file }, 'kept route table has an unknown form; starting without');
+  } catch (error) {
+    log.warn({ file, error: messageOf(error) }, 'kept route table is damaged; starting without');
+  }
+  return null;
+}
+
+function isKept(value: unknown): value is { readonly sequence: number; readonly table: RouteTable } {
+  if (!isRecord(value) || value['schema'] !== FILE_SCHEMA || typeof value['sequence'] !== 'number') return false;
+  const table = value['table'];
+  return isRecord(table) && isArrayOf(table['rules'], isRule) && isArrayOf(table['groups'], isGroup);
+}
+
+function isRule(value: unknown): boolean {
+  return isRecord(value) && isText(value['host']) && isText(value['path']) && isRecord(value['headers']) && isText(value['group']);
+}
+
+function isGroup(value: unknown): boolean {
+  return isRecord(value) && isText(value['id']) && isText(value['app']) && isText(value['state']) && isArrayOf(value['targets'], isTarget);
+}
+
+function isTarget(value: unknown): boolean {
+  return (
+    isRecord(value) && isText(value['instanceId']) && isText(value['host']) && typeof value['port'] === 'number' && isText(value['state'])
+  );
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string';
+}
+
+function isArrayOf(value: unknown, item: (value: unknown) => boolean): boolean {
+  return Array.isArray(value) && value.every(item);
+}

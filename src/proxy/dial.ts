@@ -1,0 +1,44 @@
+// How a connection to a target comes about. The one seam between "which Instance" and "over which network": today the address is
+// dialled directly; Nodes behind other networks put their own Dial here. A dialled socket is connected: nothing was sent before.
+
+import net from 'node:net';
+import { Failure, messageOf } from '../lib/failure.ts';
+
+export interface Target {
+  /** Names the target in counts, logs and reports. */
+  readonly id: string;
+  readonly nodeId: string;
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Opens a connection, or throws `unreachable` or `timeout` with nothing sent. */
+export type Dial = (target: Target, timeoutMs: number) => Promise<net.Socket>;
+
+/** A target with its address, so that an Instance that comes back on another port starts afresh. */
+export function targetKey(target: Target): string {
+  return `${target.id}@${target.host}:${target.port}`;
+}
+
+export const dialDirect: Dial = (target, timeoutMs) =>
+  new Promise((resolve, reject) => {
+    const socket = net.connect({ host: target.host, port: target.port, noDelay: true, keepAlive: true, allowHalfOpen: true });
+    const onTimeout = (): void => {
+      socket.destroy();
+      reject(new Failure('timeout', { message: `Connecting to ${target.host}:${target.port} took longer than ${timeoutMs} ms.` }));
+    };
+    const onError = (error: Error): void => {
+      socket.destroy();
+      reject(
+        new Failure('unreachable', { message: `Cannot connect to ${target.host}:${target.port}: ${messageOf(error)}.`, cause: error }),
+      );
+    };
+    socket.setTimeout(timeoutMs, onTimeout);
+    socket.once('error', onError);
+    socket.once('connect', () => {
+      socket.setTimeout(0);
+      socket.off('timeout', onTimeout);
+      socket.off('error', onError);
+      resolve(socket);
+    });
+  });

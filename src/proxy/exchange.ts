@@ -1,0 +1,41 @@
+// One request on its way: what the client sent, how often it was tried, and how it ended. Edge and API Proxy make these; forward and
+// upgrade carry them out; access log and metrics read them afterwards.
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Target } from './dial.ts';
+import type { ClientFacts } from './headers.ts';
+
+export interface Exchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly client: ClientFacts;
+  /** Request target as it is sent on: path and query. */
+  readonly path: string;
+  /** Chooses the target of the next try among those whose id is not in `tried`; null where none is left. */
+  readonly next: (tried: ReadonlySet<string>) => Target | null;
+  readonly facts: ExchangeFacts;
+}
+
+/** Filled in while it runs. Durations are milliseconds of monotonic time since the start. */
+export interface ExchangeFacts {
+  readonly startedMs: number;
+  attempts: number;
+  target: Target | null;
+  connectMs: number | null;
+  firstByteMs: number | null;
+  bytesIn: number;
+  bytesOut: number;
+}
+
+export type ExchangeResult =
+  /** The target's answer went to the client whole. */
+  | { readonly type: 'answered'; readonly status: number }
+  /** An upgraded stream has ended. */
+  | { readonly type: 'upgraded' }
+  /** No target is left to try and the client has got nothing yet: the caller answers. */
+  | { readonly type: 'no_target'; readonly reason: 'none' | 'refused' }
+  /** The request may have reached the target, which then failed; the client has got nothing yet: the caller answers. */
+  | { readonly type: 'failed'; readonly reason: 'reset' | 'timeout' | 'client_timeout' | 'invalid_answer'; readonly message: string }
+  /** The answer broke off after its beginning; the client's connection was reset. */
+  | { readonly type: 'cut'; readonly status: number; readonly message: string }
+  | { readonly type: 'client_gone'; readonly status: number | null };
