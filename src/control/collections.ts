@@ -1,0 +1,28 @@
+// Every kind of record that the platform keeps in its store; the view holds all of them in memory.
+
+import type { AnyCollection } from '../store/collection.ts';
+import { appRecords, releaseRecords } from './apps/records.ts';
+import { teamRecords, tokenRecords } from './auth/records.ts';
+import { buildCacheRecords } from './builds/records.ts';
+import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords, runtimeRecords } from './cluster/records.ts';
+import { configValueRecords } from './config/records.ts';
+import { deploymentRecords, deploymentStatusRecords, environmentRecords, instanceSpecRecords } from './deploys/records.ts';
+import { eventRecords } from './events/records.ts';
+
+export const allCollections: readonly AnyCollection[] = [
+  teamRecords,
+  tokenRecords,
+  appRecords,
+  releaseRecords,
+  buildCacheRecords,
+  environmentRecords,
+  deploymentRecords,
+  deploymentStatusRecords,
+  instanceSpecRecords,
+  instanceStatusRecords,
+  runtimeRecords,
+  nodeSpecRecords,
+  nodeStatusRecords,
+  configValueRecords,
+  eventRecords,
+];

@@ -1,0 +1,97 @@
+// What control says to Prometheus: text exposition format 0.0.4, counted from the view at each scrape, so that nothing can drift.
+
+import type { Deployment } from '../model/documents.ts';
+import type { View } from '../store/view.ts';
+import { appRecords } from './apps/records.ts';
+import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords } from './cluster/records.ts';
+import { deploymentRecords, deploymentStatusRecords, environmentRecords, instanceSpecRecords } from './deploys/records.ts';
+import type { ReconcilerStatus } from './reconcile.ts';
+
+export interface MetricsInput {
+  readonly view: View;
+  readonly version: string;
+  readonly edges: number;
+  readonly reconcilers: readonly ReconcilerStatus[];
+}
+
+type Labels = Readonly<Record<string, string>>;
+
+/** The whole page, line ends included. */
+export function metricsText(input: MetricsInput): string {
+  const { view } = input;
+  const lines: string[] = [];
+  const metric = (name: string, kind: 'gauge' | 'counter', help: string, samples: Iterable<readonly [Labels, number]>): void => {
+    lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${kind}`);
+    for (const [labels, value] of samples) lines.push(`${name}${labelText(labels)} ${value}`);
+  };
+  metric('libra_build_info', 'gauge', 'Version of this control.', [[{ version: input.version }, 1]]);
+  metric('libra_apps', 'gauge', 'Apps.', [[{}, view.list(appRecords).length]]);
+  metric('libra_environments', 'gauge', 'Environments.', [[{}, view.list(environmentRecords).length]]);
+  metric('libra_instances', 'gauge', 'Instances by phase.', counted('phase', instancePhases(view)));
+  metric(
+    'libra_deployments',
+    'gauge',
+    'Kept Deployments by phase.',
+    counted(
+      'phase',
+      view.list(deploymentStatusRecords).map(({ document }) => document.phase),
+    ),
+  );
+  metric(
+    'libra_deployments_by_cause',
+    'gauge',
+    'Kept Deployments by cause.',
+    counted(
+      'cause',
+      view.list(deploymentRecords).map(({ document }): Deployment['cause'] => document.cause),
+    ),
+  );
+  metric(
+    'libra_nodes',
+    'gauge',
+    'Nodes by state.',
+    counted(
+      'state',
+      view.list(nodeSpecRecords).map(({ document }) => view.get(nodeStatusRecords, document.id)?.document.state ?? 'unknown'),
+    ),
+  );
+  metric('libra_edges_connected', 'gauge', 'Edges that follow the route table.', [[{}, input.edges]]);
+  metric('libra_store_revision', 'counter', 'Revision of the store that this control has seen.', [[{}, view.revision]]);
+  const { reconcilers } = input;
+  metric(
+    'libra_reconciler_runs_total',
+    'counter',
+    'Passes of a reconciler.',
+    reconcilers.map((one) => [{ reconciler: one.name }, one.runs]),
+  );
+  metric(
+    'libra_reconciler_last_duration_seconds',
+    'gauge',
+    'Duration of its last pass.',
+    reconcilers.map((one) => [{ reconciler: one.name }, (one.lastDurationMs ?? 0) / 1000]),
+  );
+  metric(
+    'libra_reconciler_failing',
+    'gauge',
+    '1 while its last pass failed.',
+    reconcilers.map((one) => [{ reconciler: one.name }, one.lastError === null ? 0 : 1]),
+  );
+  return `${lines.join('\n')}\n`;
+}
+
+function instancePhases(view: View): string[] {
+  return view.list(instanceSpecRecords).map(({ document }) => view.get(instanceStatusRecords, document.id)?.document.phase ?? 'pending');
+}
+
+function counted(label: string, values: readonly string[]): [Labels, number][] {
+  const counts = new Map<string, number>();
+  for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
+  return [...counts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([value, count]) => [{ [label]: value }, count]);
+}
+
+function labelText(labels: Labels): string {
+  const entries = Object.entries(labels);
+  if (entries.length === 0) return '';
+  const escaped = (value: string): string => value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
+  return `{${entries.map(([name, value]) => `${name}="${escaped(value)}"`).join(',')}}`;
+}
