@@ -45,6 +45,19 @@ function header(request: FastifyRequest, name: string): string | undefined {
   return typeof value === 'string' ? value : value?.[0];
 }
 
+interface Answer {
+  readonly status: number;
+  /** JSON text; null for an empty reply. */
+  readonly body: string | null;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+function sendAnswer(reply: FastifyReply, { status, body, headers }: Answer): FastifyReply {
+  void reply.headers(headers);
+  if (body === null) return reply.code(status === 200 ? 204 : status).send();
+  return reply.code(status).header('content-type', 'application/json').send(body);
+}
+
 export function createReplies(deps: RepliesDeps): Replies {
   const { gate, clock, limits } = deps;
   const serialize = createSerializer();
@@ -52,7 +65,7 @@ export function createReplies(deps: RepliesDeps): Replies {
   let streams = 0;
 
   /** Aborts when the client goes before the reply is complete, or the server stops (streams only). */
-  const signalFor = (reply: FastifyReply, breakOnStop: boolean): AbortSignal => {
+  const controllerFor = (reply: FastifyReply, breakOnStop: boolean): AbortController => {
     const controller = new AbortController();
     const onStop = (): void => controller.abort(deps.stopping.reason);
     if (breakOnStop) {
@@ -63,7 +76,7 @@ export function createReplies(deps: RepliesDeps): Replies {
       deps.stopping.removeEventListener('abort', onStop);
       if (!reply.raw.writableFinished) controller.abort(new Failure('canceled', { message: 'The client has gone.' }));
     });
-    return controller.signal;
+    return controller;
   };
 
   const ready = async (exchange: Exchange, request: FastifyRequest, signal: AbortSignal): Promise<AnyCall> => {
@@ -81,39 +94,18 @@ export function createReplies(deps: RepliesDeps): Replies {
     });
   };
 
-  const run = async (bound: Bound, call: AnyCall): Promise<string | null> => {
-    let cancel = (): void => undefined;
-    const late = new Promise<never>((_resolve, reject) => {
-      cancel = clock.timer(limits.handlerMs, () =>
-        reject(new Failure('timeout', { message: `${bound.name} did not end within ${limits.handlerMs} ms.` })),
-      );
-    });
-    try {
-      return await Promise.race([callForJson(bound, call), late]);
-    } finally {
-      cancel();
-    }
-  };
-
-  const sendJson = (reply: FastifyReply, status: number, body: string | null): FastifyReply => {
-    if (body === null) return reply.code(status === 200 ? 204 : status).send();
-    return reply.code(status).header('content-type', 'application/json').send(body);
-  };
-
-  const read = async (exchange: Exchange, call: AnyCall, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
-    const body = await run(exchange.bound, call);
-    if (body === null) return sendJson(reply, exchange.bound.endpoint.status, body);
+  const read = async (bound: Bound, call: AnyCall, request: FastifyRequest): Promise<Answer> => {
+    const body = await callForJson(bound, call);
+    if (body === null) return { status: bound.endpoint.status, body, headers: {} };
     const etag = etagOf(body);
-    void reply.header('etag', etag);
-    if (notModified(header(request, 'if-none-match'), etag)) return reply.code(304).send();
-    return sendJson(reply, exchange.bound.endpoint.status, body);
+    const fresh = notModified(header(request, 'if-none-match'), etag);
+    return { status: fresh ? 304 : bound.endpoint.status, body: fresh ? null : body, headers: { etag } };
   };
 
   /** The ETag that a GET of the same path would answer with now; null where there is no such object. */
-  const currentEtag = async (bound: Bound, call: AnyCall): Promise<string | null> => {
+  const currentEtag = async (twin: Bound, call: AnyCall): Promise<string | null> => {
     try {
-      const twinCall = await prepare(gate, bound, { ...call, query: {}, body: undefined });
-      const body = await run(bound, twinCall);
+      const body = await callForJson(twin, await prepare(gate, twin, { ...call, query: {}, body: undefined }));
       return body === null ? null : etagOf(body);
     } catch (error) {
       if (isFailure(error, 'not_found')) return null;
@@ -124,7 +116,7 @@ export function createReplies(deps: RepliesDeps): Replies {
   const guarded = async (exchange: Exchange, call: AnyCall, request: FastifyRequest): Promise<string | null> => {
     const { bound } = exchange;
     const ifMatch = header(request, 'if-match');
-    if (ifMatch === undefined) return await run(bound, call);
+    if (ifMatch === undefined) return await callForJson(bound, call);
     const { twin } = bound;
     if (twin === null || !exchange.principal.permissions.has(twin.endpoint.permission)) {
       throw new Failure('invalid_input', { message: `${bound.name} does not take If-Match: there is nothing to compare with.` });
@@ -132,24 +124,21 @@ export function createReplies(deps: RepliesDeps): Replies {
     const path = request.url.split('?', 1)[0] ?? '';
     return await serialize(path, async () => {
       checkIfMatch(ifMatch, await currentEtag(twin, call));
-      return await run(bound, call);
+      return await callForJson(bound, call);
     });
   };
 
-  const write = async (exchange: Exchange, call: AnyCall, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
+  const write = async (exchange: Exchange, call: AnyCall, request: FastifyRequest): Promise<Answer> => {
     const { status } = exchange.bound.endpoint;
     const key = header(request, 'idempotency-key');
-    if (key === undefined) return sendJson(reply, status, await guarded(exchange, call, request));
+    if (key === undefined) return { status, body: await guarded(exchange, call, request), headers: {} };
     if (!/^[\x21-\x7e]{1,200}$/u.test(key)) {
       throw new Failure('invalid_input', { message: 'An Idempotency-Key must be 1 to 200 visible ASCII characters.' });
     }
-    const hash = requestHash([request.method, request.url, JSON.stringify(request.body ?? null)]);
-    const principal = exchange.principal.kind === 'owner' ? 'owner' : `${exchange.principal.kind}/${exchange.principal.name}`;
-    const begun = await deps.idempotency.begin(principal, key, hash);
-    if (begun.state === 'replay') {
-      void reply.header('idempotency-replayed', 'true');
-      return sendJson(reply, begun.reply.status, begun.reply.body);
-    }
+    // The key itself is never stored, so that a kept hash of a request with a Secret cannot be guessed at.
+    const hash = requestHash([key, request.method, request.url, JSON.stringify(request.body ?? null)]);
+    const begun = await deps.idempotency.begin(`${exchange.principal.kind}/${exchange.principal.name}`, key, hash);
+    if (begun.state === 'replay') return { ...begun.reply, headers: { 'idempotency-replayed': 'true' } };
     let body: string | null;
     try {
       body = await guarded(exchange, { ...call, recordId: begun.recordId }, request);
@@ -157,8 +146,29 @@ export function createReplies(deps: RepliesDeps): Replies {
       begun.abandon();
       throw error;
     }
-    await begun.finish({ status, body });
-    return sendJson(reply, status, body);
+    await begun.finish({ status, body }).catch((error: unknown) => {
+      // What was asked is done; only a repeat would run again, with the same recordId.
+      deps.log.warn({ requestId: request.id, error }, 'the reply of an idempotent request could not be kept');
+    });
+    return { status, body, headers: {} };
+  };
+
+  /** The call goes on after its deadline, so that its outcome is kept for a repeat; only the client stops waiting. */
+  const json = async (exchange: Exchange, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
+    const { bound } = exchange;
+    const controller = controllerFor(reply, false);
+    const call = await ready(exchange, request, controller.signal);
+    const work = bound.endpoint.method === 'GET' ? read(bound, call, request) : write(exchange, call, request);
+    let cancel = (): void => undefined;
+    const late = new Promise<never>((_resolve, reject) => {
+      cancel = clock.timer(limits.handlerMs, () => {
+        const failure = new Failure('timeout', { message: `${bound.name} did not end within ${limits.handlerMs} ms.` });
+        controller.abort(failure);
+        reject(failure);
+      });
+    });
+    const answer = await Promise.race([work, late]).finally(() => cancel());
+    return sendAnswer(reply, answer);
   };
 
   const stream = async (exchange: Exchange, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
@@ -168,7 +178,7 @@ export function createReplies(deps: RepliesDeps): Replies {
     streams += 1;
     try {
       const { bound } = exchange;
-      const signal = signalFor(reply, true);
+      const { signal } = controllerFor(reply, true);
       const call = await ready(exchange, request, signal);
       const items = bound.handler(call) as AsyncIterable<StreamItem<unknown>>; // what Handler says for the kind sse
       const context = { ...deps, heartbeatMs: limits.heartbeatMs, slowReaderMs: limits.slowReaderMs, requestId: request.id, signal };
@@ -184,8 +194,9 @@ export function createReplies(deps: RepliesDeps): Replies {
   const upload = async (exchange: Exchange, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
     request.raw.setTimeout(limits.transferIdleMs, () => request.raw.destroy());
     try {
-      const call = await ready(exchange, request, signalFor(reply, false));
-      return sendJson(reply, exchange.bound.endpoint.status, await callForJson(exchange.bound, call));
+      const call = await ready(exchange, request, controllerFor(reply, false).signal);
+      const body = await callForJson(exchange.bound, call);
+      return sendAnswer(reply, { status: exchange.bound.endpoint.status, body, headers: {} });
     } catch (error) {
       // The rest of the body is not wanted: take it for a moment, so that the client gets to read why, and end the connection.
       void reply.header('connection', 'close');
@@ -196,7 +207,7 @@ export function createReplies(deps: RepliesDeps): Replies {
   };
 
   const download = async (exchange: Exchange, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
-    const call = await ready(exchange, request, signalFor(reply, false));
+    const call = await ready(exchange, request, controllerFor(reply, false).signal);
     const opened = await (exchange.bound.handler(call) as Promise<Download>); // what Handler says for the kind download
     try {
       const head = downloadHead(opened, call.range);
@@ -217,10 +228,8 @@ export function createReplies(deps: RepliesDeps): Replies {
     answer: async (exchange, request, reply) => {
       const { endpoint } = exchange.bound;
       switch (endpoint.kind) {
-        case 'json': {
-          const call = await ready(exchange, request, signalFor(reply, false));
-          return endpoint.method === 'GET' ? await read(exchange, call, request, reply) : await write(exchange, call, request, reply);
-        }
+        case 'json':
+          return await json(exchange, request, reply);
         case 'sse':
           return await stream(exchange, request, reply);
         case 'upload':

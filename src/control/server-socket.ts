@@ -70,7 +70,7 @@ export function createSockets(deps: SocketDeps): Sockets {
       const principal = await identify(deps.gate, bound, request.headers.authorization);
       const query = parseQueryString(mark === -1 ? '' : target.slice(mark + 1));
       const call = await prepare(deps.gate, bound, { params, query, body: undefined, principal, requestId, signal: ended.signal });
-      if (open.size >= deps.limits.sockets) {
+      if (open.size > deps.limits.sockets) {
         throw new Failure('rate_limited', { message: `More than ${deps.limits.sockets} sockets are open.` });
       }
       await bound.handler.check?.(call);
@@ -94,11 +94,14 @@ export function createSockets(deps: SocketDeps): Sockets {
         socket.destroy();
         return;
       }
-      const ws = await new Promise<WebSocket>((resolve, reject) => {
-        socket.once('close', () => reject(new Error('closed during the upgrade')));
-        server.handleUpgrade(request, socket, head, resolve);
+      await new Promise<void>((resolve) => {
+        socket.once('close', resolve); // where the upgrade itself fails
+        // The handler is called in the same turn: frames that came with the request find its listeners.
+        server.handleUpgrade(request, socket, head, (ws) => {
+          socket.off('close', resolve);
+          resolve(serve(ws, bound, call, ended, deps, stopping.signal));
+        });
       });
-      await serve(ws, bound, call, ended, deps, stopping.signal);
     } catch (error) {
       if (!socket.destroyed) refuse(socket, error, requestId, deps.log);
     } finally {
@@ -152,7 +155,9 @@ async function serve(
   stopping.addEventListener('abort', onStop, { once: true });
   let failure: Failure | null = null;
   try {
-    await bound.handler(call, ws);
+    // A handler that does not notice the end of its socket holds nothing up.
+    const over = closed.then(() => deps.clock.sleep(CLOSE_GRACE_MS));
+    await Promise.race([bound.handler(call, ws), over]);
     ws.close(1000);
   } catch (error) {
     failure = toFailure(error);

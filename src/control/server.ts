@@ -3,9 +3,11 @@
 
 import { fastify } from 'fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest, InjectOptions, LightMyRequestResponse } from 'fastify';
+import { STATUS_CODES } from 'node:http';
 import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import type { EndpointTable } from '../api/endpoint.ts';
-import { PROBLEM_TYPE } from '../api/problem.ts';
+import { PROBLEM_TYPE, problemOf } from '../api/problem.ts';
 import type { Clock } from '../lib/clock.ts';
 import { Failure } from '../lib/failure.ts';
 import type { FailureCode } from '../lib/failure.ts';
@@ -22,7 +24,7 @@ import type { IdempotencyStore } from './server-idempotency.ts';
 import { parseJsonBody } from './server-json.ts';
 import { ANONYMOUS, identify } from './server-pipeline.ts';
 import type { Gate } from './server-pipeline.ts';
-import { HttpFailure, problemReply } from './server-problem.ts';
+import { problemReply } from './server-problem.ts';
 import { createReplies } from './server-replies.ts';
 import type { Exchange } from './server-replies.ts';
 import { routerPath, unknownRoute } from './server-routes.ts';
@@ -97,6 +99,7 @@ export function createServer<T extends EndpointTable>(options: ServerOptions<T>)
     forceCloseConnections: 'idle',
     keepAliveTimeout: 72_000,
     requestTimeout: 0, // uploads may be long; headers and bodies have deadlines of their own
+    clientErrorHandler: (error, socket) => answerBroken(error, socket),
     routerOptions: { maxParamLength: 400, querystringParser: parseQueryString },
     frameworkErrors: (error, request, reply) => {
       void sendProblem(request, reply, error);
@@ -247,6 +250,19 @@ function transportOptions(tls: { readonly key: string; readonly cert: string } |
   return tls === undefined ? { http: common } : { https: { ...common, key: tls.key, cert: tls.cert } };
 }
 
+/** What could not be read as HTTP at all, or not in time: one short problem, then the end of the connection. */
+function answerBroken(error: Error & { readonly code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) return;
+  const late = error.code === 'ERR_HTTP_REQUEST_TIMEOUT';
+  const failure = new Failure(late ? 'timeout' : 'invalid_input', {
+    message: late ? 'The headers of the request did not come in time.' : 'What was sent is not valid HTTP.',
+  });
+  const status = late ? 408 : error.code === 'HPE_HEADER_OVERFLOW' ? 431 : 400;
+  const body = JSON.stringify(problemOf(failure, newId(), status));
+  const head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\ncontent-type: ${PROBLEM_TYPE}\r\ncontent-length: ${Buffer.byteLength(body)}`;
+  socket.end(`${head}\r\nconnection: close\r\n\r\n${body}`);
+}
+
 function useJsonBodies(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
@@ -277,5 +293,3 @@ function listenFailure(error: unknown, host: string, port: number): unknown {
   }
   return error;
 }
-
-export { HttpFailure, PROBLEM_TYPE };
