@@ -26,6 +26,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   dev: ['proxy', 'tunnel', 'api', 'model', 'lib', 'sys'],
   keeper: ['lib', 'sys'],
   cli: ['tunnel', 'api', 'model', 'lib', 'sys'],
+  roles: ['*'],
   'main.ts': ['*'],
   'config.ts': ['lib', 'model'],
 };

@@ -5,8 +5,8 @@ import type { OptionSpec } from './command.ts';
 
 export interface LocalAddresses {
   readonly api: string;
-  /** URL prefix of Apps as people type it, such as `http://localhost:8080`. */
-  readonly edge: string;
+  /** Where Apps answer, for people: `http://<app>.localhost:8080`. */
+  readonly apps: string;
   /** Process id of librad. */
   readonly pid: number;
   readonly version: string;

@@ -29,7 +29,7 @@ export const up: Command = {
       output.progress('');
       output.line(`Libra ${addresses.version} is up (${formatDuration(performance.now() - began)}).`);
       output.line(`  API   ${addresses.api}`);
-      output.line(`  Apps  ${addresses.edge.replace('://localhost', '://<app>.localhost')}`);
+      output.line(`  Apps  ${addresses.apps}`);
       if (input.options['example'] === true) await deployExample(context);
       output.value({ ...addresses, detached: input.options['detach'] === true });
     };

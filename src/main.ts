@@ -1,0 +1,79 @@
+#!/usr/bin/env node
+// The entry of every process of Libra: a role by its name, else a command of the CLI. Together with roles/ the composition root: the
+// only place that wires folders together. Everything is loaded when it is needed, because a process is expensive.
+
+import { enableCompileCache } from 'node:module';
+import { join } from 'node:path';
+import { loadSettings, surroundings } from './config.ts';
+import { programRoot } from './roles/program.ts';
+
+enableCompileCache(join(programRoot, 'node_modules/.cache/libra'));
+
+async function runCommandLine(argv: readonly string[]): Promise<number> {
+  const { runCli } = await import('./cli/program.ts');
+  const { createLocalPlatform } = await import('./roles/local-platform.ts');
+  const around = surroundings();
+  const interrupt = new AbortController();
+  const onSignal = (signal: NodeJS.Signals): void => {
+    // The second one ends a command that does not listen to the first.
+    if (interrupt.signal.aborted) process.exit(130);
+    interrupt.abort(new Error(signal));
+  };
+  process.on('SIGINT', onSignal);
+  process.on('SIGTERM', onSignal);
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    // The reader of a pipe has gone (`| head`): nothing more to say.
+    if (error.code === 'EPIPE') process.exit(0);
+    throw error;
+  });
+  const { noColor, url, token, home } = loadSettings({}, around);
+  return await runCli({
+    argv,
+    settings: { noColor, url, token, home },
+    local: createLocalPlatform(around),
+    cwd: process.cwd(),
+    streams: { input: process.stdin, output: process.stdout, errors: process.stderr },
+    signal: interrupt.signal,
+  });
+}
+
+/** Flags of a role as words `--name value`. */
+function flagsOf(words: readonly string[]): Record<string, string | undefined> {
+  const flags: Record<string, string | undefined> = {};
+  for (let index = 0; index + 1 < words.length; index += 2) flags[(words[index] ?? '').replace(/^--/u, '')] = words[index + 1];
+  return flags;
+}
+
+async function runLibradRole(words: readonly string[]): Promise<void> {
+  const { runLibrad } = await import('./roles/librad.ts');
+  const stop = new AbortController();
+  process.on('SIGTERM', () => stop.abort());
+  process.on('SIGINT', () => stop.abort());
+  await runLibrad({
+    settings: loadSettings(flagsOf(words), surroundings()),
+    signal: stop.signal,
+    onReady: () => undefined,
+    onProgress: () => undefined,
+  });
+}
+
+const [first, ...rest] = process.argv.slice(2);
+try {
+  switch (first) {
+    case 'keeper':
+      await (await import('./roles/keeper.ts')).keeperRole(rest);
+      break;
+    case 'data-plane':
+      await (await import('./roles/data-plane.ts')).dataPlaneRole(rest);
+      break;
+    case 'librad':
+      await runLibradRole(rest);
+      process.exit(0);
+      break;
+    default:
+      process.exitCode = await runCommandLine(process.argv.slice(2));
+  }
+} catch (error) {
+  process.stderr.write(`libra: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+}

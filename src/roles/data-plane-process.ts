@@ -1,0 +1,141 @@
+// The data plane seen from librad: the keeper holds its listening sockets and is its parent, so it serves on while librad is away, and
+// a new version takes the same sockets over before the old one leaves.
+
+import type { DataPlaneOptions } from '../edge/data-plane.ts';
+import type { Clock } from '../lib/clock.ts';
+import { isFailure } from '../lib/failure.ts';
+import { replaceFileSync } from '../sys/durable-file.ts';
+import type { KeeperClient } from '../sys/keeper-client.ts';
+import type { ProcessRecord } from '../sys/keeper-protocol.ts';
+import type { Log } from '../sys/log.ts';
+import { join } from 'node:path';
+import { mkdir } from 'node:fs/promises';
+import type { DataPaths } from './paths.ts';
+import { programArgv, programEnv, programVersion } from './program.ts';
+
+const KEY_PREFIX = 'data-plane@';
+const LISTENER = 'edge-http';
+const STOP_MS = 10_000;
+
+export interface DataPlaneProcessOptions {
+  readonly keeper: KeeperClient;
+  readonly paths: DataPaths;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly host: string;
+  readonly port: number;
+  readonly path: string;
+  readonly home: string;
+}
+
+export interface DataPlaneProcess {
+  /** Makes the keeper hold the port, so that connections queue from now on. Resolves with it. Throws `port_taken`. */
+  hold(): Promise<number>;
+  /** Makes sure that a data plane of this version serves on the held port. */
+  serve(connection: { readonly url: string; readonly token: string }): Promise<void>;
+  /** Ends it and gives the port back. */
+  stop(): Promise<void>;
+}
+
+/** What the data-plane process reads at its start. */
+export interface DataPlaneFile {
+  readonly logFile: string;
+  readonly options: DataPlaneOptions;
+}
+
+export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPlaneProcess {
+  const { keeper, paths, clock } = options;
+
+  let before: readonly ProcessRecord[] = [];
+  let port = 0;
+  let moved = false;
+
+  const running = async (): Promise<readonly ProcessRecord[]> =>
+    (await keeper.request({ op: 'list' })).processes.filter((record) => record.key.startsWith(KEY_PREFIX) && record.state === 'running');
+
+  const end = async (record: ProcessRecord, waitMs: number): Promise<void> => {
+    await keeper.request({ op: 'retire', key: record.key });
+    await keeper.request({ op: 'signal', key: record.key, signal: 'SIGTERM', group: false });
+    const until = clock.monotonic() + waitMs;
+    while (clock.monotonic() < until) {
+      const now = await keeper.request({ op: 'get', key: record.key });
+      if (now === null || now.state !== 'running') break;
+      await clock.sleep(25);
+    }
+    if ((await keeper.request({ op: 'get', key: record.key }))?.state === 'running')
+      await keeper.request({ op: 'signal', key: record.key, signal: 'SIGKILL', group: true });
+    await keeper.request({ op: 'forget', key: record.key }).catch((error: unknown) => {
+      if (!isFailure(error)) throw error;
+      options.log.warn({ error, key: record.key }, 'an ended data plane could not be forgotten');
+    });
+  };
+
+  return {
+    hold: async () => {
+      before = await running();
+      const { listeners } = await keeper.request({ op: 'list' });
+      const held = listeners.find((listener) => listener.name === LISTENER);
+      if (held !== undefined && held.host === options.host && (held.port === options.port || options.port === 0)) {
+        port = held.port;
+        return port;
+      }
+      if (held !== undefined) await keeper.request({ op: 'unlisten', name: LISTENER });
+      ({ port } = await keeper.request({
+        op: 'listen',
+        name: LISTENER,
+        host: options.host,
+        port: options.port,
+        takeover: before.length > 0,
+      }));
+      moved = true;
+      return port;
+    },
+    serve: async (connection) => {
+      replaceFileSync(paths.edgeConnection, `${JSON.stringify(connection)}\n`);
+      const key = `${KEY_PREFIX}${programVersion}:${options.host}:${port}`;
+      const same = before.find((record) => record.key === key);
+      if (same !== undefined && !moved) return;
+      // A keeper that came anew holds another socket for the same address: the old data plane has to go, whatever its version.
+      if (same !== undefined) await end(same, STOP_MS);
+      const file: DataPlaneFile = {
+        logFile: join(paths.logs, 'edge.log'),
+        options: {
+          edgeId: 'local',
+          version: programVersion,
+          listen: [{ fd: 3 }],
+          connectionFile: paths.edgeConnection,
+          tableFile: paths.edgeTable,
+          accessLog: { file: join(paths.logs, 'access.log'), fileBytes: 16 * 1024 * 1024 },
+          admin: { socketPath: paths.edgeSocket },
+          drainMs: 30_000,
+        },
+      };
+      replaceFileSync(paths.edgeOptions, `${JSON.stringify(file)}\n`);
+      // A record of an ended one under this key would answer the spawn.
+      await keeper.request({ op: 'forget', key }).catch(() => undefined);
+      const recordFolder = join(paths.run, 'data-plane');
+      await mkdir(recordFolder, { recursive: true, mode: 0o700 });
+      await keeper.request({
+        op: 'spawn',
+        key,
+        argv: programArgv('data-plane', paths.edgeOptions),
+        env: programEnv(options.path, options.home),
+        cwd: '/',
+        user: null,
+        cgroups: [],
+        log: { folder: join(paths.logs, 'data-plane'), bytes: 4 * 1024 * 1024 },
+        recordFolder,
+        listeners: [LISTENER],
+        restart: { minMs: 50, maxMs: 5000 },
+      });
+      // The new one accepts on the same socket by now or soon; the old ones finish what they have.
+      for (const record of before)
+        if (record.key !== key)
+          void end(record, 60_000).catch((error: unknown) => options.log.warn({ error }, 'an old data plane could not be ended'));
+    },
+    stop: async () => {
+      for (const record of await running()) await end(record, STOP_MS);
+      await keeper.request({ op: 'unlisten', name: LISTENER });
+    },
+  };
+}

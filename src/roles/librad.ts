@@ -1,0 +1,215 @@
+// librad as a whole: control and agent in this process, the data plane and the Instances under the keeper. The order of starting and
+// stopping is the order of dependence, and whatever was started is stopped again when a later step fails.
+
+import { readFile, writeFile, chmod, copyFile, mkdir, rename, stat } from 'node:fs/promises';
+import { flushCompileCache } from 'node:module';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { createAgent } from '../agent/agent.ts';
+import { createHttpLink } from '../agent/http-link.ts';
+import { createClient } from '../api/client.ts';
+import { table } from '../api/table.ts';
+import { openFileBlobs } from '../blob/files.ts';
+import type { LocalAddresses } from '../cli/local-platform.ts';
+import type { Settings } from '../config.ts';
+import { createControl } from '../control/control.ts';
+import { loadDriver } from '../driver/builtin.ts';
+import { systemClock } from '../lib/clock.ts';
+import { systemRandom } from '../lib/id.ts';
+import { acquireDataLock } from '../store/lock.ts';
+import { checkDataFormat } from '../store/data-format.ts';
+import { createMemoryStore } from '../store/memory.ts';
+import { openSqliteStore } from '../store/sqlite.ts';
+import { connectKeeper, ensureKeeper, keeperSocketPath } from '../sys/keeper-client.ts';
+import { openFileLog } from '../sys/logger.ts';
+import { removeAddresses, writeAddresses } from './addresses.ts';
+import { createDataPlaneProcess } from './data-plane-process.ts';
+import { dataPaths, makeDataFolders } from './paths.ts';
+import { programArgv, programEnv, programRoot, programVersion } from './program.ts';
+
+export interface LibradOptions {
+  readonly settings: Settings;
+  /** Ends the platform, Instances included. */
+  readonly signal: AbortSignal;
+  readonly onReady: (addresses: LocalAddresses) => void;
+  readonly onProgress: (message: string) => void;
+}
+
+/** A host name as a label for a Node. */
+function nodeLabel(name: string): string {
+  const label = name
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/gu, '-')
+    .replaceAll(/^-+|-+$/gu, '')
+    .slice(0, 30)
+    .replaceAll(/-+$/gu, '');
+  return label === '' ? 'node' : label;
+}
+
+async function readTextIfThere(path: string): Promise<string | null> {
+  try {
+    return (await readFile(path, 'utf8')).trim();
+  } catch {
+    return null;
+  }
+}
+
+/** As root the users of Apps must be able to run node and the static server, which may lie in a private home: they get a copy. */
+async function publicCopy(from: string, folder: string, name: string): Promise<string> {
+  const target = join(folder, name);
+  const [source, existing] = await Promise.all([stat(from), stat(target).catch(() => null)]);
+  if (existing === null || existing.size !== source.size || existing.mtimeMs < source.mtimeMs) {
+    await mkdir(folder, { recursive: true, mode: 0o755 });
+    await copyFile(from, `${target}.new`);
+    await chmod(`${target}.new`, 0o755);
+    await rename(`${target}.new`, target);
+  }
+  return target;
+}
+
+/** Runs the platform until the signal aborts or a shutdown is asked for. Rejects when it cannot start; then nothing of it is left. */
+export async function runLibrad(options: LibradOptions): Promise<void> {
+  const { settings } = options;
+  const clock = systemClock;
+  const random = systemRandom;
+  const paths = dataPaths(settings.data);
+  const startedAtMs = clock.now();
+  const undo: (() => Promise<void> | void)[] = [];
+  let keepInstances = false;
+  const shutdown = Promise.withResolvers<void>();
+  if (options.signal.aborted) return;
+  options.signal.addEventListener('abort', () => shutdown.resolve(), { once: true });
+
+  try {
+    options.onProgress('Preparing the data folder');
+    await makeDataFolders(paths, settings.isRoot);
+    const lock = await acquireDataLock(paths.data, { who: { pid: process.pid, startedAtMs, apiUrl: null } });
+    undo.push(() => lock.release());
+    await checkDataFormat(paths.data, programVersion);
+    const fileLog = openFileLog({ path: join(paths.logs, 'librad.log'), level: settings.logLevel ?? 'info', name: 'librad' });
+    undo.push(() => fileLog.close());
+    const { log } = fileLog;
+    log.info({ version: programVersion, data: paths.data }, 'librad starts');
+
+    options.onProgress('Starting the keeper');
+    const keeperArgv = programArgv('keeper', keeperSocketPath(paths.run));
+    const revive = (): Promise<unknown> =>
+      ensureKeeper({ runFolder: paths.run, argv: keeperArgv, env: programEnv(settings.path, settings.home) });
+    await revive();
+    const keeper = await connectKeeper({
+      socketPath: keeperSocketPath(paths.run),
+      program: `librad ${programVersion}`,
+      revive,
+      clock,
+      log,
+    });
+    undo.push(async () => {
+      // The keeper goes when nothing runs under it any more; Instances that were left running keep it.
+      await keeper.request({ op: 'shutdown', force: false }).catch(() => undefined);
+      await keeper.close();
+    });
+
+    options.onProgress('Opening the store');
+    const store = settings.store === 'memory' ? createMemoryStore({ clock }) : await openSqliteStore({ path: paths.store, clock });
+    undo.push(() => store.close());
+    const blobs = await openFileBlobs({ folder: paths.blobs, maxBytes: settings.bundleBytes ?? 1024 ** 3, clock });
+    undo.push(() => blobs.close());
+
+    options.onProgress('Starting the Edge');
+    const edgeHost = settings.edgeHost ?? '127.0.0.1';
+    const dataPlane = createDataPlaneProcess({
+      keeper,
+      paths,
+      clock,
+      log,
+      host: edgeHost,
+      port: settings.edgePort ?? 8080,
+      path: settings.path,
+      home: settings.home,
+    });
+    const edgePort = await dataPlane.hold();
+    undo.push(() => dataPlane.stop());
+
+    options.onProgress('Starting control');
+    const nodeName = settings.nodeName ?? nodeLabel(hostname());
+    const control = createControl({
+      store,
+      storeEngine: settings.store ?? 'sqlite',
+      blobs,
+      clock,
+      random,
+      log,
+      masterKeyFile: paths.masterKey,
+      settings: {
+        version: programVersion,
+        domain: settings.domain ?? 'localhost',
+        publicScheme: 'http',
+        publicPort: edgePort,
+        bundleBytes: settings.bundleBytes ?? 1024 ** 3,
+        nodeGraceMs: 30_000,
+        retainEndedMs: settings.retainEndedMs ?? 86_400_000,
+        retainReleases: 10,
+      },
+      nodeName,
+      ownerSecret: await readTextIfThere(paths.ownerToken),
+      edgeSocket: paths.edgeSocket,
+      onShutdown: (request) => {
+        keepInstances = request.keepInstances;
+        shutdown.resolve();
+      },
+    });
+    const started = await control.start({ host: settings.apiHost ?? '127.0.0.1', port: settings.apiPort ?? 7400 });
+    undo.push(() => control.stop());
+    await writeFile(`${paths.ownerToken}.new`, `${started.ownerToken}\n`, { mode: 0o600 });
+    await rename(`${paths.ownerToken}.new`, paths.ownerToken);
+    lock.describe({ pid: process.pid, startedAtMs, apiUrl: started.url });
+
+    options.onProgress('Starting the agent');
+    const binFolder = join(paths.node, 'bin');
+    const node = settings.isRoot ? await publicCopy(process.execPath, binFolder, 'node') : process.execPath;
+    const staticSource = join(programRoot, 'src/agent/static-server.ts');
+    const staticServer = settings.isRoot ? await publicCopy(staticSource, binFolder, 'static-server.ts') : staticSource;
+    const driver = await loadDriver('process', { keeper, dataFolder: paths.node, clock, log });
+    undo.push(() => driver.close());
+    const token = started.nodeToken;
+    const link = createHttpLink({ client: createClient(table, { url: started.url, token }), url: started.url, token: () => token });
+    const agent = createAgent({
+      link,
+      drivers: { process: driver },
+      dataFolder: paths.node,
+      clock,
+      random,
+      log,
+      nodeName,
+      program: programVersion,
+      builtinPrograms: { static: [node, '--disable-warning=ExperimentalWarning', staticServer] },
+      searchPath: `${settings.isRoot ? binFolder : join(programRoot, 'node_modules/.bin')}:${settings.path}`,
+    });
+    await agent.start();
+    undo.push(() => agent.stop({ stopInstances: !keepInstances }));
+
+    await dataPlane.serve({ url: started.url, token: started.edgeToken });
+    const addresses: LocalAddresses = {
+      api: started.url,
+      apps: `http://<app>.${settings.domain ?? 'localhost'}${edgePort === 80 ? '' : `:${edgePort}`}`,
+      pid: process.pid,
+      version: programVersion,
+    };
+    writeAddresses(paths, addresses);
+    undo.push(() => removeAddresses(paths));
+    flushCompileCache();
+    log.info({ ...addresses, tookMs: clock.now() - startedAtMs }, 'librad serves');
+    options.onReady(addresses);
+    await shutdown.promise;
+    log.info({ keepInstances }, 'librad stops');
+  } finally {
+    for (const step of undo.reverse()) {
+      try {
+        await step();
+      } catch (error) {
+        // One part that cannot stop must not keep the others from it.
+        process.stderr.write(`libra: while stopping: ${error instanceof Error ? error.message : String(error)}\n`);
+      }
+    }
+  }
+}

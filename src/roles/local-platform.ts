@@ -1,0 +1,209 @@
+// What the command line may do on this machine without the API: start the platform, find it, look at it.
+
+import { readFile, access, constants, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Finding, LocalAddresses, LocalPlatform, UpFlags } from '../cli/local-platform.ts';
+import type { OptionSpec } from '../cli/command.ts';
+import { loadSettings, SETTINGS } from '../config.ts';
+import type { Settings, Surroundings } from '../config.ts';
+import { systemClock } from '../lib/clock.ts';
+import { Failure, messageOf } from '../lib/failure.ts';
+import { readAddresses } from './addresses.ts';
+import { dataPaths, makeDataFolders } from './paths.ts';
+import { programArgv, programEnv, programRoot, programVersion } from './program.ts';
+
+const START_MS = 30_000;
+const POLL_MS = 50;
+
+const upOptions: readonly OptionSpec[] = Object.values(SETTINGS).flatMap((setting) =>
+  setting.flag === null
+    ? []
+    : [{ name: setting.flag, value: setting.placeholder, help: `${setting.help}; default ${setting.defaultText} (${setting.variable})` }],
+);
+
+/** The flags that make another process of this program see the same settings. */
+function flagWords(settings: Settings): readonly string[] {
+  const words: string[] = [];
+  for (const [name, setting] of Object.entries(SETTINGS)) {
+    if (setting.flag === null) continue;
+    const value: unknown = settings[name as keyof typeof SETTINGS /* Object.entries gives the names of the table */];
+    if (value !== null && value !== undefined) words.push(`--${setting.flag}`, String(value));
+  }
+  return words;
+}
+
+async function lastLogLines(path: string): Promise<string> {
+  const text = await readFile(path, 'utf8').catch(() => '');
+  return text.trim().split('\n').slice(-3).join('\n');
+}
+
+export function createLocalPlatform(around: Surroundings): LocalPlatform {
+  const local = loadSettings({}, around);
+  const paths = dataPaths(local.data);
+
+  const startInBackground = async (flags: UpFlags, onProgress: (message: string) => void): Promise<LocalAddresses> => {
+    const settings = loadSettings(flags, around);
+    const target = dataPaths(settings.data);
+    await makeDataFolders(target, settings.isRoot);
+    onProgress('Starting the keeper');
+    const { connectKeeper, ensureKeeper, keeperSocketPath } = await import('../sys/keeper-client.ts');
+    const socketPath = keeperSocketPath(target.run);
+    await ensureKeeper({ runFolder: target.run, argv: programArgv('keeper', socketPath), env: programEnv(settings.path, settings.home) });
+    const keeper = await connectKeeper({ socketPath, program: `libra ${programVersion}` });
+    const { mkdir } = await import('node:fs/promises');
+    const recordFolder = join(target.run, 'librad');
+    await mkdir(recordFolder, { recursive: true, mode: 0o700 });
+    try {
+      const key = 'librad';
+      const known = await keeper.request({ op: 'get', key });
+      if (known !== null && known.state !== 'running') await keeper.request({ op: 'forget', key });
+      onProgress('Starting librad');
+      await keeper.request({
+        op: 'spawn',
+        key,
+        argv: programArgv('librad', ...flagWords(settings)),
+        env: { ...programEnv(settings.path, settings.home), ...settingVariables(settings) },
+        cwd: '/',
+        user: null,
+        cgroups: [],
+        log: { folder: join(target.logs, 'librad-output'), bytes: 1024 * 1024 },
+        recordFolder,
+        listeners: [],
+        restart: { minMs: 100, maxMs: 30_000 },
+      });
+      const until = systemClock.monotonic() + START_MS;
+      for (;;) {
+        const addresses = await readAddresses(target);
+        if (addresses !== null) return addresses;
+        const record = await keeper.request({ op: 'get', key });
+        const failed = record?.state === 'failed' || (record?.restarts ?? 0) >= 2;
+        if (failed || systemClock.monotonic() > until) {
+          await keeper.request({ op: 'retire', key });
+          await keeper.request({ op: 'signal', key, signal: 'SIGTERM', group: false });
+          const { readTail } = await import('./output-tail.ts');
+          const said = await readTail(join(target.logs, 'librad-output'));
+          throw new Failure('start_failed', {
+            message: `librad did not come up in the background. ${said || (await lastLogLines(join(target.logs, 'librad.log')))}`.trim(),
+            hint: `'libra up' without --detach shows more; the log is ${join(target.logs, 'librad.log')}.`,
+          });
+        }
+        await systemClock.sleep(POLL_MS);
+      }
+    } finally {
+      await keeper.close();
+    }
+  };
+
+  return {
+    version: programVersion,
+    upOptions,
+    exampleFolder: join(programRoot, 'examples/hello'),
+    run: async (flags, options) => {
+      const { runLibrad } = await import('./librad.ts');
+      await runLibrad({ settings: loadSettings(flags, around), ...options });
+    },
+    startInBackground: (flags, options) => startInBackground(flags, options.onProgress),
+    running: () => readAddresses(paths),
+    ownerToken: async () => {
+      try {
+        return (await readFile(paths.ownerToken, 'utf8')).trim();
+      } catch {
+        return null;
+      }
+    },
+    waitUntilDown: async (deadlineMs) => {
+      const until = systemClock.monotonic() + deadlineMs;
+      while (systemClock.monotonic() < until) {
+        if ((await readAddresses(paths)) === null) return true;
+        await systemClock.sleep(POLL_MS);
+      }
+      return false;
+    },
+    examine: () => examine(local),
+  };
+}
+
+/** Settings that have no flag travel as variables. */
+function settingVariables(settings: Settings): Readonly<Record<string, string>> {
+  const variables: Record<string, string> = {};
+  for (const [name, setting] of Object.entries(SETTINGS)) {
+    if (setting.flag !== null || name === 'url' || name === 'token') continue;
+    const value: unknown = settings[name as keyof typeof SETTINGS /* Object.entries gives the names of the table */];
+    if (value !== null && value !== undefined)
+      variables[setting.variable] = name === 'retainEndedMs' ? String(Number(value) / 1000) : String(value);
+  }
+  return variables;
+}
+
+async function examine(settings: Settings): Promise<readonly Finding[]> {
+  const findings: Finding[] = [];
+  const major = Number(process.versions.node.split('.')[0]);
+  findings.push({ name: 'node', ok: major >= 24, message: `version ${process.versions.node}`, hint: 'Libra needs Node 24 or newer.' });
+  const writable = await access(settings.data, constants.W_OK).then(
+    () => true,
+    () => false,
+  );
+  const exists = await access(settings.data).then(
+    () => true,
+    () => false,
+  );
+  findings.push({
+    name: 'data folder',
+    ok: writable || !exists,
+    message: exists ? `${settings.data}${writable ? '' : ' cannot be written'}` : `${settings.data} (not made yet)`,
+    hint: 'Choose another with LIBRA_DATA.',
+  });
+  if (exists) {
+    const disk = await statfs(settings.data);
+    const freeBytes = disk.bavail * disk.bsize;
+    findings.push({
+      name: 'disk',
+      ok: freeBytes > 1024 ** 3,
+      message: `${(freeBytes / 1024 ** 3).toFixed(1)} GiB free`,
+      hint: 'Bundles, volumes and logs need room: 1 GiB at least.',
+    });
+  }
+  findings.push(await examineLimits());
+  findings.push(
+    settings.isRoot
+      ? { name: 'users', ok: true, message: 'every App runs as a user of its own', hint: null }
+      : {
+          name: 'users',
+          ok: false,
+          message: 'Apps run as your own user: they are trusted with everything that you may do',
+          hint: 'Start Libra as root to give every App a user of its own (SECURITY.md).',
+        },
+  );
+  findings.push(await resolves('hello.localhost'));
+  return findings;
+}
+
+async function examineLimits(): Promise<Finding> {
+  const { detectCgroups } = await import('../sys/cgroup.ts');
+  const { enforcement } = detectCgroups('libra-doctor');
+  const missing = Object.entries(enforcement).filter(([, state]) => state !== 'enforced');
+  return {
+    name: 'limits',
+    ok: missing.length === 0,
+    message:
+      missing.length === 0
+        ? 'CPU and memory limits of Instances are enforced'
+        : missing.map(([limit, why]) => `${limit} limits are not enforced: ${why}`).join('; '),
+    hint: 'Limits need cgroups that Libra may write: run as root, or in a delegated systemd slice.',
+  };
+}
+
+async function resolves(name: string): Promise<Finding> {
+  const { lookup } = await import('node:dns/promises');
+  try {
+    await lookup(name);
+    return { name: 'names', ok: true, message: `${name} resolves for every program`, hint: null };
+  } catch (error) {
+    return {
+      name: 'names',
+      ok: false,
+      message: `*.localhost resolves in curl and browsers, but not for every program here (${messageOf(error)})`,
+      hint: 'Install libnss-myhostname, or add the names that your programs need to /etc/hosts.',
+    };
+  }
+}

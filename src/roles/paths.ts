@@ -1,0 +1,62 @@
+// Where everything lies in the data folder. One place, so that roles that run as different processes agree.
+
+import { mkdir, chmod } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Failure } from '../lib/failure.ts';
+
+export interface DataPaths {
+  readonly data: string;
+  readonly ownerToken: string;
+  readonly masterKey: string;
+  readonly store: string;
+  readonly blobs: string;
+  readonly node: string;
+  readonly run: string;
+  readonly logs: string;
+  readonly edge: string;
+  readonly addresses: string;
+  /** What the data plane needs to find control again: URL and token. */
+  readonly edgeConnection: string;
+  readonly edgeOptions: string;
+  readonly edgeSocket: string;
+  readonly edgeTable: string;
+}
+
+export function dataPaths(data: string): DataPaths {
+  const run = join(data, 'run');
+  const edge = join(data, 'edge');
+  return {
+    data,
+    ownerToken: join(data, 'owner.token'),
+    masterKey: join(data, 'master.key'),
+    store: join(data, 'store.db'),
+    blobs: join(data, 'blobs'),
+    node: join(data, 'node'),
+    run,
+    logs: join(data, 'logs'),
+    edge,
+    addresses: join(run, 'addresses.json'),
+    edgeConnection: join(run, 'edge-connection.json'),
+    edgeOptions: join(run, 'edge-options.json'),
+    edgeSocket: join(run, 'edge.sock'),
+    edgeTable: join(edge, 'table.json'),
+  };
+}
+
+/** Makes the folders. As root the path down to the Instances must be passable for the users of Apps; otherwise all is private. */
+export async function makeDataFolders(paths: DataPaths, isRoot: boolean): Promise<void> {
+  try {
+    const passable = isRoot ? 0o711 : 0o700;
+    await mkdir(paths.data, { recursive: true, mode: passable });
+    await chmod(paths.data, passable);
+    await mkdir(paths.node, { recursive: true, mode: passable });
+    for (const folder of [paths.blobs, paths.run, paths.logs, paths.edge]) await mkdir(folder, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
+    throw new Failure('storage_failed', {
+      message: `The data folder ${paths.data} cannot be used: ${code === 'EROFS' ? 'its disk is read-only' : code === 'EACCES' || code === 'EPERM' ? 'this user may not write there' : code === 'ENOSPC' ? 'the disk is full' : code === 'ENOTDIR' || code === 'EEXIST' ? 'a file is in its place' : code}.`,
+      hint: 'Choose another with --data or LIBRA_DATA, or mend this one.',
+      cause: error,
+    });
+  }
+}

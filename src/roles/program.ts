@@ -1,0 +1,33 @@
+// How this program starts further processes of itself: the same Node, lean memory flags, the same entry file.
+
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const here = dirname(fileURLToPath(import.meta.url));
+
+/** Root of the checkout or of the installed package. */
+export const programRoot: string = existsSync(join(here, '../package.json')) ? dirname(here) : dirname(dirname(here));
+
+function readVersion(): string {
+  const parsed: unknown = JSON.parse(readFileSync(join(programRoot, 'package.json'), 'utf8'));
+  return typeof parsed === 'object' && parsed !== null && 'version' in parsed ? String(parsed.version) : '0.0.0';
+}
+
+export const programVersion: string = readVersion();
+
+/** The file that Node was started with, so that the bundled program starts itself and not the sources. */
+const entry = process.argv[1] ?? join(programRoot, 'src/main.ts');
+
+/** Flags that keep a long-running process small (measured; docs/decisions/0003). */
+const LEAN = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=1'] as const;
+
+/** argv of a further process of this program. */
+export function programArgv(...words: readonly string[]): readonly string[] {
+  return [process.execPath, ...LEAN, entry, ...words];
+}
+
+/** Environment of a further process: nothing of ours but what Node and settings need. */
+export function programEnv(path: string, home: string): Readonly<Record<string, string>> {
+  return { PATH: path, HOME: home, MALLOC_ARENA_MAX: '1' };
+}
