@@ -1,0 +1,1 @@
+console.log(`migrated for Release ${process.env.LIBRA_RELEASE}`);
