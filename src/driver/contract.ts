@@ -102,6 +102,8 @@ export interface Driver {
   usage?(handle: DriverHandle): Promise<Usage>;
   /** Ends whatever runs under this driver's name for Instances that the agent does not know; returns their keys. Called once after start. */
   sweep(knownKeys: ReadonlySet<string>): Promise<readonly string[]>;
+  /** Makes existing folders (work folder, volumes) private to the App: called after they are filled and before `ensure`. */
+  prepareFolders?(appId: string, folders: readonly string[]): Promise<void>;
   /** What could not be enforced for this handle, for people. */
   notEnforced(handle: DriverHandle): readonly string[];
   close(): Promise<void>;

@@ -243,7 +243,7 @@ export function createProcesses(deps: ProcessesDeps): Processes {
   const spawnNew = async (request: SpawnRequest): Promise<ProcessRecord> => {
     const again = request.restart === null ? null : request;
     const recorded = loadRecord(request.recordFolder, request.key);
-    if (recorded !== null && (again === null || recorded.state === 'running')) {
+    if (recorded !== null && recorded.state !== 'failed' && (again === null || recorded.state === 'running')) {
       if (recorded.identity !== null || recorded.state !== 'running') return adopt(recorded, request.recordFolder, request.log, again);
       const orphan = findOrphan(request.env);
       const identity = orphan === null ? null : readIdentity(orphan);
@@ -298,7 +298,9 @@ export function createProcesses(deps: ProcessesDeps): Processes {
       const known = entries.get(key);
       if (known !== undefined) return known.record;
       const recorded = loadRecord(recordFolder, key);
-      if (recorded === null) throw new Failure('not_found', { message: `There is no record of a program “${key}” in ${recordFolder}.` });
+      // Without an identity it was about to be started and nobody was told of it: only a spawn can find out more.
+      if (recorded === null || (recorded.state === 'running' && recorded.identity === null))
+        throw new Failure('not_found', { message: `There is no record of a program “${key}” in ${recordFolder}.` });
       makeRoom();
       return adopt(recorded, recordFolder, log, null);
     },

@@ -1,0 +1,114 @@
+// Finds the program for a command word the way execvp(3) does, but on the Instance's own PATH and work folder, and without its
+// fallback to /bin/sh: what is neither a binary nor names its interpreter is refused, so no shell ever starts by accident.
+
+import { closeSync, openSync, readSync, statSync } from 'node:fs';
+import { basename, resolve } from 'node:path';
+import { Failure } from '../../lib/failure.ts';
+
+export interface CommandContext {
+  readonly env: Readonly<Record<string, string>>;
+  /** Absolute; relative words and PATH entries count from here. */
+  readonly cwd: string;
+  /** Whom the program runs as; null: us. */
+  readonly user: { readonly uid: number; readonly gid: number } | null;
+}
+
+type Verdict = 'ok' | 'absent' | 'not_executable' | 'is_folder';
+
+function isExecutableFor(path: string, user: CommandContext['user']): Verdict {
+  let facts;
+  try {
+    facts = statSync(path);
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EACCES' ? 'not_executable' : 'absent';
+  }
+  if (facts.isDirectory()) return 'is_folder';
+  if (!facts.isFile()) return 'not_executable';
+  const uid = user?.uid ?? process.geteuid?.() ?? 0;
+  const gid = user?.gid ?? process.getegid?.() ?? 0;
+  const any = (facts.mode & 0o111) !== 0;
+  const bit =
+    facts.uid === uid ? 0o100 : facts.gid === gid || (user === null && process.getgroups?.().includes(facts.gid) === true) ? 0o010 : 0o001;
+  return (uid === 0 ? any : (facts.mode & bit) !== 0) ? 'ok' : 'not_executable';
+}
+
+function startFailure(command: string, message: string, hint: string, details: Readonly<Record<string, unknown>>): Failure {
+  return new Failure('start_failed', { message, hint, details: { reason: 'command_not_found', command, ...details } });
+}
+
+/** The first bytes decide what the kernel does with a file: ELF, or `#!` and an interpreter. */
+function checkFormat(command: string, path: string): void {
+  const head = Buffer.alloc(256);
+  let length: number;
+  try {
+    const fd = openSync(path, 'r');
+    try {
+      length = readSync(fd, head, 0, head.length, 0);
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    return; // executable but not readable is legal for a binary
+  }
+  if (length >= 4 && head.subarray(0, 4).equals(Buffer.from([0x7f, 0x45, 0x4c, 0x46]))) return;
+  if (length >= 2 && head[0] === 0x23 && head[1] === 0x21) {
+    const line = head.subarray(2, length).toString('latin1').split('\n')[0]?.replace(/\r$/, '') ?? '';
+    const interpreter = line.trim().split(/\s+/)[0] ?? '';
+    if (isExecutableFor(interpreter, null) === 'ok') return;
+    throw startFailure(
+      command,
+      `“${command}” (${path}) names the interpreter “${interpreter}”, which does not exist on this machine.`,
+      `Install ${basename(interpreter)}, or correct the first line of the file.`,
+      { path, errno: 'ENOENT', interpreter },
+    );
+  }
+  throw startFailure(
+    command,
+    `“${command}” (${path}) is neither a program nor a script with a first line such as “#!/usr/bin/env node”.`,
+    `Name the interpreter in the command, such as “node ${command}”, or add the first line.`,
+    { path, errno: 'ENOEXEC' },
+  );
+}
+
+/** The absolute path to execute for `word`. Rejects with `start_failed`, details.reason `command_not_found`, and says where it looked. */
+export function resolveCommand(word: string, context: CommandContext): string {
+  const searched = context.env['PATH'] ?? '';
+  const named = word.includes('/');
+  const candidates = named
+    ? [resolve(context.cwd, word)]
+    : searched
+        .split(':')
+        .filter((folder) => folder !== '')
+        .map((folder) => resolve(context.cwd, folder, word));
+  let refused: string | null = null;
+  for (const path of word === '' ? [] : candidates) {
+    const verdict = isExecutableFor(path, context.user);
+    if (verdict === 'ok') {
+      checkFormat(word, path);
+      return path;
+    }
+    if (verdict === 'is_folder' && named) {
+      throw startFailure(word, `“${word}” (${path}) is a folder, not a program.`, 'Name a file in the command.', { path, errno: 'EACCES' });
+    }
+    if (verdict === 'not_executable') refused ??= path;
+  }
+  if (refused !== null) {
+    throw startFailure(
+      word,
+      `“${word}” (${refused}) exists but may not be executed.`,
+      `Make it executable: chmod +x ${named ? word : refused}`,
+      { path: refused, errno: 'EACCES' },
+    );
+  }
+  const beside = !named && isExecutableFor(resolve(context.cwd, word), context.user) !== 'absent';
+  throw startFailure(
+    word,
+    named
+      ? `“${word}” does not exist in the App's folder.`
+      : `The command “${word}” was not found. Searched PATH: ${searched || '(empty)'}`,
+    beside
+      ? `A file of this name is in the App's folder: write “./${word}”.`
+      : 'Correct the command in the manifest, or install the program on this Node.',
+    { path: searched, errno: 'ENOENT' },
+  );
+}

@@ -1,0 +1,109 @@
+// Runs one more command beside a running attempt: same user, same limits, same marker, input and output piped to the caller. It is a
+// child of librad, because it ends with the connection that asked for it.
+
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import type { Readable } from 'node:stream';
+import { Failure } from '../../lib/failure.ts';
+import { startWithin } from '../../sys/cgroup-join.ts';
+import type { ExecSession } from '../contract.ts';
+import type { ProcessHandle } from './handle.ts';
+
+export interface ExecRequest {
+  /** Absolute path of the program. */
+  readonly file: string;
+  readonly words: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd: string;
+}
+
+type Output = { readonly stream: 'stdout' | 'stderr'; readonly chunk: Uint8Array };
+
+const SETPRIV = ['/usr/bin/setpriv', '/bin/setpriv'].find((path) => existsSync(path));
+
+/** Merges both streams in the order of arrival; at most one chunk of each is held, the rest waits in the pipes. */
+async function* merge(stdout: Readable, stderr: Readable): AsyncGenerator<Output> {
+  const sources = new Map<
+    string,
+    { iterator: AsyncIterator<Uint8Array>; next: Promise<{ name: 'stdout' | 'stderr'; result: IteratorResult<Uint8Array> }> }
+  >();
+  const advance = (name: 'stdout' | 'stderr', iterator: AsyncIterator<Uint8Array>): void => {
+    sources.set(name, { iterator, next: iterator.next().then((result) => ({ name, result })) });
+  };
+  advance('stdout', stdout[Symbol.asyncIterator]());
+  advance('stderr', stderr[Symbol.asyncIterator]());
+  while (sources.size > 0) {
+    const { name, result } = await Promise.race([...sources.values()].map((source) => source.next));
+    const source = sources.get(name);
+    if (result.done === true || source === undefined) {
+      sources.delete(name);
+      continue;
+    }
+    advance(name, source.iterator);
+    yield { stream: name, chunk: result.value };
+  }
+}
+
+/** Resolves when the program has been started. */
+export async function startExec(handle: ProcessHandle, request: ExecRequest): Promise<ExecSession> {
+  const { user } = handle;
+  const confined = user !== null && SETPRIV !== undefined;
+  const ids = user === null ? {} : { uid: user.uid, gid: user.gid };
+  const child = startWithin(handle.cgroups, () =>
+    confined
+      ? spawn(
+          SETPRIV,
+          [
+            `--reuid=${user.uid}`,
+            `--regid=${user.gid}`,
+            '--clear-groups',
+            '--no-new-privs',
+            '--inh-caps=-all',
+            '--bounding-set=-all',
+            '--',
+            request.file,
+            ...request.words,
+          ],
+          {
+            cwd: request.cwd,
+            env: { ...request.env },
+            detached: true,
+            stdio: 'pipe',
+          },
+        )
+      : spawn(request.file, [...request.words], { cwd: request.cwd, env: { ...request.env }, detached: true, stdio: 'pipe', ...ids }),
+  );
+  const exited = new Promise<{ code: number | null; signal: string | null }>((resolve) => {
+    child.once('exit', (code, signal) => resolve({ code, signal }));
+  });
+  await new Promise<void>((resolve, reject) => {
+    child.once('spawn', resolve);
+    child.once('error', (error) =>
+      reject(new Failure('start_failed', { message: `“${request.file}” could not be started: ${error.message}`, cause: error })),
+    );
+  });
+  child.on('error', () => undefined);
+  child.stdin.on('error', () => undefined); // the program closed its input; write() reports it
+  return {
+    write: (chunk) =>
+      new Promise((resolve, reject) => {
+        child.stdin.write(chunk, (error) => {
+          if (error == null) resolve();
+          else reject(new Failure('conflict', { message: 'The command does not take input any more.', cause: error }));
+        });
+      }),
+    endInput: () => {
+      child.stdin.end();
+    },
+    output: merge(child.stdout, child.stderr),
+    exited,
+    kill: () => {
+      if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+      try {
+        process.kill(-child.pid, 'SIGKILL');
+      } catch {
+        // It ended before.
+      }
+    },
+  };
+}
