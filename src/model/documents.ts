@@ -211,6 +211,8 @@ export interface DeploymentStatus {
   /** Bounded log, oldest first; at most 200 lines. */
   readonly log: readonly { readonly atMs: number; readonly message: string }[];
   readonly cancelRequested: boolean;
+  /** While rolling, by Entrypoint: the most slots that were healthy at once, and when that was last bettered; the deadline counts from then. */
+  readonly progress?: Readonly<Record<string, { readonly best: number; readonly sinceMs: number }>>;
   readonly updatedAtMs: number;
   readonly endedAtMs: number | null;
 }

@@ -1,0 +1,116 @@
+// Checks across a manifest: combinations that cannot be, names that lead nowhere, claims that clash. They look at what is there, field by
+// field, so that they still run where another field of the same Entrypoint is wrong.
+
+import { isRecord } from './manifest-fields.ts';
+import type { At } from './manifest-fields.ts';
+import { runOf } from './manifest-defaults.ts';
+import { scheduleTrouble, timezoneTrouble } from './schedule.ts';
+
+export interface Finding {
+  readonly path: readonly PropertyKey[];
+  readonly message: string;
+  readonly at: At;
+}
+
+export type Report = (path: readonly PropertyKey[], message: string, at?: At) => void;
+
+/** Fields that mean nothing to an Entrypoint that runs once and ends. */
+const SERVICE_ONLY: readonly string[] = ['routes', 'instances', 'port', 'health', 'rollout', 'singleton', 'disconnect'];
+
+/** Checks one Entrypoint by what the file says of it; `raw` may have fields of a wrong type, which are reported elsewhere. */
+export function checkEntrypoint(name: string, raw: Readonly<Record<string, unknown>>, report: Report): void {
+  const path = ['entrypoints', name];
+  const run = runOf({
+    run:
+      raw['run'] === 'service' || raw['run'] === 'before-deploy' || raw['run'] === 'manual' || raw['run'] === 'schedule'
+        ? raw['run']
+        : undefined,
+    schedule: raw['schedule'] === undefined ? undefined : '',
+  });
+  if (run !== 'service') {
+    for (const key of SERVICE_ONLY) {
+      if (raw[key] !== undefined) report([...path, key], `has no meaning for an Entrypoint that ${whatItDoes(run)}`, 'key');
+    }
+    if (raw['restart'] === 'always') report([...path, 'restart'], `cannot be always for an Entrypoint that ${whatItDoes(run)}`);
+  }
+  if (raw['schedule'] !== undefined && raw['run'] !== undefined && raw['run'] !== 'schedule') {
+    report([...path, 'run'], `cannot be ${String(raw['run'])} for an Entrypoint with a schedule; remove one of the two`);
+  }
+  if (raw['run'] === 'schedule' && raw['schedule'] === undefined) report([...path, 'run'], 'needs `schedule`, such as "0 3 * * *"');
+  if (raw['schedule'] === undefined) {
+    for (const key of ['timezone', 'overlap', 'missed']) {
+      if (raw[key] !== undefined) report([...path, key], 'has no meaning without `schedule`', 'key');
+    }
+  }
+  checkSchedule(path, raw, report);
+  checkScale(path, raw, report);
+  checkHealth(path, raw, report);
+  checkDuplicates([...path, 'volumes'], raw['volumes'], ['name', 'path'], report);
+  checkDuplicates([...path, 'files'], raw['files'], ['path'], report);
+  checkRoutes([...path, 'routes'], raw['routes'], report);
+}
+
+function whatItDoes(run: 'schedule' | 'before-deploy' | 'manual'): string {
+  switch (run) {
+    case 'schedule':
+      return 'runs on a schedule';
+    case 'before-deploy':
+      return 'runs before a Deployment';
+    case 'manual':
+      return 'runs on request';
+  }
+}
+
+function checkSchedule(path: readonly PropertyKey[], raw: Readonly<Record<string, unknown>>, report: Report): void {
+  const { schedule, timezone } = raw;
+  const zoneTrouble = typeof timezone === 'string' ? timezoneTrouble(timezone) : null;
+  if (zoneTrouble !== null) report([...path, 'timezone'], zoneTrouble);
+  if (typeof schedule !== 'string') return;
+  const trouble = scheduleTrouble(schedule);
+  if (trouble !== null) report([...path, 'schedule'], trouble);
+}
+
+function checkScale(path: readonly PropertyKey[], raw: Readonly<Record<string, unknown>>, report: Report): void {
+  const { singleton, instances, disconnect, rollout, placement } = raw;
+  if (singleton === true && typeof instances === 'number' && instances > 1) {
+    report([...path, 'instances'], `cannot be ${instances} for a singleton: never two of it run at once`);
+  }
+  if (disconnect !== undefined && singleton !== true) report([...path, 'disconnect'], 'has a meaning only with `singleton: true`', 'key');
+  if (isRecord(rollout) && rollout['surge'] === 0 && (rollout['unavailable'] ?? 0) === 0) {
+    report([...path, 'rollout'], 'with surge 0 and unavailable 0 no Instance could ever be replaced; raise one of them');
+  }
+  if (isRecord(placement) && placement['strategy'] === 'global' && instances !== undefined) {
+    report([...path, 'instances'], 'has no meaning with the strategy global: it runs once on each Node', 'key');
+  }
+}
+
+function checkHealth(path: readonly PropertyKey[], raw: Readonly<Record<string, unknown>>, report: Report): void {
+  const { health } = raw;
+  if (!isRecord(health)) return;
+  const probes = ['http', 'tcp', 'command'].filter((key) => health[key] !== undefined);
+  if (probes.length > 1) report([...path, 'health', probes[1] ?? ''], `cannot stand next to ${probes[0] ?? ''}: choose one check`, 'key');
+}
+
+function checkDuplicates(path: readonly PropertyKey[], raw: unknown, keys: readonly string[], report: Report): void {
+  if (!Array.isArray(raw)) return;
+  for (const key of keys) {
+    const seen = new Set<unknown>();
+    for (const [index, item] of raw.entries()) {
+      const value: unknown = isRecord(item) ? item[key] : undefined;
+      if (value === undefined) continue;
+      if (seen.has(value)) report([...path, index, key], `${String(value)} is there twice`);
+      seen.add(value);
+    }
+  }
+}
+
+function checkRoutes(path: readonly PropertyKey[], raw: unknown, report: Report): void {
+  if (!Array.isArray(raw)) return;
+  const seen = new Set<string>();
+  for (const [index, route] of raw.entries()) {
+    if (!isRecord(route)) continue;
+    const key = JSON.stringify([route['host'] ?? '', route['path'] ?? '/', route['match'] ?? null]);
+    if (seen.has(key)) report([...path, index], 'the same route is there twice');
+    seen.add(key);
+  }
+}

@@ -1,0 +1,136 @@
+// Checks between the parts of a manifest: references that lead nowhere and claims of two Entrypoints on the same thing.
+
+import type { Report } from './manifest-checks.ts';
+import { listensOf, runOf } from './manifest-defaults.ts';
+import { isRecord } from './manifest-fields.ts';
+import type { BuildInput, EntrypointInput, EnvironmentInput } from './manifest-schema.ts';
+import { nearest } from './nearest.ts';
+
+/** The parts that could be read; what could not has been reported already and is absent here. */
+export interface ManifestParts {
+  readonly build: BuildInput | undefined;
+  readonly entrypoints: ReadonlyMap<string, EntrypointInput>;
+  /** Names of all Entrypoints in the file, readable or not. */
+  readonly entrypointNames: readonly string[];
+  readonly provides: ReadonlyMap<string, { readonly entrypoint: string }>;
+  readonly environments: ReadonlyMap<string, EnvironmentInput>;
+}
+
+export function checkWhole(parts: ManifestParts, report: Report): void {
+  checkBuild(parts.build, report);
+  checkCommands(parts, report);
+  checkReferences(parts, report);
+  checkPorts(parts, report);
+  checkRouteClaims(parts, report);
+  checkEnvironments(parts, report);
+}
+
+function checkBuild(build: BuildInput | undefined, report: Report): void {
+  if (build === undefined) return;
+  const kinds = (['image', 'dockerfile', 'static'] as const).filter((key) => build[key] !== undefined);
+  const [first, second] = kinds;
+  if (first === undefined) return;
+  if (second !== undefined) report(['build', second], `cannot stand next to ${first}: choose one`, 'key');
+  if (build.base !== undefined) report(['build', 'base'], `has no meaning next to ${first}`, 'key');
+  if (build.commands !== undefined && first !== 'static') report(['build', 'commands'], `has no meaning next to ${first}`, 'key');
+}
+
+function checkCommands(parts: ManifestParts, report: Report): void {
+  const { build } = parts;
+  const hasImage = build?.image !== undefined || build?.dockerfile !== undefined;
+  for (const [name, input] of parts.entrypoints) {
+    if (input.command !== undefined || input.image !== undefined || hasImage) continue;
+    if (name === 'web' && build?.static !== undefined) continue;
+    report(['entrypoints', name, 'command'], 'is missing: expected the command that starts it, such as node server.js', 'key');
+  }
+  if (parts.entrypointNames.length === 0 && !hasImage && build?.static === undefined) {
+    report(['entrypoints'], 'is missing: expected at least one Entrypoint, such as `web: { command: node server.js }`', 'key');
+  }
+}
+
+function unknownEntrypoint(name: string, known: readonly string[]): string {
+  const meant = nearest(name, known);
+  const rest =
+    meant === null
+      ? known.length === 0
+        ? ''
+        : `; there ${known.length === 1 ? 'is' : 'are'} ${known.slice(0, 8).join(', ')}`
+      : `; did you mean ${meant}?`;
+  return `there is no Entrypoint ${name}${rest}`;
+}
+
+function checkReferences(parts: ManifestParts, report: Report): void {
+  // A file without Entrypoints still has `web`, where the build makes something that runs by itself.
+  const known = parts.entrypointNames.length === 0 ? ['web'] : parts.entrypointNames;
+  for (const [service, { entrypoint }] of parts.provides) {
+    if (!known.includes(entrypoint)) report(['provides', service, 'entrypoint'], unknownEntrypoint(entrypoint, known));
+    const input = parts.entrypoints.get(entrypoint);
+    if (input !== undefined && runOf(input) !== 'service') {
+      report(['provides', service, 'entrypoint'], `the Entrypoint ${entrypoint} does not run all the time and cannot answer a Service`);
+    }
+  }
+  for (const [environment, section] of parts.environments) {
+    for (const name of Object.keys(section.entrypoints ?? {})) {
+      if (!known.includes(name)) report(['environments', environment, 'entrypoints', name], unknownEntrypoint(name, known), 'key');
+    }
+  }
+}
+
+function checkPorts(parts: ManifestParts, report: Report): void {
+  const owners = new Map<number, string>();
+  for (const [name, { port }] of parts.entrypoints) {
+    if (port === undefined) continue;
+    const owner = owners.get(port);
+    if (owner !== undefined) report(['entrypoints', name, 'port'], `the fixed port ${port} is taken by the Entrypoint ${owner}`);
+    else owners.set(port, name);
+  }
+}
+
+/** Routes of production; where `web` has none of its own it stands at the default host. */
+function checkRouteClaims(parts: ManifestParts, report: Report): void {
+  const owners = new Map<string, string>();
+  const web = parts.entrypoints.get('web');
+  if (web !== undefined && web.routes === undefined && listensOf('web', web, false)) owners.set(claim('', '/', {}), 'web');
+  for (const [name, { routes }] of parts.entrypoints) {
+    for (const [index, route] of (routes ?? []).entries()) {
+      const key = claim(route.host ?? '', route.path ?? '/', route.match?.headers ?? {});
+      const owner = owners.get(key);
+      if (owner === undefined) owners.set(key, name);
+      else if (owner !== name) {
+        report(
+          ['entrypoints', name, 'routes', index],
+          `${route.host ?? 'the default host'}${route.path ?? '/'} already leads to the Entrypoint ${owner}`,
+        );
+      }
+    }
+  }
+}
+
+function claim(host: string, path: string, headers: Readonly<Record<string, string>>): string {
+  const sorted = Object.entries(headers)
+    .map(([name, value]) => [name.toLowerCase(), value])
+    .sort();
+  return JSON.stringify([host, path, sorted]);
+}
+
+function checkEnvironments(parts: ManifestParts, report: Report): void {
+  for (const [environment, section] of parts.environments) {
+    for (const [name, change] of Object.entries(section.entrypoints ?? {})) {
+      const input = parts.entrypoints.get(name);
+      if (input === undefined) continue;
+      const path = ['environments', environment, 'entrypoints', name];
+      if (input.singleton === true && (change.instances ?? 0) > 1) {
+        report([...path, 'instances'], `cannot be ${change.instances ?? 0} for a singleton: never two of it run at once`);
+      }
+      if (runOf(input) === 'service') continue;
+      for (const key of ['instances', 'routes'] as const) {
+        if (change[key] !== undefined) report([...path, key], `has no meaning for ${name}, which is not a service`, 'key');
+      }
+    }
+  }
+}
+
+/** The keys of a mapping in the file, or none. */
+export function keysOf(value: unknown): readonly string[] {
+  return isRecord(value) ? Object.keys(value) : [];
+}
