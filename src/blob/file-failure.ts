@@ -2,8 +2,8 @@
 
 import { Failure, messageOf } from '../lib/failure.ts';
 
-function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
 }
 
 export function isMissing(error: unknown): boolean {

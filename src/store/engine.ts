@@ -18,7 +18,7 @@ export const ENGINE_LIMITS = {
   /** Leases alive at once. */
   leases: 50_000,
   /** Keys of one lease; they all go in one revision. */
-  leaseKeys: 10_000,
+  leaseKeys: 50_000,
   minLeaseMs: 1000,
 } as const;
 
@@ -47,6 +47,7 @@ export function createEngine({ storage, clock, defer }: EngineOptions): Store {
   let flushAsked = false;
   let closed = false;
   const leases = createLeaseTimes({ clock, onExpired: endLeases });
+  const leaseFill = createLeaseFill(storage);
   const watchers = createWatchers({ storage, revision: () => revision });
   for (const lease of storage.leases()) leases.resume(lease);
 
@@ -121,7 +122,7 @@ export function createEngine({ storage, clock, defer }: EngineOptions): Store {
         const result: CommitResult = { committed: false, revision: group.revision, mismatches };
         return () => resolve(result);
       }
-      const refused = refusedLease(storage, transaction.writes);
+      const refused = refusedLease(storage, leaseFill, transaction.writes);
       if (refused !== undefined) return () => reject(refused);
       write(group, transaction.writes);
       const result: CommitResult = { committed: true, revision: group.revision };
@@ -140,6 +141,7 @@ export function createEngine({ storage, clock, defer }: EngineOptions): Store {
       }
       return () => {
         leases.forget(id);
+        leaseFill.forget(id);
         resolve();
       };
     });
@@ -228,7 +230,7 @@ function failedComparisons(storage: Storage, transaction: Transaction): readonly
   return [...failed];
 }
 
-function refusedLease(storage: Storage, writes: readonly Write[]): Failure | undefined {
+function refusedLease(storage: Storage, fill: LeaseFill, writes: readonly Write[]): Failure | undefined {
   const added = new Map<string, number>();
   for (const write of writes) {
     if (write.kind === 'put' && write.leaseId !== undefined) added.set(write.leaseId, (added.get(write.leaseId) ?? 0) + 1);
@@ -237,11 +239,34 @@ function refusedLease(storage: Storage, writes: readonly Write[]): Failure | und
     if (!storage.hasLease(leaseId)) {
       return new Failure('not_found', { message: `The lease ${leaseId} does not exist or has expired.`, details: { leaseId } });
     }
-    if (storage.leaseKeyCount(leaseId) + count > ENGINE_LIMITS.leaseKeys) {
+    if (!fill.add(leaseId, count)) {
       return new Failure('too_large', { message: `A lease may hold ${ENGINE_LIMITS.leaseKeys} keys.`, details: { leaseId } });
     }
   }
   return undefined;
+}
+
+interface LeaseFill {
+  /** False when the lease would hold too many keys. */
+  add(leaseId: string, count: number): boolean;
+  forget(leaseId: string): void;
+}
+
+/** Bounds the keys of a lease by an estimate that is never too low; only at the bound are the keys really counted. */
+function createLeaseFill(storage: Storage): LeaseFill {
+  const estimates = new Map<string, number>();
+  return {
+    add: (leaseId, count) => {
+      let keys = estimates.get(leaseId);
+      if (keys === undefined || keys + count > ENGINE_LIMITS.leaseKeys) keys = storage.leaseKeyCount(leaseId);
+      if (keys + count > ENGINE_LIMITS.leaseKeys) return false;
+      estimates.set(leaseId, keys + count);
+      return true;
+    },
+    forget: (leaseId) => {
+      estimates.delete(leaseId);
+    },
+  };
 }
 
 function closedFailure(): Failure {

@@ -76,9 +76,11 @@ function createMemoryStorage(keepRevisions: number): Storage {
       leases.delete(id);
       keysByLease.delete(id);
     },
-    published: recent.push,
+    published: (batch) => {
+      recent.push(batch);
+    },
     compactedRevision: () => recent.firstRevision - 1,
-    history: recent.read,
+    history: (fromRevision, limit) => recent.read(fromRevision, limit),
     close: () => undefined,
   };
 }

@@ -59,12 +59,12 @@ export function createRevisionWaiters(): RevisionWaiters {
   return {
     wait,
     arrived: (revision) => {
-      for (const wanted of [...waiting.keys()]) {
+      for (const wanted of waiting.keys()) {
         if (wanted <= revision) for (const waiter of take(wanted)) waiter.resolve();
       }
     },
     fail: (error) => {
-      for (const wanted of [...waiting.keys()]) for (const waiter of take(wanted)) waiter.reject(error);
+      for (const wanted of waiting.keys()) for (const waiter of take(wanted)) waiter.reject(error);
     },
   };
 }

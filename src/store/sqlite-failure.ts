@@ -12,8 +12,8 @@ const FULL = 13;
 const CANTOPEN = 14;
 const NOTADB = 26;
 
-function resultCode(error: unknown): number | undefined {
-  if (typeof error !== 'object' || error === null || !('errcode' in error) || typeof error.errcode !== 'number') return undefined;
+function resultCode(error: unknown): number {
+  if (typeof error !== 'object' || error === null || !('errcode' in error) || typeof error.errcode !== 'number') return 0;
   return error.errcode & 0xff;
 }
 

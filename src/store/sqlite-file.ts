@@ -15,7 +15,7 @@ const FORMAT = 1;
 // `log` is the append-only history: id = revision * 2^16 + the change's place in it; a value of null is a deletion. `current` is the
 // newest state, kept in the same transactions.
 const SCHEMA = `
-  create table log (id integer primary key, key text not null, value text, create_revision integer not null, lease_id text) strict;
+  create table log (id integer primary key, bytes integer not null, key text not null, value text, create_revision integer not null, lease_id text) strict;
   create table current (key text primary key, value text not null, create_revision integer not null, revision integer not null,
     lease_id text) strict;
   create index current_lease on current (lease_id) where lease_id is not null;

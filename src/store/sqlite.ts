@@ -11,6 +11,8 @@ import type { Storage } from './storage.ts';
 import type { Change, ChangeBatch, Entry, Store } from './store.ts';
 
 const DEFAULT_KEEP_REVISIONS = 10_000;
+const DEFAULT_KEEP_BYTES = 1024 * 1024 * 1024;
+const CHANGE_OVERHEAD_BYTES = 100;
 const DEFAULT_MAX_BYTES = 8 * 1024 * 1024 * 1024;
 /** Watchers that are up to date are served from memory. */
 const RECENT = { maxRevisions: 512, maxBytes: 4 * 1024 * 1024 } as const;
@@ -27,6 +29,8 @@ export interface SqliteStoreOptions {
   readonly clock: Clock;
   /** Revisions that watchers can go back to; default 10,000. */
   readonly keepRevisions?: number | undefined;
+  /** Beyond so many bytes of history fewer revisions are kept; default 1 GiB. */
+  readonly keepBytes?: number | undefined;
   /** Largest size of the database, bytes; beyond it commits fail with `storage_failed`. Default 8 GiB. */
   readonly maxBytes?: number | undefined;
 }
@@ -39,7 +43,8 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
 
 type Row = Record<string, SQLOutputValue>;
 
-function openSqliteStorage({ path, keepRevisions = DEFAULT_KEEP_REVISIONS, maxBytes = DEFAULT_MAX_BYTES }: SqliteStoreOptions): Storage {
+function openSqliteStorage(options: SqliteStoreOptions): Storage {
+  const { path, keepRevisions = DEFAULT_KEEP_REVISIONS, keepBytes = DEFAULT_KEEP_BYTES, maxBytes = DEFAULT_MAX_BYTES } = options;
   const database = openDatabaseFile({ path, maxBytes });
   const sql = {
     begin: database.prepare('begin immediate'),
@@ -54,9 +59,10 @@ function openSqliteStorage({ path, keepRevisions = DEFAULT_KEEP_REVISIONS, maxBy
        on conflict (key) do update set value = excluded.value, revision = excluded.revision, lease_id = excluded.lease_id`,
     ),
     remove: database.prepare('delete from current where key = ?'),
-    append: database.prepare('insert into log (id, key, value, create_revision, lease_id) values (?, ?, ?, ?, ?)'),
+    append: database.prepare('insert into log (id, bytes, key, value, create_revision, lease_id) values (?, ?, ?, ?, ?, ?)'),
+    bytesBefore: database.prepare('select coalesce(sum(bytes), 0) as bytes from log where id < ?'),
     compact: database.prepare('delete from log where id < ?'),
-    span: database.prepare('select min(id) as first, max(id) as last from log'),
+    span: database.prepare('select min(id) as first, max(id) as last, coalesce(sum(bytes), 0) as bytes from log'),
     history: database.prepare('select id, key, value, create_revision, lease_id from log where id >= ? and id < ? order by id'),
     leases: database.prepare('select id, ttl_ms, expires_at_ms from lease'),
     hasLease: database.prepare('select 1 as found from lease where id = ?'),
@@ -76,15 +82,35 @@ function openSqliteStorage({ path, keepRevisions = DEFAULT_KEEP_REVISIONS, maxBy
 
   const span = guarded(() => sql.span.get());
   const openedAtRevision = Math.floor(Number(span?.['last'] ?? 0) / ORDINALS);
-  let compacted = span?.['first'] == null ? 0 : Math.floor(Number(span['first']) / ORDINALS) - 1;
+  let compacted = openedAtRevision === 0 ? 0 : Math.floor(Number(span?.['first']) / ORDINALS) - 1;
   const recent = createRecentChanges({ startRevision: openedAtRevision, ...RECENT });
   let latest = openedAtRevision;
+  let logBytes = Number(span?.['bytes']);
+  let addedBytes = 0;
 
-  const compact = (): number => {
-    if (latest - compacted < keepRevisions + COMPACTION_STEP) return compacted;
-    const upTo = Math.min(latest - keepRevisions, compacted + 2 * COMPACTION_STEP);
-    sql.compact.run((upTo + 1) * ORDINALS);
-    return upTo;
+  const append = (
+    revision: number,
+    ordinal: number,
+    key: string,
+    value: string | null,
+    createRevision: number,
+    leaseId: string | null,
+  ): void => {
+    const bytes = CHANGE_OVERHEAD_BYTES + key.length + (value?.length ?? 0);
+    sql.append.run(revision * ORDINALS + ordinal, bytes, key, value, createRevision, leaseId);
+    addedBytes += bytes;
+  };
+
+  /** Drops old history within the open transaction: what is beyond the count, and half of it while it has too many bytes. */
+  const compact = (): { readonly upTo: number; readonly bytes: number } => {
+    const kept = latest - compacted;
+    let drop = kept >= keepRevisions + COMPACTION_STEP ? Math.min(kept - keepRevisions, 2 * COMPACTION_STEP) : 0;
+    if (logBytes + addedBytes > keepBytes) drop = Math.max(drop, Math.min(Math.floor(kept / 2), 2 * COMPACTION_STEP));
+    if (drop <= 0) return { upTo: compacted, bytes: 0 };
+    const firstKept = (compacted + drop + 1) * ORDINALS;
+    const bytes = Number(sql.bytesBefore.get(firstKept)?.['bytes']);
+    sql.compact.run(firstKept);
+    return { upTo: compacted + drop, bytes };
   };
 
   return {
@@ -109,11 +135,13 @@ function openSqliteStorage({ path, keepRevisions = DEFAULT_KEEP_REVISIONS, maxBy
     leaseKeyCount: (id) => Number(sql.leaseKeyCount.get(id)?.['count']),
     transact: (apply) => {
       try {
+        addedBytes = 0;
         sql.begin.run();
         apply();
-        const compactedNow = compact();
+        const dropped = compact();
         sql.commit.run();
-        compacted = compactedNow;
+        compacted = dropped.upTo;
+        logBytes += addedBytes - dropped.bytes;
       } catch (error) {
         // SQLite rolls back by itself where the disk is full; a second try would hide the first error.
         if (database.isTransaction) database.exec('rollback');
@@ -122,11 +150,11 @@ function openSqliteStorage({ path, keepRevisions = DEFAULT_KEEP_REVISIONS, maxBy
     },
     put: ({ key, value, createRevision, revision, leaseId }, ordinal) => {
       sql.put.run(key, value, createRevision, revision, leaseId);
-      sql.append.run(revision * ORDINALS + ordinal, key, value, createRevision, leaseId);
+      append(revision, ordinal, key, value, createRevision, leaseId);
     },
     remove: (key, revision, ordinal) => {
       sql.remove.run(key);
-      sql.append.run(revision * ORDINALS + ordinal, key, null, 0, null);
+      append(revision, ordinal, key, null, 0, null);
     },
     putLease: ({ id, ttlMs, expiresAtMs }) => {
       sql.putLease.run(id, ttlMs, expiresAtMs);
@@ -156,7 +184,7 @@ function toEntry(row: Row): Entry {
     value: String(row['value']),
     createRevision: Number(row['create_revision']),
     revision: Number(row['revision']),
-    leaseId: row['lease_id'] == null ? null : String(row['lease_id']),
+    leaseId: row['lease_id'] === null || row['lease_id'] === undefined ? null : String(row['lease_id']),
   };
 }
 

@@ -65,7 +65,7 @@ export function createViewTable(collection: AnyCollection): ViewTable {
       const id = names.get(name);
       return id === undefined ? undefined : records.get(id);
     },
-    list: all.list,
+    list: () => all.list(),
     by: (index, key) => {
       const byKey = buckets.get(index);
       if (byKey === undefined) throw new Failure('internal', { message: `The collection ${collection.name} has no index ${index}.` });

@@ -114,7 +114,7 @@ export function createView({ store, collections, clock, log = silentLog }: ViewO
     }
     const changed = new Map<string, Set<string>>();
     for (const [table, records] of fresh) {
-      for (const id of [...table.ids()]) {
+      for (const id of table.ids()) {
         if (records.has(id)) continue;
         table.delete(id);
         note(changed, table, id);

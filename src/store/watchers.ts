@@ -21,7 +21,7 @@ export function createWatchers(deps: { readonly storage: Storage; readonly revis
   const { storage } = deps;
   const asleep = new Set<() => void>();
   let active = 0;
-  let stopped = false;
+  const stopping = new AbortController();
 
   const wakeAll = (): void => {
     const sleepers = [...asleep];
@@ -45,7 +45,7 @@ export function createWatchers(deps: { readonly storage: Storage; readonly revis
     active += 1;
     try {
       let next = Math.max(1, fromRevision);
-      while (!signal.aborted && !stopped) {
+      while (!signal.aborted && !stopping.signal.aborted) {
         if (next > deps.revision()) {
           await sleep(signal);
           continue;
@@ -57,7 +57,7 @@ export function createWatchers(deps: { readonly storage: Storage; readonly revis
           const wanted = underPrefix(batch, prefix);
           if (wanted === undefined) continue;
           yield wanted;
-          if (signal.aborted || stopped) return;
+          if (signal.aborted || stopping.signal.aborted) return;
         }
       }
     } finally {
@@ -69,7 +69,7 @@ export function createWatchers(deps: { readonly storage: Storage; readonly revis
     watch: follow,
     wake: wakeAll,
     stop: () => {
-      stopped = true;
+      stopping.abort();
       wakeAll();
     },
   };
