@@ -206,7 +206,7 @@ export function createEdges(context: ControlContext, deps: { readonly table: Liv
 }
 
 function requireEdge(kind: string): void {
-  if (kind !== 'edge' && kind !== 'node') throw new Failure('forbidden', { message: 'Only an Edge may follow the route table.' });
+  if (kind !== 'edge') throw new Failure('forbidden', { message: 'Only an Edge may follow the route table.' });
 }
 
 function sameCounts(a: ReadonlyMap<string, number>, b: ReadonlyMap<string, number>): boolean {

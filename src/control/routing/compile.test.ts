@@ -1,0 +1,144 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { InstanceSpec, InstanceStatus } from '../../model/documents.ts';
+import type { RouteSpec } from '../../model/manifest-types.ts';
+import { aDeployment, anApp, anEntrypoint, anEnvironment, anInstance, aStatus } from '../test-context.ts';
+import { compileEnvironment, mergeRules, ruleKey } from './compile.ts';
+import type { CompiledEnvironment, EnvironmentInput } from './compile.ts';
+
+const route = (host: string, path = '/', headers: Record<string, string> = {}): RouteSpec => ({ host, path, match: { headers } });
+
+function input(
+  instances: readonly { spec: InstanceSpec; status: InstanceStatus | null }[],
+  change: Partial<EnvironmentInput> = {},
+): EnvironmentInput {
+  const deployment = aDeployment();
+  return {
+    app: anApp(),
+    environment: anEnvironment(),
+    domain: 'localhost',
+    stable: deployment,
+    candidate: null,
+    instances: instances.map((one) => ({ ...one, deployment })),
+    ...change,
+  };
+}
+
+test('healthy Instances are active, draining ones keep their time, all others are absent', () => {
+  const compiled = compileEnvironment(
+    input([
+      { spec: anInstance({ id: 'healthy' }), status: aStatus({ id: 'healthy' }) },
+      { spec: anInstance({ id: 'draining', draining: true, drainingSinceMs: 1000 }), status: aStatus({ id: 'draining', healthy: false }) },
+      { spec: anInstance({ id: 'sick' }), status: aStatus({ id: 'sick', healthy: false, phase: 'unhealthy' }) },
+      { spec: anInstance({ id: 'stopping', desired: 'stop' }), status: aStatus({ id: 'stopping' }) },
+      { spec: anInstance({ id: 'ended', draining: true, drainingSinceMs: 0 }), status: aStatus({ id: 'ended', phase: 'failed' }) },
+      { spec: anInstance({ id: 'new' }), status: null },
+    ]),
+  );
+  const [group] = compiled.groups;
+  assert.deepEqual(
+    group?.targets.map((target) => [target.instanceId, target.state, target.drainUntilMs]),
+    [
+      ['healthy', 'active', null],
+      ['draining', 'draining', 11_000],
+    ],
+  );
+  assert.equal(group?.state, 'serving');
+  assert.deepEqual(compiled.rules, [{ host: 'shop.localhost', path: '/', headers: {}, group: 'environment-1/web' }]);
+});
+
+test('a group says why it serves nobody', () => {
+  const state = (change: Partial<EnvironmentInput>, status: InstanceStatus | null | undefined): string | undefined =>
+    compileEnvironment(input(status === undefined ? [] : [{ spec: anInstance(), status }], change)).groups[0]?.state;
+  assert.equal(state({}, aStatus()), 'serving');
+  assert.equal(state({}, null), 'starting');
+  assert.equal(state({}, aStatus({ phase: 'starting', healthy: false })), 'starting');
+  assert.equal(state({}, aStatus({ phase: 'starting', healthy: false, crashLoop: true })), 'down');
+  assert.equal(state({}, aStatus({ phase: 'backoff', healthy: false })), 'down');
+  assert.equal(state({}, undefined), 'down');
+  assert.equal(state({ stable: null, candidate: aDeployment() }, undefined), 'starting');
+  assert.equal(state({ environment: anEnvironment({ stopped: true }) }, aStatus()), 'stopped');
+});
+
+test('a stopped Environment keeps its rules and has no active target', () => {
+  const compiled = compileEnvironment(
+    input([{ spec: anInstance(), status: aStatus() }], { environment: anEnvironment({ stopped: true }) }),
+  );
+  assert.equal(compiled.rules.length, 1);
+  assert.deepEqual(compiled.groups[0]?.targets, []);
+});
+
+test('rules follow the stable Deployment, groups also the candidate, so that new targets are in force before rules point at them', () => {
+  const candidate = aDeployment({
+    id: 'deployment-2',
+    entrypoints: {
+      web: anEntrypoint({ routes: [route('new.example')] }),
+      api: anEntrypoint({ name: 'api', routes: [route('api.example')] }),
+    },
+  });
+  const during = compileEnvironment(input([], { candidate }));
+  assert.deepEqual(
+    during.rules.map((rule) => rule.host),
+    ['shop.localhost'],
+  );
+  assert.deepEqual(
+    during.groups.map((group) => group.entrypoint),
+    ['api', 'web'],
+  );
+  const first = compileEnvironment(input([], { stable: null, candidate }));
+  assert.deepEqual(
+    first.rules.map((rule) => rule.host),
+    ['new.example', 'api.example'],
+  );
+});
+
+test('what does not listen has neither rules nor groups, and a deleted Environment has nothing', () => {
+  const worker = aDeployment({
+    entrypoints: { worker: anEntrypoint({ name: 'worker', listens: false }), nightly: anEntrypoint({ name: 'nightly', run: 'schedule' }) },
+  });
+  assert.deepEqual(compileEnvironment(input([], { stable: worker })).groups, []);
+  const deleting = compileEnvironment(
+    input([{ spec: anInstance(), status: aStatus() }], { environment: anEnvironment({ state: 'deleting' }) }),
+  );
+  assert.deepEqual([deleting.rules, deleting.groups], [[], []]);
+});
+
+const parts = fc.array(
+  fc.record({
+    createdAtMs: fc.integer({ min: 0, max: 3 }),
+    routes: fc.array(
+      fc.record({ host: fc.constantFrom('a', 'b'), path: fc.constantFrom('/', '/x'), headers: fc.constantFrom<Record<string, string>[]>({}, { beta: '1' }) }),
+      { maxLength: 4 },
+    ),
+  }),
+  { maxLength: 6 },
+);
+
+test('whatever is claimed, each host, path and headers has one owner, the oldest claimant, in an order that depends on nothing else', () => {
+  fc.assert(
+    fc.property(parts, fc.infiniteStream(fc.nat()), (given, order) => {
+      const all: CompiledEnvironment[] = given.map((part, index) => ({
+        environmentId: `e${index}`,
+        createdAtMs: part.createdAtMs,
+        rules: part.routes.map((one) => ({ ...one, group: `e${index}/web` })),
+        groups: [],
+      }));
+      const merged = mergeRules(all);
+      assert.equal(new Set(merged.rules.map(ruleKey)).size, merged.rules.length);
+      for (const part of all) {
+        for (const rule of part.rules) {
+          const winner = merged.rules.find((one) => ruleKey(one) === ruleKey(rule));
+          const owner = all.find((one) => `${one.environmentId}/web` === winner?.group);
+          assert.ok(owner !== undefined && owner.createdAtMs <= part.createdAtMs);
+          if (owner !== part)
+            assert.ok(
+              merged.conflicts.some((conflict) => conflict.loserId === part.environmentId && ruleKey(conflict.rule) === ruleKey(rule)),
+            );
+        }
+      }
+      const shuffled = all.map((part) => ({ part, at: order.next().value })).sort((a, b) => a.at - b.at);
+      assert.deepEqual(mergeRules(shuffled.map(({ part }) => part)).rules, merged.rules);
+    }),
+  );
+});
