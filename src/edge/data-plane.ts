@@ -36,8 +36,10 @@ export async function runDataPlane(
   deps: { readonly clock: Clock; readonly log: Log; readonly signals: boolean },
 ): Promise<DataPlane> {
   const { clock, log } = deps;
-  const link = createHttpLink({ connectionFile: options.connectionFile, edgeId: options.edgeId, clock });
-  const edge = createEdge({ ...options, link, clock, log });
+  // While one process takes over from another, both have something to tell about what they still carry.
+  const edgeId = `${options.edgeId}.${process.pid}`;
+  const link = createHttpLink({ connectionFile: options.connectionFile, edgeId, clock });
+  const edge = createEdge({ ...options, edgeId, link, clock, log });
   const admin = options.admin === null ? null : createAdmin({ socketPath: options.admin.socketPath, edge });
   await edge.start();
   await admin?.start();

@@ -70,11 +70,13 @@ export function createEdge(options: EdgeOptions): Edge {
   const accessLog = options.accessLog === null ? null : createAccessLog(options.accessLog);
   let sync: Sync | null = null;
   const open = createOpenCounts((targetId) => {
-    if (targetId in routing.draining()) sync?.reportSoon();
+    if (routing.isDraining(targetId)) sync?.reportSoon();
   });
   const groups = createGroups({
     clock,
     health,
+    open,
+    openPerTarget: limits.openPerTarget,
     waitMs: options.startingWaitMs ?? STARTING_WAIT_MS,
     waitingPerGroup: options.startingQueue ?? STARTING_QUEUE,
   });
@@ -91,9 +93,9 @@ export function createEdge(options: EdgeOptions): Edge {
     listen: options.listen,
     limits,
     clock,
-    onRequest: handler.request,
-    onUpgrade: handler.upgrade,
-    onRefused: metrics.refused,
+    onRequest: (request, response) => handler.request(request, response),
+    onUpgrade: (request, response, head) => handler.upgrade(request, response, head),
+    onRefused: (status) => metrics.refused(status),
   });
   const report = (): EdgeReport | null => {
     const state = routing.state();
@@ -113,7 +115,7 @@ export function createEdge(options: EdgeOptions): Edge {
         link,
         clock,
         log,
-        apply: routing.apply,
+        apply: (message) => routing.apply(message),
         report,
         save: async () => {
           const state = routing.state();
@@ -133,7 +135,7 @@ export function createEdge(options: EdgeOptions): Edge {
       pool.stop();
       await accessLog?.stop();
     },
-    addresses: front.addresses,
+    addresses: () => front.addresses(),
     metrics: () => {
       const sizes = pool.sizes();
       return metrics.text([
@@ -150,7 +152,7 @@ export function createEdge(options: EdgeOptions): Edge {
         { name: 'libra_edge_control_connected', help: '1 while control is connected.', value: sync?.connected() === true ? 1 : 0 },
       ]);
     },
-    table: routing.state,
+    table: () => routing.state(),
     health: () => ({
       sequence: routing.state()?.sequence ?? null,
       connected: sync?.connected() ?? false,

@@ -6,6 +6,7 @@ import type { Clock } from '../lib/clock.ts';
 import { createRoundRobin } from '../proxy/balance.ts';
 import type { Balancer } from '../proxy/balance.ts';
 import type { Target } from '../proxy/dial.ts';
+import type { OpenCounts } from '../proxy/drain.ts';
 import type { PassiveHealth } from '../proxy/health.ts';
 
 export interface LiveGroup {
@@ -16,8 +17,8 @@ export interface LiveGroup {
 
 export interface Groups {
   get(id: string): LiveGroup | null;
-  /** Next target of the group that is not in `tried`. */
-  next(id: string, tried: ReadonlySet<string>): Target | null;
+  /** Next target of the group that is not in `tried`; `busy` where each has as much open as it may. */
+  next(id: string, tried: ReadonlySet<string>): Target | 'busy' | null;
   /** Resolves when the group has changed so that asking again makes sense, or with false: time is over, or too many wait. */
   wait(id: string, signal: AbortSignal): Promise<boolean>;
   waiting(): number;
@@ -30,6 +31,8 @@ export interface Groups {
 export interface GroupsOptions {
   readonly clock: Clock;
   readonly health: PassiveHealth;
+  readonly open: OpenCounts;
+  readonly openPerTarget: number;
   readonly waitMs: number;
   readonly waitingPerGroup: number;
 }
@@ -56,8 +59,10 @@ export function createGroups(options: GroupsOptions): Groups {
       const entry = entries.get(id);
       if (entry === undefined) return null;
       const untried = tried.size === 0 ? entry.active : entry.active.filter((target) => !tried.has(target.id));
-      const healthy = untried.filter((target) => !health.isOut(target));
-      return entry.balancer.pick(healthy.length > 0 ? healthy : untried);
+      const free = untried.filter((target) => options.open.count(target.id) < options.openPerTarget);
+      if (free.length === 0) return untried.length === 0 ? null : 'busy';
+      const healthy = free.filter((target) => !health.isOut(target));
+      return entry.balancer.pick(healthy.length > 0 ? healthy : free);
     },
     wait: (id, signal) => {
       const list = waiters.get(id) ?? new Set();

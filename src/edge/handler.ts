@@ -9,6 +9,7 @@ import type { AccessLog } from '../proxy/access-log.ts';
 import type { Exchange, ExchangeResult } from '../proxy/exchange.ts';
 import { forward } from '../proxy/forward.ts';
 import type { ForwardDeps } from '../proxy/forward.ts';
+import { discardBody } from '../proxy/request-body.ts';
 import { forwardUpgrade } from '../proxy/upgrade.ts';
 import type { Groups } from './groups.ts';
 import { NO_ROUTE } from './metrics.ts';
@@ -57,22 +58,19 @@ export function createHandler(deps: HandlerDeps): Handler {
     exchange: Exchange,
     head: Buffer | null,
   ): Promise<{ result: ExchangeResult; page: Situation | null }> => {
-    const gone = new AbortController();
-    const onClose = (): void => gone.abort();
-    exchange.request.socket.once('close', onClose);
-    try {
-      for (;;) {
-        const result = await (head === null ? forward(deps.forwarding, exchange) : forwardUpgrade(deps.forwarding, exchange, head));
-        if (result.type === 'no_target') {
-          const group = groups.get(found.group.id)?.group ?? found.group;
-          const again = result.reason === 'none' && group.state === 'starting' && (await groups.wait(group.id, gone.signal));
-          if (again) continue;
-          if (gone.signal.aborted) return { result: { type: 'client_gone', status: null }, page: null };
-        }
-        return { result, page: situationOf(result, groups.get(found.group.id)?.group ?? found.group) };
+    for (;;) {
+      const result = await (head === null ? forward(deps.forwarding, exchange) : forwardUpgrade(deps.forwarding, exchange, head));
+      const group = groups.get(found.group.id)?.group ?? found.group;
+      if (result.type === 'no_target' && result.reason === 'none' && group.state === 'starting') {
+        const gone = new AbortController();
+        const onClose = (): void => gone.abort();
+        exchange.response.once('close', onClose);
+        const again = await groups.wait(group.id, gone.signal);
+        exchange.response.off('close', onClose);
+        if (gone.signal.aborted) return { result: { type: 'client_gone', status: null }, page: null };
+        if (again) continue;
       }
-    } finally {
-      exchange.request.socket.off('close', onClose);
+      return { result, page: situationOf(result, group) };
     }
   };
 
@@ -88,7 +86,7 @@ export function createHandler(deps: HandlerDeps): Handler {
       response,
       client: {
         host: parsed.type === 'bad' ? '' : parsed.authority,
-        address: request.socket.remoteAddress ?? '',
+        address: plainAddress(request.socket.remoteAddress ?? ''),
         protocol: 'http',
         requestId,
       },
@@ -101,7 +99,10 @@ export function createHandler(deps: HandlerDeps): Handler {
     if (found.type === 'group') ({ result, page } = await carry(found, exchange, head));
     else page = found;
     let status = statusOf(result);
-    if (page !== null) status = answerPage(exchange, page);
+    if (page !== null) {
+      status = answerPage(exchange, page);
+      discardBody(request, deps.forwarding.limits, deps.forwarding.deadlines);
+    }
     const durationMs = clock.monotonic() - startedMs;
     const labels: Labels = found.type === 'group' ? found.group : NO_ROUTE;
     metrics.observe({
@@ -133,12 +134,12 @@ export function createHandler(deps: HandlerDeps): Handler {
   };
 }
 
-/** Sends the page; what the client still sends of its body is not waited for. */
 function answerPage(exchange: Exchange, situation: Situation): number | null {
   const { request, response } = exchange;
   if (response.destroyed || response.headersSent) return null;
   const page = renderPage(situation, request.headers.accept, exchange.client.requestId);
-  if (!request.complete) response.shouldKeepAlive = false;
+  // A client that waits for leave to send its body will not send it now.
+  if (!request.complete && request.headers.expect !== undefined) response.shouldKeepAlive = false;
   response.writeHead(page.status, { ...page.headers, 'x-request-id': exchange.client.requestId });
   response.end(request.method === 'HEAD' ? undefined : page.body);
   return page.status;
@@ -153,6 +154,7 @@ function situationOf(result: ExchangeResult, group: RouteGroup): Situation | nul
     case 'client_gone':
       return null;
     case 'no_target':
+      if (result.reason === 'busy') return { type: 'busy', app, environment };
       if (result.reason === 'refused') return { type: 'refused', app, environment };
       if (group.state === 'stopped') return { type: 'stopped', app, environment };
       if (group.state === 'starting') return { type: 'starting', app, environment };
@@ -180,6 +182,11 @@ function statusOf(result: ExchangeResult): number | null {
 function reasonOf(result: ExchangeResult, page: Situation | null): string | null {
   if (result.type === 'failed' || result.type === 'cut') return result.message;
   return page === null ? null : page.type;
+}
+
+/** An IPv4 address that came in on an IPv6 socket, as IPv4. */
+function plainAddress(address: string): string {
+  return address.startsWith('::ffff:') ? address.slice(7) : address;
 }
 
 /** The client's own request id where it is short and plain, else a new one. */

@@ -23,6 +23,7 @@ export interface Routing {
   apply(message: TableMessage): boolean;
   /** Open requests and streams of every draining target. */
   draining(): Record<string, number>;
+  isDraining(targetId: string): boolean;
   stop(): void;
 }
 
@@ -38,7 +39,7 @@ export function createRouting(deps: RoutingDeps): Routing {
   const { clock, groups, pool, health, open } = deps;
   let state: TableState | null = null;
   let table: CompiledTable | null = null;
-  let draining: readonly RouteTarget[] = [];
+  let draining: ReadonlyMap<string, RouteTarget> = new Map();
   let cancelDeadline: (() => void) | null = null;
 
   /** Closes what is still open on targets whose time is over, and comes back for the next one. */
@@ -47,7 +48,7 @@ export function createRouting(deps: RoutingDeps): Routing {
     cancelDeadline = null;
     const now = clock.now();
     let nextMs = Infinity;
-    for (const target of draining) {
+    for (const target of draining.values()) {
       if (target.drainUntilMs === null) continue;
       if (target.drainUntilMs <= now) open.closeAll(target.instanceId);
       else nextMs = Math.min(nextMs, target.drainUntilMs - now);
@@ -60,7 +61,7 @@ export function createRouting(deps: RoutingDeps): Routing {
     state = next;
     groups.replace(next.table.groups);
     const targets = groups.targets();
-    draining = targets.filter((target) => target.state === 'draining');
+    draining = new Map(targets.filter((target) => target.state === 'draining').map((target) => [target.instanceId, target]));
     const active = targets.filter((target) => target.state === 'active').map(toTarget);
     pool.retain(active);
     health.retain(active);
@@ -77,7 +78,8 @@ export function createRouting(deps: RoutingDeps): Routing {
       if (next !== state) install(next);
       return true;
     },
-    draining: () => Object.fromEntries(draining.map((target) => [target.instanceId, open.count(target.instanceId)])),
+    draining: () => Object.fromEntries(Array.from(draining.keys(), (id) => [id, open.count(id)])),
+    isDraining: (targetId) => draining.has(targetId),
     stop: () => cancelDeadline?.(),
   };
 }

@@ -11,8 +11,8 @@ export interface Exchange {
   readonly client: ClientFacts;
   /** Request target as it is sent on: path and query. */
   readonly path: string;
-  /** Chooses the target of the next try among those whose id is not in `tried`; null where none is left. */
-  readonly next: (tried: ReadonlySet<string>) => Target | null;
+  /** Chooses the target of the next try among those whose id is not in `tried`; null where none is left, `busy` where all are full. */
+  readonly next: (tried: ReadonlySet<string>) => Target | 'busy' | null;
   readonly facts: ExchangeFacts;
 }
 
@@ -33,7 +33,7 @@ export type ExchangeResult =
   /** An upgraded stream has ended. */
   | { readonly type: 'upgraded' }
   /** No target is left to try and the client has got nothing yet: the caller answers. */
-  | { readonly type: 'no_target'; readonly reason: 'none' | 'refused' }
+  | { readonly type: 'no_target'; readonly reason: 'none' | 'refused' | 'busy' }
   /** The request may have reached the target, which then failed; the client has got nothing yet: the caller answers. */
   | { readonly type: 'failed'; readonly reason: 'reset' | 'timeout' | 'client_timeout' | 'invalid_answer'; readonly message: string }
   /** The answer broke off after its beginning; the client's connection was reset. */

@@ -13,7 +13,7 @@ import type { ProxyLimits } from './limits.ts';
 import type { Pool } from './pool.ts';
 import { relayAnswer } from './relay.ts';
 import type { Relay } from './relay.ts';
-import { createRequestBody } from './request-body.ts';
+import { createRequestBody, discardBody } from './request-body.ts';
 import type { RequestBody } from './request-body.ts';
 
 export interface ForwardDeps {
@@ -61,8 +61,9 @@ export async function tryTargets(
   let givenUp: ExchangeResult = { type: 'no_target', reason: 'none' };
   let again: Target | null = null;
   for (;;) {
-    const target: Target | null = again ?? exchange.next(tried);
+    const target: Target | 'busy' | null = again ?? exchange.next(tried);
     again = null;
+    if (target === 'busy') return { type: 'no_target', reason: 'busy' };
     if (target === null || facts.attempts >= deps.limits.attempts) return givenUp;
     facts.target = target;
     facts.attempts += 1;
@@ -191,8 +192,9 @@ function tryTarget(deps: ForwardDeps, exchange: Exchange, body: RequestBody, tar
           switch (result.type) {
             case 'whole':
               settle({ type: 'done', result: { type: 'answered', status: result.status } });
-              if (body.ended() && answer.complete) break;
-              body.discard(limits.discardBytes);
+              if (body.ended()) break;
+              // An answer before the end of the body: the target wants no more of it.
+              discardBody(request, limits, deps.deadlines);
               upstream.destroy();
               break;
             case 'unusable':

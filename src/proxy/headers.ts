@@ -76,10 +76,12 @@ export function upstreamHeaders(message: IncomingMessage, client: ClientFacts, u
   const tokens = connectionTokens(message);
   const raw = message.rawHeaders;
   const headers: string[] = ['Host', client.host];
+  const framing = upgrade === null ? requestFraming(message) : null;
   for (let index = 0; index + 1 < raw.length; index += 2) {
     const name = raw[index] ?? '';
     const lower = name.toLowerCase();
     if (lower === 'host' || lower === 'content-length' || HOP_BY_HOP.has(lower) || OURS.has(lower) || tokens?.has(lower) === true) continue;
+    if (lower === 'trailer' && framing !== 'chunked') continue;
     headers.push(name, raw[index + 1] ?? '');
   }
   headers.push('X-Forwarded-For', client.address, 'X-Forwarded-Proto', client.protocol, 'X-Forwarded-Host', client.host);
@@ -95,15 +97,17 @@ export function upstreamHeaders(message: IncomingMessage, client: ClientFacts, u
     return headers;
   }
   headers.push('Connection', 'keep-alive');
-  const framing = requestFraming(message);
   if (framing === 'chunked') headers.push('Transfer-Encoding', 'chunked');
   else if (framing !== null) headers.push('Content-Length', String(framing.length));
   else if (USUALLY_WITH_BODY.has(message.method ?? '')) headers.push('Content-Length', '0');
   return headers;
 }
 
-/** Headers of the answer to the client, as a flat list; the codec adds Connection, Keep-Alive and chunked framing. */
-export function clientHeaders(message: IncomingMessage, requestId: string): string[] {
+/**
+ * Headers of the answer to the client, as a flat list; the codec adds Connection, Keep-Alive and chunked framing. `trailers`: the
+ * client can get a trailer section, so an announcement of one may stay.
+ */
+export function clientHeaders(message: IncomingMessage, requestId: string, trailers: boolean): string[] {
   const tokens = connectionTokens(message);
   const raw = message.rawHeaders;
   const headers: string[] = [];
@@ -114,6 +118,7 @@ export function clientHeaders(message: IncomingMessage, requestId: string): stri
     const lower = name.toLowerCase();
     if (HOP_BY_HOP.has(lower) || tokens?.has(lower) === true) continue;
     if (chunked && lower === 'content-length') continue;
+    if (lower === 'trailer' && !(trailers && chunked)) continue;
     if (lower === 'x-request-id') hasId = true;
     headers.push(name, raw[index + 1] ?? '');
   }

@@ -39,17 +39,25 @@ type OnSocket = (error: Error | null, socket: Duplex) => void;
 class TargetAgent extends http.Agent {
   readonly #connect: () => Promise<net.Socket>;
 
-  constructor(connect: () => Promise<net.Socket>, limits: ProxyLimits) {
-    super({ keepAlive: true, timeout: limits.upstreamIdleMs, maxFreeSockets: limits.idlePerTarget, scheduling: 'lifo' });
+  constructor(connect: () => Promise<net.Socket>, limits: ProxyLimits, maxFreeSockets: number) {
+    super({ keepAlive: true, timeout: limits.upstreamIdleMs, maxFreeSockets, scheduling: 'lifo' });
     this.#connect = connect;
   }
 
   override createConnection(_options: http.ClientRequestArgs, callback?: OnSocket): undefined {
-    this.#connect().then(
-      (socket) => callback?.(null, socket),
+    void this.#open(callback);
+  }
+
+  async #open(callback: OnSocket | undefined): Promise<void> {
+    let socket: net.Socket;
+    try {
+      socket = await this.#connect();
+    } catch (error) {
       // Node reads the second argument only where there is no error.
-      (error: unknown) => callback?.(error instanceof Error ? error : new Error(String(error)), undefined as unknown as Duplex),
-    );
+      callback?.(error instanceof Error ? error : new Error(String(error)), undefined as unknown as Duplex);
+      return;
+    }
+    callback?.(null, socket);
   }
 }
 
@@ -68,7 +76,7 @@ export function createPool(options: PoolOptions): Pool {
     const key = targetKey(target);
     let agent = agents.get(key);
     if (agent === undefined) {
-      agent = new TargetAgent(() => connect(target), limits);
+      agent = new TargetAgent(() => connect(target), limits, limits.idlePerTarget);
       agents.set(key, agent);
     }
     return agent;
@@ -78,7 +86,7 @@ export function createPool(options: PoolOptions): Pool {
     for (const list of Object.values(agent.freeSockets)) for (const socket of list ?? []) socket.destroy();
   };
 
-  const common = (target: Target, request: UpstreamRequest): http.RequestOptions => ({
+  const settings = (target: Target, request: UpstreamRequest): http.RequestOptions => ({
     host: target.host,
     port: target.port,
     method: request.method,
@@ -90,10 +98,10 @@ export function createPool(options: PoolOptions): Pool {
   });
 
   return {
-    request: (target, request) => http.request({ ...common(target, request), agent: agentOf(target) }),
+    request: (target, request) => http.request({ ...settings(target, request), agent: agentOf(target) }),
     requestAlone: (target, request) => {
-      const agent = new TargetAgent(() => dial(target, limits.connectTimeoutMs), limits);
-      return http.request({ ...common(target, request), agent });
+      const agent = new TargetAgent(() => dial(target, limits.connectTimeoutMs), limits, 0);
+      return http.request({ ...settings(target, request), agent });
     },
     closeIdle: (target) => {
       const agent = agents.get(targetKey(target));
@@ -103,6 +111,8 @@ export function createPool(options: PoolOptions): Pool {
       const wanted = new Set(targets.map(targetKey));
       for (const [key, agent] of agents) {
         if (wanted.has(key)) continue;
+        // What is in flight ends with its request.
+        agent.maxFreeSockets = 0;
         closeFree(agent);
         agents.delete(key);
       }

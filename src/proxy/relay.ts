@@ -56,8 +56,9 @@ export function relayAnswer(options: RelayOptions): Relay {
   };
 
   deadline.set(limits.streamIdleMs, () => cut(`nothing moved for ${limits.streamIdleMs} ms`));
+  const trailersAllowed = exchange.request.httpVersion === '1.1' && exchange.request.method !== 'HEAD' && status !== 204 && status !== 304;
   try {
-    response.writeHead(status, answer.statusMessage ?? '', clientHeaders(answer, exchange.client.requestId));
+    response.writeHead(status, answer.statusMessage ?? '', clientHeaders(answer, exchange.client.requestId, trailersAllowed));
   } catch (error) {
     finish({ type: 'unusable', message: error instanceof Error ? error.message : 'the answer has an invalid head' });
     return { end: () => undefined };

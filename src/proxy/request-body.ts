@@ -2,7 +2,9 @@
 // failed can be repeated elsewhere. Nothing is read from the client before a target's connection exists.
 
 import type { ClientRequest, IncomingMessage } from 'node:http';
+import type { Deadlines } from './deadlines.ts';
 import { requestFraming, trailerPairs } from './headers.ts';
+import type { ProxyLimits } from './limits.ts';
 
 export interface RequestBody {
   /** True while everything that was read so far could be sent again. */
@@ -15,8 +17,6 @@ export interface RequestBody {
    * The returned function stops sending; the client is read no further until the next call.
    */
   sendTo(upstream: ClientRequest, onProgress: () => void, onSent: () => void): () => void;
-  /** Reads on and throws away, at most `limitBytes`, then closes the client's connection. */
-  discard(limitBytes: number): void;
 }
 
 export function createRequestBody(request: IncomingMessage, replayBytes: number): RequestBody {
@@ -77,23 +77,29 @@ export function createRequestBody(request: IncomingMessage, replayBytes: number)
       request.on('data', onData);
       request.on('end', onEnd);
       upstream.on('drain', onDrain);
-      // The head leaves at once, even where the client lets its body wait.
-      upstream.flushHeaders();
+      // A short body leaves in one packet with the head; a head whose body lets it wait leaves alone.
+      setImmediate(() => {
+        if (read === 0 && !ended && !upstream.destroyed) upstream.flushHeaders();
+      });
       request.resume();
       return stop;
     },
-    discard: (limitBytes) => {
-      if (ended) return;
-      kept = null;
-      let left = limitBytes;
-      request.on('data', (chunk: Buffer) => {
-        left -= chunk.length;
-        if (left < 0) request.socket.destroy();
-      });
-      request.on('end', () => {
-        ended = true;
-      });
-      request.resume();
-    },
   };
+}
+
+/**
+ * Reads what is left of a body that nobody wants, so that the client gets to its answer and the connection can go on. Bounded in
+ * bytes and time; beyond that the connection is closed.
+ */
+export function discardBody(request: IncomingMessage, limits: ProxyLimits, deadlines: Deadlines): void {
+  if (request.complete || request.destroyed) return;
+  const deadline = deadlines.create();
+  let left = limits.discardBytes;
+  deadline.set(limits.bodyIdleMs, () => request.socket.destroy());
+  request.on('data', (chunk: Buffer) => {
+    left -= chunk.length;
+    if (left < 0) request.socket.destroy();
+  });
+  request.once('close', () => deadline.clear());
+  request.resume();
 }

@@ -4,6 +4,8 @@
 import type { Duplex } from 'node:stream';
 
 export interface StreamTunnel {
+  /** Says a last word to each side, where one may be said, and ends both directions. Nothing is passed on from then on. */
+  end(last: { readonly client: Buffer | null; readonly target: Buffer | null }): void;
   /** Breaks both sides off. */
   destroy(): void;
 }
@@ -20,8 +22,10 @@ export interface StreamTunnelOptions {
 export function tunnelStreams(options: StreamTunnelOptions): StreamTunnel {
   const { client, target } = options;
   let closed = 0;
+  let ending = false;
   const pump = (from: Duplex, to: Duplex, side: 'client' | 'target'): void => {
     from.on('data', (chunk: Buffer) => {
+      if (ending) return;
       options.onData(side, chunk);
       if (to.writable && !to.write(chunk)) from.pause();
     });
@@ -40,7 +44,19 @@ export function tunnelStreams(options: StreamTunnelOptions): StreamTunnel {
   };
   pump(client, target, 'client');
   pump(target, client, 'target');
+  const endWith = (side: Duplex, last: Buffer | null): void => {
+    if (!side.writable) return;
+    if (last === null) side.end();
+    else side.end(last);
+    side.resume();
+  };
   return {
+    end: (last) => {
+      if (ending) return;
+      ending = true;
+      endWith(client, last.client);
+      endWith(target, last.target);
+    },
     destroy: () => {
       client.destroy();
       target.destroy();

@@ -12,11 +12,18 @@ import { clientHeaders, upstreamHeaders } from './headers.ts';
 import { relayAnswer } from './relay.ts';
 import type { Relay } from './relay.ts';
 import { tunnelStreams } from './tunnel-streams.ts';
+import { createFrameTracker, goingAwayFrame } from './websocket-frames.ts';
+
+/** Both sides get this long to answer "going away". */
+const END_MS = 1_000;
 
 /** The protocol that an upgrade request may ask for; null where the request goes on as a plain one (RFC 9110 §7.8). */
 export function upgradeOf(request: IncomingMessage): 'websocket' | null {
-  if (request.method !== 'GET' || request.headers.upgrade?.trim().toLowerCase() !== 'websocket') return null;
-  return request.headers.connection
+  const { headers } = request;
+  // A body would be taken for the first bytes of the stream.
+  if (request.method !== 'GET' || headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined) return null;
+  if (headers.upgrade?.trim().toLowerCase() !== 'websocket') return null;
+  return headers.connection
     ?.toLowerCase()
     .split(',')
     .some((token) => token.trim() === 'upgrade') === true
@@ -108,8 +115,9 @@ function tryUpgrade(deps: ForwardDeps, exchange: Exchange, head: Buffer, target:
       });
     });
     upstream.on('upgrade', (answer, stream, first) => {
-      if (settled) {
+      if (settled || answer.headers.upgrade?.toLowerCase() !== 'websocket') {
         stream.destroy();
+        abandon({ type: 'failed', reason: 'invalid_answer', message: 'the target switched to another protocol than websocket' });
         return;
       }
       deps.health.succeeded(target);
@@ -119,11 +127,15 @@ function tryUpgrade(deps: ForwardDeps, exchange: Exchange, head: Buffer, target:
       client.write(handshakeHead(answer, exchange.client.requestId));
       if (first.length > 0) client.write(first);
       if (head.length > 0) stream.write(head);
+      const frames = { client: createFrameTracker(), target: createFrameTracker() };
+      frames.target.push(first);
+      frames.client.push(head);
       const tunnel = tunnelStreams({
         client,
         target: stream,
         onData: (from, chunk) => {
           deadline.touch();
+          frames[from].push(chunk);
           if (from === 'client') facts.bytesIn += chunk.length;
           else facts.bytesOut += chunk.length;
         },
@@ -131,8 +143,11 @@ function tryUpgrade(deps: ForwardDeps, exchange: Exchange, head: Buffer, target:
       });
       deadline.set(limits.streamIdleMs, () => tunnel.destroy());
       endStream = () => {
-        client.end();
-        stream.end();
+        tunnel.end({
+          client: frames.target.atBoundary() ? goingAwayFrame('client') : null,
+          target: frames.client.atBoundary() ? goingAwayFrame('target') : null,
+        });
+        clock.timer(END_MS, () => tunnel.destroy());
       };
     });
     upstream.end();
@@ -140,7 +155,7 @@ function tryUpgrade(deps: ForwardDeps, exchange: Exchange, head: Buffer, target:
 }
 
 function handshakeHead(answer: IncomingMessage, requestId: string): string {
-  const headers = clientHeaders(answer, requestId);
+  const headers = clientHeaders(answer, requestId, false);
   const lines = ['HTTP/1.1 101 Switching Protocols', 'Connection: Upgrade', 'Upgrade: websocket'];
   for (let index = 0; index + 1 < headers.length; index += 2) lines.push(`${headers[index] ?? ''}: ${headers[index + 1] ?? ''}`);
   return `${lines.join('\r\n')}\r\n\r\n`;
