@@ -4,7 +4,7 @@
 import { readFile, writeFile, chmod, copyFile, mkdir, rename, stat } from 'node:fs/promises';
 import { flushCompileCache } from 'node:module';
 import { hostname } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { createAgent } from '../agent/agent.ts';
 import { createHttpLink } from '../agent/http-link.ts';
 import { createClient } from '../api/client.ts';
@@ -13,7 +13,8 @@ import { openFileBlobs } from '../blob/files.ts';
 import type { LocalAddresses } from '../cli/local-platform.ts';
 import type { Settings } from '../config.ts';
 import { createControl } from '../control/control.ts';
-import { loadDriver } from '../driver/builtin.ts';
+import { BUILTIN_DRIVERS } from '../driver/builtin.ts';
+import { prepareNode } from '../driver/process/folders.ts';
 import { systemClock } from '../lib/clock.ts';
 import { systemRandom } from '../lib/id.ts';
 import { acquireDataLock } from '../store/lock.ts';
@@ -25,7 +26,7 @@ import { openFileLog } from '../sys/logger.ts';
 import { removeAddresses, writeAddresses } from './addresses.ts';
 import { createDataPlaneProcess } from './data-plane-process.ts';
 import { dataPaths, makeDataFolders } from './paths.ts';
-import { programArgv, programEnv, programRoot, programVersion } from './program.ts';
+import { programArgv, programEnv, programVersion, staticServerFile } from './program.ts';
 
 export interface LibradOptions {
   readonly settings: Settings;
@@ -54,7 +55,7 @@ async function readTextIfThere(path: string): Promise<string | null> {
   }
 }
 
-/** As root the users of Apps must be able to run node and the static server, which may lie in a private home: they get a copy. */
+/** As root the users of Apps must be able to read the static server, which may lie in a private home: they get a copy. */
 async function publicCopy(from: string, folder: string, name: string): Promise<string> {
   const target = join(folder, name);
   const [source, existing] = await Promise.all([stat(from), stat(target).catch(() => null)]);
@@ -165,11 +166,9 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
     lock.describe({ pid: process.pid, startedAtMs, apiUrl: started.url });
 
     options.onProgress('Starting the agent');
-    const binFolder = join(paths.node, 'bin');
-    const node = settings.isRoot ? await publicCopy(process.execPath, binFolder, 'node') : process.execPath;
-    const staticSource = join(programRoot, 'src/agent/static-server.ts');
-    const staticServer = settings.isRoot ? await publicCopy(staticSource, binFolder, 'static-server.ts') : staticSource;
-    const driver = await loadDriver('process', { keeper, dataFolder: paths.node, clock, log });
+    const nodeFolder = prepareNode(paths.node, process.execPath, settings.isRoot);
+    const staticServer = settings.isRoot ? await publicCopy(staticServerFile, nodeFolder, basename(staticServerFile)) : staticServerFile;
+    const driver = await BUILTIN_DRIVERS.process({ keeper, dataFolder: paths.node, clock, log });
     undo.push(() => driver.close());
     const token = started.nodeToken;
     const link = createHttpLink({ client: createClient(table, { url: started.url, token }), url: started.url, token: () => token });
@@ -182,8 +181,8 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
       log,
       nodeName,
       program: programVersion,
-      builtinPrograms: { static: [node, '--disable-warning=ExperimentalWarning', staticServer] },
-      searchPath: `${settings.isRoot ? binFolder : join(programRoot, 'node_modules/.bin')}:${settings.path}`,
+      builtinPrograms: { static: [join(nodeFolder, 'node'), '--disable-warning=ExperimentalWarning', staticServer] },
+      searchPath: `${nodeFolder}:${settings.path}`,
     });
     await agent.start();
     undo.push(() => agent.stop({ stopInstances: !keepInstances }));

@@ -19,6 +19,9 @@ export const programVersion: string = readVersion();
 /** The file that Node was started with, so that the bundled program starts itself and not the sources. */
 const entry = process.argv[1] ?? join(programRoot, 'src/main.ts');
 
+/** The static file server as a file of its own, next to what runs: in the sources, or in the bundled program. */
+export const staticServerFile: string = join(programRoot, entry.endsWith('.ts') ? 'src/agent/static-server.ts' : 'dist/static-server.js');
+
 /** Flags that keep a long-running process small (measured; docs/decisions/0003). */
 const LEAN = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=1'] as const;
 

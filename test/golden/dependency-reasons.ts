@@ -1,0 +1,14 @@
+// Every runtime dependency has its reason here; the golden list shows them, and one without a reason fails the test.
+
+export const DEPENDENCY_REASONS: Readonly<Record<string, string>> = {
+  '@clack/prompts': 'questions on a terminal',
+  commander: 'parses command lines; help and errors as people know them',
+  croner: 'cron expressions with time zones and daylight saving',
+  fastify: 'HTTP server of the API',
+  ignore: 'gitignore patterns when a folder is packed',
+  'modern-tar': 'reads and writes tar headers',
+  pino: 'JSON log lines',
+  ws: 'WebSockets where we end them ourselves',
+  yaml: 'manifests with positions of every node',
+  zod: 'validates manifests and requests, and describes them as JSON Schema',
+};
