@@ -44,7 +44,7 @@ export function splitCommand(text: string): SplitCommand {
   if (!split.ok) return split;
   if (split.words.length === 0) return { ok: false, message: 'The command is empty.' };
   for (const word of split.words) {
-    const trouble = word.quoted ? null : shellSyntax(word.text);
+    const trouble = word.quoted ? null : shellSyntax(word.text.length > 60 ? `${word.text.slice(0, 59)}…` : word.text);
     if (trouble !== null) return { ok: false, message: `${trouble} ${WAY_OUT}` };
   }
   return { ok: true, words: split.words.map((word) => word.text) };

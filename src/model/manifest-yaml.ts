@@ -1,9 +1,8 @@
-// The text of a manifest as plain values plus the place of each. Hostile text costs little: size, nesting and aliases are bounded before
-// anything expands, and nothing here throws.
+// The text of a manifest as plain values plus the place of each. Hostile text costs little: size and aliases are bounded before anything
+// expands, keys are compared in linear time, problems are counted no further than anybody reads; and nothing here throws.
 
-import { LineCounter, isAlias, isMap, isScalar, isSeq, parseDocument } from 'yaml';
+import { LineCounter, isAlias, isCollection, isMap, isScalar, isSeq, parseDocument } from 'yaml';
 import type { Document, Node, Pair } from 'yaml';
-import { yamlTrouble } from './manifest-guard.ts';
 
 export interface Place {
   readonly line: number;
@@ -22,12 +21,16 @@ export interface ParsedYaml {
   placeOf(path: readonly PropertyKey[], at: 'key' | 'value'): Place;
 }
 
+export const MAX_MANIFEST_BYTES = 256 * 1024;
 const MAX_ALIASES = 100;
+/** More problems than this are not located. */
+const MAX_PROBLEMS = 101;
 const START: Place = { line: 1, column: 1 };
 
 export function parseYaml(text: string): ParsedYaml {
-  const trouble = yamlTrouble(text);
-  if (trouble !== null) return { value: undefined, problems: [trouble], placeOf: () => START };
+  if (text.length > MAX_MANIFEST_BYTES || new TextEncoder().encode(text).length > MAX_MANIFEST_BYTES) {
+    return unreadable(`a manifest has at most ${MAX_MANIFEST_BYTES / 1024} KiB`);
+  }
   const lines = new LineCounter();
   const placeAt = (offset: number): Place => {
     const { line, col } = lines.linePos(offset);
@@ -37,32 +40,87 @@ export function parseYaml(text: string): ParsedYaml {
     const document = parseDocument(text, {
       lineCounter: lines,
       prettyErrors: false,
-      uniqueKeys: true,
+      uniqueKeys: false,
       stringKeys: true,
       resolveKnownTags: false,
     });
-    const problems = document.errors.map((error) => ({ ...placeAt(error.pos[0]), message: wording(error.code, error.message) }));
-    const fatal = document.errors.some((error) => error.code !== 'DUPLICATE_KEY');
-    if (!fatal) keepSpelling(document);
-    const value: unknown = fatal ? undefined : document.toJS({ maxAliasCount: MAX_ALIASES });
-    return { value, problems, placeOf: (path, at) => placeAt(offsetOf(document, path, at)) };
+    if (document.errors.length > 0) {
+      const problems = document.errors
+        .slice(0, MAX_PROBLEMS)
+        .map((error) => ({ ...placeAt(error.pos[0]), message: wording(error.code, error.message) }));
+      return { value: undefined, problems, placeOf: () => START };
+    }
+    const problems = structureProblems(document);
+    keepSpelling(document);
+    const sound = problems.every((problem) => !problem.fatal);
+    return {
+      value: sound ? document.toJS({ maxAliasCount: MAX_ALIASES }) : undefined,
+      problems: problems.map(({ offset, message }) => ({ ...placeAt(offset), message })),
+      placeOf: (path, at) => placeAt(offsetOf(document, path, at)),
+    };
   } catch (error) {
-    // Thrown for alias bombs and for references to anchors that do not exist.
-    const message = error instanceof Error ? error.message : String(error);
-    return { value: undefined, problems: [{ ...START, message: `this YAML cannot be read: ${message}` }], placeOf: () => START };
+    // Thrown for alias bombs.
+    return unreadable(`this YAML cannot be read: ${readable(error instanceof Error ? error.message : String(error))}`);
   }
+}
+
+function unreadable(message: string): ParsedYaml {
+  return { value: undefined, problems: [{ ...START, message }], placeOf: () => START };
+}
+
+/** Hostile nesting ends in the parser's own stack limit, in one wording or another. */
+function readable(message: string): string {
+  return /call stack|stack overflow/iu.test(message) ? 'it is nested too deeply' : message;
+}
+
+interface StructureProblem {
+  readonly offset: number;
+  readonly message: string;
+  /** Without a value to read on with. */
+  readonly fatal: boolean;
+}
+
+/**
+ * Keys that an earlier key of the same mapping equals, and aliases that lead nowhere or into themselves, in the order of the text. The
+ * parser's own check of keys compares each with each.
+ */
+function structureProblems(document: Document.Parsed): readonly StructureProblem[] {
+  const problems: StructureProblem[] = [];
+  const anchorEnds = new Map<string, number>();
+  const pending: unknown[] = [document.contents];
+  while (pending.length > 0 && problems.length < MAX_PROBLEMS) {
+    const node = pending.pop();
+    const offset = startOf(node) ?? 0;
+    if (isAlias(node)) {
+      const end = anchorEnds.get(node.source);
+      if (end === undefined) problems.push({ offset, message: `there is no anchor &${node.source} before this`, fatal: true });
+      else if (offset < end) problems.push({ offset, message: `the anchor &${node.source} cannot hold itself`, fatal: true });
+      continue;
+    }
+    if (!isCollection(node) && !isScalar(node)) continue;
+    if (node.anchor !== undefined) anchorEnds.set(node.anchor, node.range?.[1] ?? 0);
+    if (isSeq(node)) for (const item of node.items.toReversed()) pending.push(item);
+    if (!isMap(node)) continue;
+    const seen = new Set<string>();
+    for (const { key } of node.items) {
+      const name = isScalar(key) ? String(key.value) : '';
+      if (seen.has(name))
+        problems.push({ offset: startOf(key) ?? offset, message: `the key ${name.slice(0, 60)} is there twice`, fatal: false });
+      seen.add(name);
+    }
+    for (const { value } of node.items.toReversed()) pending.push(value);
+  }
+  return problems.slice(0, MAX_PROBLEMS);
 }
 
 function wording(code: string, message: string): string {
   switch (code) {
-    case 'DUPLICATE_KEY':
-      return 'this key is there twice';
     case 'MULTIPLE_DOCS':
       return 'a manifest is one YAML document; remove what follows `---`';
     case 'TAB_AS_INDENT':
       return 'YAML cannot be indented with tabs; use spaces';
     default:
-      return `not valid YAML: ${message}`;
+      return `not valid YAML: ${readable(message)}`;
   }
 }
 

@@ -32,15 +32,29 @@ export interface ParsedManifest {
 }
 
 const MAX_PROBLEMS = 100;
+/** Characters of a path or message; both can hold the user's own text. */
+const MAX_TEXT = 300;
 const MAX_ENTRYPOINTS = 50;
 const MAX_ENVIRONMENTS = 100;
 
 /** `file` is only the name that problems carry. */
 export function parseManifest(text: string, file = 'libra.yaml'): ParsedManifest {
   const yaml = parseYaml(text);
-  const problems: ManifestProblem[] = yaml.problems.map((problem) => ({ file, path: '', ...problem }));
+  const problems: ManifestProblem[] = yaml.problems.map((problem) => ({
+    file,
+    path: '',
+    ...problem,
+    message: problem.message.slice(0, MAX_TEXT),
+  }));
   const report: Report = (path, message, at: At = 'value') => {
-    problems.push({ file, ...yaml.placeOf(path, at), path: path.map(String).join('.'), message });
+    // Nobody reads on after so many, and to locate each would take its time.
+    if (problems.length > MAX_PROBLEMS) return;
+    problems.push({
+      file,
+      ...yaml.placeOf(path, at),
+      path: path.map(String).join('.').slice(0, MAX_TEXT),
+      message: message.slice(0, MAX_TEXT),
+    });
   };
   const manifest = yaml.value === undefined ? null : readManifest(yaml.value, report);
   return { manifest: problems.length === 0 ? manifest : null, problems: inOrder(problems) };
@@ -53,10 +67,14 @@ export function formatProblem(problem: ManifestProblem): string {
 }
 
 function inOrder(problems: readonly ManifestProblem[]): readonly ManifestProblem[] {
-  const sorted = problems.toSorted((a, b) => a.line - b.line || a.column - b.column);
+  const distinct = new Map(problems.map((problem) => [formatProblem(problem), problem]));
+  const sorted = [...distinct.values()].toSorted((a, b) => a.line - b.line || a.column - b.column);
   const last = sorted[MAX_PROBLEMS];
   if (last === undefined) return sorted;
-  return [...sorted.slice(0, MAX_PROBLEMS - 1), { ...last, path: '', message: `… and ${sorted.length - MAX_PROBLEMS + 1} more problems` }];
+  return [
+    ...sorted.slice(0, MAX_PROBLEMS - 1),
+    { ...last, path: '', message: 'there are more problems than can be listed; solve these first' },
+  ];
 }
 
 function readManifest(value: unknown, report: Report): Manifest | null {
