@@ -1,0 +1,149 @@
+// From records to the scheduler's snapshot and requests. What a Node has given away is counted from its Instances each time.
+
+import { chooseDriver } from '../../model/compatibility.ts';
+import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
+import type { InstanceSpec, NodeSpec, NodeStatus } from '../../model/documents.ts';
+import type { Build, EntrypointSpec } from '../../model/manifest-types.ts';
+import type { View } from '../../store/view.ts';
+import { releaseRecords } from '../apps/records.ts';
+import { BUILD_RESOURCES } from '../cluster/desired.ts';
+import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords } from '../cluster/records.ts';
+import { schedule } from '../scheduler/schedule.ts';
+import type { Amount, NodeRoom, Plan, PlacementRequest } from '../scheduler/snapshot.ts';
+import { deploymentRecords, instanceSpecRecords } from './records.ts';
+import type { SlotRequest } from './rollout-input.ts';
+
+/** The Nodes of a Runtime with what is requested on them now. */
+export function roomsOf(view: View, runtimeId: string): readonly NodeRoom[] {
+  return view
+    .by(nodeSpecRecords, 'runtime', runtimeId)
+    .map(({ document }) => roomOf(view, document, view.get(nodeStatusRecords, document.id)?.document ?? null));
+}
+
+function roomOf(view: View, node: NodeSpec, status: NodeStatus | null): NodeRoom {
+  const used = { cpu: 0, memoryBytes: 0 };
+  const ports = new Set<number>();
+  const perDeployment = new Map<string, number>();
+  const perEntrypoint = new Map<string, number>();
+  for (const { document: instance } of view.by(instanceSpecRecords, 'node', node.id)) {
+    const phase = view.get(instanceStatusRecords, instance.id)?.document.phase;
+    if (phase !== undefined && FINAL_INSTANCE_PHASES.has(phase)) continue;
+    const spec = entrypointOf(view, instance);
+    const amount = spec === null ? amountOf(BUILD_RESOURCES) : amountOf(spec.resources);
+    used.cpu += amount.cpu;
+    used.memoryBytes += amount.memoryBytes;
+    if (instance.role !== 'service' || spec === null) continue;
+    if (spec.port !== null) ports.add(spec.port);
+    // Those that leave keep their room, but not their place in the spread.
+    if (instance.desired === 'stop' || instance.draining) continue;
+    addOne(perDeployment, `${instance.deploymentId}/${instance.entrypoint}`);
+    addOne(perEntrypoint, `${instance.environmentId}/${instance.entrypoint}`);
+  }
+  return {
+    id: node.id,
+    name: node.name,
+    labels: node.labels,
+    closed: closedBecause(node, status),
+    drivers: status?.drivers ?? [],
+    capacity: status?.capacity ?? { cpu: 0, memoryBytes: 0 },
+    used,
+    ports,
+    perDeployment,
+    perEntrypoint,
+  };
+}
+
+function closedBecause(node: NodeSpec, status: NodeStatus | null): string | null {
+  if (status === null) return 'its agent has not reported yet';
+  if (status.state === 'down') return 'it is down';
+  return node.scheduling === 'open' ? null : `it is ${node.scheduling}`;
+}
+
+function entrypointOf(view: View, instance: InstanceSpec): EntrypointSpec | null {
+  if (instance.deploymentId === null) return null;
+  return view.get(deploymentRecords, instance.deploymentId)?.document.entrypoints[instance.entrypoint] ?? null;
+}
+
+function addOne(counts: Map<string, number>, key: string): void {
+  counts.set(key, (counts.get(key) ?? 0) + 1);
+}
+
+function amountOf(resources: EntrypointSpec['resources']): Amount {
+  return { cpu: resources.cpu.request, memoryBytes: resources.memory.requestBytes };
+}
+
+/** What a slot of an Entrypoint asks of a Node. */
+export function requestOf(
+  entrypoint: EntrypointSpec,
+  build: Build,
+  keys: { readonly key: string; readonly deploymentId: string; readonly environmentId: string; readonly stickyNodeId: string | null },
+): PlacementRequest {
+  return {
+    key: keys.key,
+    resources: amountOf(entrypoint.resources),
+    strategy: entrypoint.placement.strategy,
+    labels: entrypoint.placement.labels,
+    perNode: entrypoint.run === 'service' ? entrypoint.placement.perNode : 0,
+    deploymentKey: `${keys.deploymentId}/${entrypoint.name}`,
+    entrypointKey: `${keys.environmentId}/${entrypoint.name}`,
+    stickyNodeId: keys.stickyNodeId,
+    fixedPort: entrypoint.run === 'service' ? entrypoint.port : null,
+    driver: (drivers) => chooseDriver(drivers, entrypoint, build),
+  };
+}
+
+/** A build asks for a Node that runs folders. */
+export function buildRequest(key: string): PlacementRequest {
+  return {
+    key,
+    resources: amountOf(BUILD_RESOURCES),
+    strategy: 'auto',
+    labels: {},
+    perNode: 0,
+    deploymentKey: 'build',
+    entrypointKey: 'build',
+    stickyNodeId: null,
+    fixedPort: null,
+    driver: (drivers) => {
+      const driver = drivers.find((one) => one.artifacts.includes('bundle'));
+      if (driver !== undefined) return { ok: true, driver: driver.name };
+      return { ok: false, message: 'no driver here runs folders', hint: 'A build needs a Node with the process driver.' };
+    },
+  };
+}
+
+/** Placement on one snapshot of a Runtime, which is taken at the first use. */
+export function createPlacer(view: View, runtimeId: string): (requests: readonly SlotRequest[]) => Plan {
+  let rooms: readonly NodeRoom[] | null = null;
+  return (requests) => {
+    rooms ??= roomsOf(view, runtimeId);
+    return schedule(
+      rooms,
+      requests.map(({ key, deployment, entrypoint, stickyNodeId }) =>
+        requestOf(entrypoint, buildOf(view, deployment.releaseId), {
+          key,
+          deploymentId: deployment.id,
+          environmentId: deployment.environmentId,
+          stickyNodeId,
+        }),
+      ),
+    );
+  };
+}
+
+function buildOf(view: View, releaseId: string): Build {
+  return view.get(releaseRecords, releaseId)?.document.manifest.build ?? { kind: 'none', base: null };
+}
+
+/** Whether, and why, a slot's old Instance must be gone before the new one starts; null: the new one starts first. */
+export function stopFirstBecause(view: View, runtimeId: string, spec: EntrypointSpec, build: Build): string | null {
+  if (spec.singleton) return 'a singleton is never there twice';
+  if (spec.volumes.length > 0) return 'a writable volume has one user at a time';
+  if (spec.port === null) return null;
+  const nodes = view.by(nodeSpecRecords, 'runtime', runtimeId).map(({ document }) => view.get(nodeStatusRecords, document.id)?.document);
+  const asProcess = nodes.some((node) => {
+    const choice = chooseDriver(node?.drivers ?? [], spec, build);
+    return choice.ok && choice.driver === 'process';
+  });
+  return asProcess ? `port ${spec.port} is fixed, so a Node has room for one` : null;
+}

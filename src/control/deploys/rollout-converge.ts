@@ -1,0 +1,205 @@
+// Brings the Instances of an Environment towards one Deployment: empty slots are filled, all others leave, and never more leave than the
+// Entrypoint can spare. Start-first and stop-first are the same rules with other bounds.
+
+import type { Deployment, InstanceSpec } from '../../model/documents.ts';
+import type { EntrypointSpec } from '../../model/manifest-types.ts';
+import type { Draft } from './rollout-draft.ts';
+import { hasEnded, isServing } from './rollout-draft.ts';
+import type { RolloutInstance, SlotRequest } from './rollout-input.ts';
+import { entrypointState, liveServices, servicesOf } from './rollout-slots.ts';
+import type { EntrypointState } from './rollout-slots.ts';
+
+/** How often to ask the Edges again while something waits for them, milliseconds. */
+const TRAFFIC_POLL_MS = 50;
+
+/** `target` null: nothing shall run. */
+export function converge(draft: Draft, target: Deployment | null): void {
+  const states = target === null ? [] : servicesOf(target).map((spec) => entrypointState(draft, target, spec));
+  const complete = states.every(isComplete);
+  for (const state of states) dismissLeavers(draft, state);
+  const known = new Set(states.map((state) => state.spec.name));
+  for (const instance of liveServices(draft)) {
+    if (known.has(instance.spec.entrypoint)) continue;
+    // Of an Entrypoint that is no more: what serves goes when all that comes is there.
+    const spare = complete || instance.spec.deploymentId !== draft.environment().stableDeploymentId;
+    if (instance.spec.draining) goOn(draft, instance);
+    else if (spare) leave(draft, instance);
+  }
+  if (target !== null) fillSlots(draft, target, states);
+}
+
+export function isComplete(state: EntrypointState): boolean {
+  return state.slots.every((slot) => slot.available);
+}
+
+/** A slot waits for an old Instance to make room: no fault of the new one. */
+export function isWaitingForRoom(state: EntrypointState): boolean {
+  return (
+    state.slots.some((slot) => slot.keeper === null && !slot.over) &&
+    state.leavers.some(({ spec }) => spec.draining || spec.desired === 'stop')
+  );
+}
+
+function dismissLeavers(draft: Draft, state: EntrypointState): void {
+  const { rollout } = state.spec;
+  const stableId = draft.environment().stableDeploymentId;
+  const least = Math.max(0, state.wanted - Math.max(rollout.unavailable, state.stopFirst ? 1 : 0));
+  const isAvailable = (instance: RolloutInstance): boolean => isServing(instance) && draft.input.traffic.inForce(instance.spec.id);
+  const staying = state.leavers.filter(({ spec }) => spec.desired === 'run' && !spec.draining);
+  const ready = state.slots.filter((slot) => slot.available).length;
+  let available = ready + staying.filter(isAvailable).length;
+  let kept = ready + staying.length;
+  for (const instance of state.leavers) if (instance.spec.draining) goOn(draft, instance);
+  for (const instance of staying.toSorted(dismissOrder(state, stableId))) {
+    // What is neither serving nor of the Deployment that serves is of no use to anybody.
+    const foreign = instance.spec.deploymentId !== stableId;
+    const surplus = foreign || instance.spec.slot >= state.wanted;
+    if (isAvailable(instance)) {
+      if (available - 1 < least) continue;
+      available -= 1;
+    } else if (isServing(instance) ? !foreign : !surplus && kept - 1 < least) {
+      if (isServing(instance)) draft.wakeIn(TRAFFIC_POLL_MS);
+      continue;
+    }
+    kept -= 1;
+    leave(draft, instance);
+  }
+  for (const { keeper, available: inForce } of state.slots)
+    if (keeper !== null && isServing(keeper) && !inForce) draft.wakeIn(TRAFFIC_POLL_MS);
+}
+
+/** Who goes first: what never served, what has no slot any more (highest first), then from the lowest slot on. */
+function dismissOrder(state: EntrypointState, stableId: string | null): (a: RolloutInstance, b: RolloutInstance) => number {
+  const over = (instance: RolloutInstance): number => Math.max(0, instance.spec.slot - state.wanted + 1);
+  return (a, b) =>
+    Number(a.spec.deploymentId === stableId) - Number(b.spec.deploymentId === stableId) ||
+    Number(isServing(a)) - Number(isServing(b)) ||
+    over(b) - over(a) ||
+    a.spec.slot - b.spec.slot ||
+    (a.spec.id < b.spec.id ? -1 : 1);
+}
+
+function specOf(draft: Draft, instance: RolloutInstance): EntrypointSpec | undefined {
+  return draft.deployment(instance.spec.deploymentId)?.deployment.entrypoints[instance.spec.entrypoint];
+}
+
+/** Out of the table first where it may have requests, otherwise stopped at once. */
+function leave(draft: Draft, instance: RolloutInstance): void {
+  const { status } = instance;
+  if (instance.spec.desired === 'stop') return;
+  const mayHaveRequests = specOf(draft, instance)?.listens === true && status !== null && (status.healthy || status.phase === 'unhealthy');
+  if (!mayHaveRequests) draft.change(instance, { desired: 'stop' });
+  else if (draft.change(instance, { draining: true, drainingSinceMs: draft.input.nowMs })) draft.wakeIn(TRAFFIC_POLL_MS);
+}
+
+/** A draining one stops when no Edge has a request for it any more, or its time is over. */
+function goOn(draft: Draft, instance: RolloutInstance): void {
+  const { spec } = instance;
+  if (spec.desired === 'stop') return;
+  const drainMs = specOf(draft, instance)?.rollout.drainMs ?? 0;
+  const restMs = drainMs - draft.input.elapsedMs(spec.drainingSinceMs ?? draft.input.nowMs);
+  // What does not run has no requests, whatever an Edge still says.
+  const up = instance.status?.phase === 'running' || instance.status?.phase === 'unhealthy';
+  if (restMs <= 0 || !up || draft.input.traffic.drained(spec.id)) draft.change(instance, { desired: 'stop' });
+  else draft.wakeIn(Math.min(restMs, TRAFFIC_POLL_MS));
+}
+
+function fillSlots(draft: Draft, target: Deployment, states: readonly EntrypointState[]): void {
+  const requests: SlotRequest[] = [];
+  const slots = new Map<string, { readonly spec: EntrypointSpec; readonly slot: number }>();
+  for (const state of states) {
+    for (const slot of freeSlots(draft, state)) {
+      const key = `${state.spec.name}/${slot}`;
+      slots.set(key, { spec: state.spec, slot });
+      requests.push({ key, deployment: target, entrypoint: state.spec, stickyNodeId: volumeNode(draft, state.spec, slot) });
+    }
+  }
+  if (requests.length === 0) return;
+  const plan = draft.input.place(requests);
+  for (const { key, message } of plan.unplaced) {
+    const slot = slots.get(key);
+    if (slot !== undefined) draft.noteUnplaced(slot.spec.name, slot.slot, message);
+  }
+  for (const [key, nodeId] of plan.placed) {
+    const slot = slots.get(key);
+    if (slot !== undefined && !draft.create(newInstance(draft, target, slot.spec.name, 'service', slot.slot, nodeId))) return;
+  }
+}
+
+/** Slots that may get an Instance now, lowest first. */
+function freeSlots(draft: Draft, state: EntrypointState): readonly number[] {
+  const { rollout, name } = state.spec;
+  const live = liveServices(draft, name);
+  const staying = live.filter(({ spec }) => spec.desired === 'run' && !spec.draining).length;
+  const surge = Math.max(rollout.surge, rollout.unavailable === 0 ? 1 : 0);
+  let room = state.stopFirst ? state.wanted : state.wanted + surge - staying;
+  const free: number[] = [];
+  for (const slot of state.slots) {
+    if (slot.keeper !== null || slot.over || room <= 0) continue;
+    if (state.stopFirst && live.some(({ spec }) => state.alone || spec.slot === slot.index)) continue;
+    if (slot.retryInMs > 0) {
+      draft.wakeIn(slot.retryInMs);
+      continue;
+    }
+    free.push(slot.index);
+    room -= 1;
+  }
+  return free;
+}
+
+/** The Node that holds the slot's volume: where its newest Instance was. null: no volume, or none yet. */
+function volumeNode(draft: Draft, spec: EntrypointSpec, slot: number): string | null {
+  if (spec.volumes.length === 0) return null;
+  let newest: InstanceSpec | null = null;
+  for (const instance of draft.instances()) {
+    const other = instance.spec;
+    if (other.role !== 'service' || other.entrypoint !== spec.name || other.slot !== slot) continue;
+    if (newest !== null && newest.createdAtMs > other.createdAtMs) continue;
+    const had = specOf(draft, instance);
+    if (had === undefined || had.volumes.length > 0) newest = other;
+  }
+  return newest?.nodeId ?? null;
+}
+
+/** A new Instance on a Node. */
+export function newInstance(
+  draft: Draft,
+  deployment: Deployment,
+  entrypoint: string,
+  role: 'service' | 'before-deploy',
+  slot: number,
+  nodeId: string,
+): InstanceSpec {
+  return {
+    id: draft.input.newId(),
+    appId: deployment.appId,
+    environmentId: deployment.environmentId,
+    deploymentId: deployment.id,
+    releaseId: deployment.releaseId,
+    entrypoint,
+    role,
+    slot,
+    nodeId,
+    generation: 1,
+    desired: 'run',
+    draining: false,
+    drainingSinceMs: null,
+    commands: null,
+    tickMs: null,
+    createdAtMs: draft.input.nowMs,
+  };
+}
+
+/** An Instance whose Node died must not go on when the Node comes back. */
+export function giveUpLost(draft: Draft): void {
+  for (const instance of draft.instances()) {
+    if (instance.status?.phase === 'lost' && instance.spec.desired === 'run') draft.change(instance, { desired: 'stop' });
+  }
+}
+
+/** Everything stops at once: of the whole Environment, or only what is no service. */
+export function stopInstances(draft: Draft, which: (spec: InstanceSpec) => boolean): void {
+  for (const instance of draft.instances()) {
+    if (!hasEnded(instance) && instance.spec.desired === 'run' && which(instance.spec)) draft.change(instance, { desired: 'stop' });
+  }
+}

@@ -1,0 +1,108 @@
+// The working copy of one rollout pass: reads see what the pass has already decided, so that a Plan is whole and planning again right
+// after its commit finds nothing to do.
+
+import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
+import type { DeploymentStatus, Environment, InstanceSpec } from '../../model/documents.ts';
+import type { EventInput } from '../context.ts';
+import type { RolloutDeployment, RolloutInput, RolloutInstance, RolloutPlan } from './rollout-input.ts';
+
+export interface Draft {
+  readonly input: RolloutInput;
+  environment(): Environment;
+  setEnvironment(change: Partial<Pick<Environment, 'stableDeploymentId' | 'candidateDeploymentId'>>): void;
+  /** undefined where the record is gone. */
+  deployment(id: string | null): RolloutDeployment | undefined;
+  deployments(): readonly RolloutDeployment[];
+  setStatus(next: DeploymentStatus): void;
+  /** All, with this pass's changes. */
+  instances(): readonly RolloutInstance[];
+  /** False when the pass has used up its changes. */
+  create(spec: InstanceSpec): boolean;
+  /** False when the pass has used up its changes. */
+  change(instance: RolloutInstance, change: Partial<Pick<InstanceSpec, 'desired' | 'draining' | 'drainingSinceMs'>>): boolean;
+  event(event: Pick<EventInput, 'level' | 'kind' | 'message'> & { readonly deploymentId?: string }): void;
+  noteUnplaced(entrypoint: string, slot: number, why: string): void;
+  /** Look again in so many milliseconds at the latest. */
+  wakeIn(ms: number): void;
+  plan(): RolloutPlan;
+}
+
+export function createDraft(input: RolloutInput): Draft {
+  const instances = new Map(input.instances.map((instance) => [instance.spec.id, instance]));
+  const deployments = new Map(input.deployments);
+  const creates = new Map<string, InstanceSpec>();
+  const changes = new Map<string, InstanceSpec>();
+  const statuses = new Map<string, DeploymentStatus>();
+  const events: EventInput[] = [];
+  const unplaced = new Map<string, string>();
+  let environment = input.environment;
+  let wakeInMs: number | null = null;
+
+  const wakeIn = (ms: number): void => {
+    wakeInMs = Math.max(0, Math.min(wakeInMs ?? ms, ms));
+  };
+  const hasRoom = (id: string): boolean => {
+    if (changes.has(id) || creates.has(id) || creates.size + changes.size < input.maxChanges) return true;
+    wakeIn(0);
+    return false;
+  };
+
+  return {
+    input,
+    environment: () => environment,
+    setEnvironment: (change) => {
+      environment = { ...environment, ...change, generation: input.environment.generation + 1 };
+    },
+    deployment: (id) => (id === null ? undefined : deployments.get(id)),
+    deployments: () => [...deployments.values()],
+    setStatus: (next) => {
+      const current = deployments.get(next.id);
+      if (current === undefined || current.status === next) return;
+      const stamped = { ...next, updatedAtMs: input.nowMs };
+      deployments.set(next.id, { ...current, status: stamped });
+      statuses.set(next.id, stamped);
+    },
+    instances: () => [...instances.values()],
+    create: (spec) => {
+      if (!hasRoom(spec.id)) return false;
+      creates.set(spec.id, spec);
+      instances.set(spec.id, { spec, status: null });
+      return true;
+    },
+    change: (instance, change) => {
+      if (!hasRoom(instance.spec.id)) return false;
+      const next: InstanceSpec = { ...instance.spec, ...change, generation: instance.spec.generation + 1 };
+      changes.set(next.id, next);
+      instances.set(next.id, { spec: next, status: instance.status });
+      return true;
+    },
+    event: ({ deploymentId, ...event }) => {
+      const subject = { appId: environment.appId, environmentId: environment.id };
+      events.push({ ...event, subject: deploymentId === undefined ? subject : { ...subject, deploymentId } });
+    },
+    noteUnplaced: (entrypoint, slot, why) => {
+      unplaced.set(`${entrypoint}/${slot}`, why);
+    },
+    wakeIn,
+    plan: () => ({
+      creates: [...creates.values()],
+      changes: [...changes.values()],
+      statuses: [...statuses.values()],
+      environment: environment === input.environment ? null : environment,
+      events,
+      unplaced,
+      wakeInMs,
+    }),
+  };
+}
+
+/** Whether nothing of it runs any more, nor ever will. */
+export function hasEnded(instance: RolloutInstance): boolean {
+  return instance.status !== null && FINAL_INSTANCE_PHASES.has(instance.status.phase);
+}
+
+/** Whether it can answer, and is meant to. */
+export function isServing(instance: RolloutInstance): boolean {
+  const { spec, status } = instance;
+  return spec.desired === 'run' && !spec.draining && status !== null && status.healthy && status.phase === 'running';
+}

@@ -1,0 +1,312 @@
+// The rollout as a pure function: everything observed in, what is to be written out. It is level-triggered: a Deployment's phase and the
+// Instances that are there decide alone, so it may be stopped and started anew at any moment, and a final phase is always reached.
+
+import type { Deployment, DeploymentStatus, Reason } from '../../model/documents.ts';
+import { FINAL_DEPLOYMENT_PHASES } from '../../model/documents.ts';
+import type { EntrypointSpec } from '../../model/manifest-types.ts';
+import { converge, giveUpLost, isComplete, isWaitingForRoom, newInstance, stopInstances } from './rollout-converge.ts';
+import { createDraft, hasEnded } from './rollout-draft.ts';
+import type { Draft } from './rollout-draft.ts';
+import { beforeDeployReason, deadlineReason, startFailure } from './rollout-failure.ts';
+import type { RolloutDeployment, RolloutInput, RolloutInstance, RolloutPlan } from './rollout-input.ts';
+import { entrypointState, liveServices, servicesOf } from './rollout-slots.ts';
+import type { EntrypointState } from './rollout-slots.ts';
+import { endStatus, endStep, runStep, stepOf, withLog } from './rollout-status.ts';
+
+/** Progress is noted at most this often while nothing but time passes, milliseconds. */
+const PROGRESS_NOTE_MS = 1000;
+const RETURN_MIN_MS = 60_000;
+
+/** One pass for one Environment. Planning again right after the commit, on the same observations, plans nothing. */
+export function planRollout(input: RolloutInput): RolloutPlan {
+  const draft = createDraft(input);
+  giveUpLost(draft);
+  settleOthers(draft);
+  if (input.environment.state === 'deleting' || input.appState === 'deleting') {
+    const candidate = draft.deployment(input.environment.candidateDeploymentId);
+    if (candidate !== undefined) finish(draft, candidate.status, 'canceled', 'The Environment is being deleted.');
+    stopInstances(draft, () => true);
+    return draft.plan();
+  }
+  if (input.environment.stopped) stopInstances(draft, (spec) => spec.role === 'schedule' || spec.role === 'run');
+  const target = advance(draft);
+  converge(draft, target);
+  describeStart(draft);
+  return draft.plan();
+}
+
+/** Takes the candidate as many phases on as what is observed allows. Returns the Deployment that shall run now. */
+function advance(draft: Draft): Deployment | null {
+  for (;;) {
+    const environment = draft.environment();
+    const stable = draft.deployment(environment.stableDeploymentId)?.deployment ?? null;
+    if (environment.candidateDeploymentId === null) return stable;
+    const candidate = draft.deployment(environment.candidateDeploymentId);
+    if (candidate === undefined || FINAL_DEPLOYMENT_PHASES.has(candidate.status.phase)) {
+      draft.setEnvironment({ candidateDeploymentId: null });
+      continue;
+    }
+    const before = candidate.status.phase;
+    stepPhase(draft, candidate, stable);
+    const after = draft.deployment(candidate.deployment.id)?.status.phase ?? before;
+    if (after === before) return before === 'rolling' || before === 'draining' ? candidate.deployment : stable;
+  }
+}
+
+function stepPhase(draft: Draft, candidate: RolloutDeployment, stable: Deployment | null): void {
+  const { phase } = candidate.status;
+  switch (phase) {
+    case 'waiting':
+      return stepWaiting(draft, candidate);
+    case 'before-deploy':
+      return stepBeforeDeploy(draft, candidate);
+    case 'rolling':
+      return stepRolling(draft, candidate);
+    case 'draining':
+      return stepDraining(draft, candidate);
+    case 'returning':
+      return stepReturning(draft, candidate, stable);
+    case 'succeeded':
+    case 'failed':
+    case 'superseded':
+    case 'canceled':
+      return;
+  }
+}
+
+/** Unfinished Deployments that are no longer the candidate: a newer one took over. */
+function settleOthers(draft: Draft): void {
+  for (const { deployment, status } of draft.deployments()) {
+    if (FINAL_DEPLOYMENT_PHASES.has(status.phase) || deployment.id === draft.environment().candidateDeploymentId) continue;
+    draft.setStatus(supersededStatus(status, draft.input.nowMs));
+  }
+}
+
+/** What becomes of an unfinished Deployment when a newer one takes its place: one that serves already has succeeded. */
+export function supersededStatus(status: DeploymentStatus, nowMs: number): DeploymentStatus {
+  if (status.phase === 'draining') return endStatus(status, 'succeeded', nowMs, 'It serves; a newer Deployment goes on from here.');
+  if (status.phase === 'returning') {
+    return endStatus(status, status.reason?.code === 'canceled' ? 'canceled' : 'failed', nowMs, 'A newer Deployment goes on from here.');
+  }
+  const message = 'A newer Deployment of this Environment took over.';
+  const reason: Reason = { code: 'superseded', message, hint: null, lastLines: [], instanceId: null };
+  return endStatus(status, 'superseded', nowMs, message, reason);
+}
+
+function stepWaiting(draft: Draft, { deployment, status, release }: RolloutDeployment): void {
+  const { nowMs } = draft.input;
+  if (isCanceled(draft, status)) return finish(draft, status, 'canceled', 'Canceled before anything was started.', canceledReason(draft));
+  switch (release.state) {
+    case 'building':
+      if (stepOf(status, 'build')?.state !== 'running')
+        draft.setStatus(runStep(status, 'build', nowMs, `Release ${release.number} is being built`));
+      return;
+    case 'failed':
+      return finish(
+        draft,
+        endStep(status, 'build', 'failed', nowMs),
+        'failed',
+        `Release ${release.number} could not be built.`,
+        release.reason,
+      );
+    case 'ready': {
+      const built = endStep(status, 'build', stepOf(status, 'build')?.startedAtMs === null ? 'skipped' : 'done', nowMs);
+      const programs = deployment.runBeforeDeploy ? beforeDeployOf(deployment) : [];
+      if (programs.length === 0) return roll(draft, built);
+      const message = `running ${programs.map((spec) => spec.name).join(', ')}`;
+      draft.setStatus({ ...runStep(built, 'before-deploy', nowMs, message), phase: 'before-deploy', progress: {} });
+    }
+  }
+}
+
+function beforeDeployOf(deployment: Deployment): readonly EntrypointSpec[] {
+  return Object.values(deployment.entrypoints).filter((spec) => spec.run === 'before-deploy');
+}
+
+function roll(draft: Draft, status: DeploymentStatus): void {
+  draft.setStatus({ ...runStep(status, 'start', draft.input.nowMs, 'starting'), phase: 'rolling', progress: {} });
+}
+
+/** One program after the other, each once, whatever happens: what it did cannot be undone. */
+function stepBeforeDeploy(draft: Draft, { deployment, status }: RolloutDeployment): void {
+  const { nowMs } = draft.input;
+  const all = draft.instances().filter(({ spec }) => spec.role === 'before-deploy');
+  if (isCanceled(draft, status)) return giveBack(draft, status, canceledReason(draft));
+  for (const spec of beforeDeployOf(deployment)) {
+    const instance = all.find((one) => one.spec.deploymentId === deployment.id && one.spec.entrypoint === spec.name);
+    if (instance === undefined) {
+      // An earlier Deployment's program, a migration say, is never broken off and never met by a second one.
+      if (all.some((one) => !hasEnded(one)))
+        return draft.setStatus(runStep(status, 'before-deploy', nowMs, "an earlier Deployment's program has yet to end"));
+      return startBeforeDeploy(draft, deployment, status, spec);
+    }
+    if (!hasEnded(instance)) {
+      draft.setStatus(runStep(status, 'before-deploy', nowMs, `${spec.name} runs`));
+      return;
+    }
+    if (instance.status?.phase !== 'succeeded') return giveBack(draft, status, beforeDeployReason(instance));
+  }
+  roll(draft, endStep(status, 'before-deploy', 'done', nowMs, 'done'));
+}
+
+function startBeforeDeploy(draft: Draft, deployment: Deployment, status: DeploymentStatus, spec: EntrypointSpec): void {
+  const { nowMs } = draft.input;
+  const plan = draft.input.place([{ key: spec.name, deployment, entrypoint: spec, stickyNodeId: null }]);
+  const nodeId = plan.placed.get(spec.name);
+  if (nodeId !== undefined) {
+    if (!draft.create(newInstance(draft, deployment, spec.name, 'before-deploy', 0, nodeId))) return;
+    return draft.setStatus(runStep(status, 'before-deploy', nowMs, `${spec.name} runs`));
+  }
+  const message = plan.unplaced[0]?.message ?? 'No Node can take it.';
+  const since = status.progress?.[spec.name]?.sinceMs;
+  if (since !== undefined && draft.input.elapsedMs(since) >= spec.rollout.deadlineMs) {
+    return giveBack(draft, status, {
+      code: 'no_capacity',
+      message: `${spec.name}: ${message}`,
+      hint: 'Look at `libra nodes`.',
+      lastLines: [],
+      instanceId: null,
+    });
+  }
+  draft.wakeIn(spec.rollout.deadlineMs - (since === undefined ? 0 : draft.input.elapsedMs(since)));
+  const waiting = runStep(status, 'before-deploy', nowMs, `${spec.name}: ${message}`);
+  if (since === undefined) draft.setStatus({ ...waiting, progress: { ...status.progress, [spec.name]: { best: 0, sinceMs: nowMs } } });
+  else draft.setStatus(waiting);
+}
+
+function stepRolling(draft: Draft, { deployment, status }: RolloutDeployment): void {
+  const { nowMs, elapsedMs } = draft.input;
+  if (isCanceled(draft, status)) return giveBack(draft, status, canceledReason(draft));
+  const failure = startFailure(draft, deployment);
+  if (failure !== null) return giveBack(draft, status, failure);
+  const states = servicesOf(deployment).map((spec) => entrypointState(draft, deployment, spec));
+  if (states.every(isComplete)) {
+    draft.setEnvironment({ stableDeploymentId: deployment.id });
+    const started = endStep(runStep(status, 'start', nowMs, progressMessage(states)), 'start', 'done', nowMs);
+    const old = othersAlive(draft, deployment).length;
+    draft.setStatus({ ...runStep(started, 'drain', nowMs, leftMessage(old)), phase: 'draining' });
+    return;
+  }
+  const progress = { ...status.progress };
+  let noted = false;
+  for (const state of states) {
+    if (isComplete(state)) continue;
+    const { name, rollout } = state.spec;
+    const best = state.slots.filter((slot) => slot.available).length;
+    const known = progress[name];
+    const waits = isWaitingForRoom(state);
+    if (waits) draft.wakeIn(rollout.deadlineMs / 4);
+    if (known === undefined || best > known.best || (waits && elapsedMs(known.sinceMs) >= PROGRESS_NOTE_MS)) {
+      progress[name] = { best: Math.max(best, known?.best ?? 0), sinceMs: nowMs };
+      noted = true;
+    } else if (elapsedMs(known.sinceMs) >= rollout.deadlineMs) {
+      return giveBack(draft, status, deadlineReason(draft, state, whyUnplaced(draft, deployment, state)));
+    }
+    draft.wakeIn(rollout.deadlineMs - elapsedMs(progress[name]?.sinceMs ?? nowMs));
+  }
+  if (noted) draft.setStatus({ ...status, progress });
+}
+
+/** Why the first empty slot finds no Node; null where it would. */
+function whyUnplaced(draft: Draft, deployment: Deployment, state: EntrypointState): string | null {
+  if (!state.slots.some((slot) => slot.keeper === null && !slot.available)) return null;
+  const plan = draft.input.place([{ key: state.spec.name, deployment, entrypoint: state.spec, stickyNodeId: null }]);
+  return plan.unplaced[0]?.message ?? null;
+}
+
+function stepDraining(draft: Draft, { deployment, status }: RolloutDeployment): void {
+  const left = othersAlive(draft, deployment).length;
+  if (left > 0) return draft.setStatus(runStep(status, 'drain', draft.input.nowMs, leftMessage(left)));
+  finish(draft, endStep(status, 'drain', 'done', draft.input.nowMs, 'no old Instance is left'), 'succeeded', 'Succeeded.');
+}
+
+/** Service Instances of other Deployments that have not ended. */
+function othersAlive(draft: Draft, deployment: Deployment): readonly RolloutInstance[] {
+  return liveServices(draft).filter(({ spec }) => spec.deploymentId !== deployment.id);
+}
+
+function leftMessage(left: number): string {
+  return left === 0 ? 'no old Instance is left' : `${left} old ${left === 1 ? 'Instance finishes its' : 'Instances finish their'} requests`;
+}
+
+function stepReturning(draft: Draft, { deployment, status }: RolloutDeployment, stable: Deployment | null): void {
+  const { elapsedMs, nowMs } = draft.input;
+  const phase = status.reason?.code === 'canceled' ? 'canceled' : 'failed';
+  stopInstances(draft, (spec) => spec.role === 'before-deploy' && spec.deploymentId === deployment.id);
+  const own = draft
+    .instances()
+    .filter((one) => one.spec.deploymentId === deployment.id && one.spec.role !== 'schedule' && one.spec.role !== 'run' && !hasEnded(one));
+  const states = stable === null ? [] : servicesOf(stable).map((spec) => entrypointState(draft, stable, spec));
+  const missing = states.filter((state) => state.slots.some((slot) => !slot.available && !slot.over));
+  if (own.length === 0 && missing.length === 0) {
+    return finish(
+      draft,
+      status,
+      phase,
+      stable === null ? 'Taken back; nothing of it is left.' : 'Taken back; the earlier Deployment serves in full.',
+    );
+  }
+  const limitMs = Math.max(RETURN_MIN_MS, ...states.map((state) => state.spec.rollout.deadlineMs));
+  const restMs = limitMs - elapsedMs(stepOf(status, 'return')?.startedAtMs ?? nowMs);
+  if (restMs > 0) {
+    draft.wakeIn(restMs);
+    const parts = [own.length > 0 ? `${own.length} of its Instances left` : '', missing.length > 0 ? progressMessage(states) : ''];
+    return draft.setStatus(runStep(status, 'return', nowMs, parts.filter((part) => part !== '').join('; ')));
+  }
+  finish(draft, status, phase, 'Taken back as far as it goes; what is left is brought in order as soon as that is possible.');
+}
+
+function isCanceled(draft: Draft, status: DeploymentStatus): boolean {
+  return status.cancelRequested || draft.environment().stopped;
+}
+
+function canceledReason(draft: Draft): Reason {
+  const message = draft.environment().stopped ? 'The Environment was stopped meanwhile.' : 'Canceled on request.';
+  return { code: 'canceled', message, hint: null, lastLines: [], instanceId: null };
+}
+
+/** Automatic return: its own Instances leave, the earlier Deployment is brought back to full count. */
+function giveBack(draft: Draft, status: DeploymentStatus, reason: Reason): void {
+  const { nowMs } = draft.input;
+  const failed = endStep(endStep(status, 'before-deploy', 'failed', nowMs), 'start', 'failed', nowMs);
+  const skipped = endStep(failed, 'drain', 'skipped', nowMs);
+  const logged = withLog({ ...skipped, reason }, nowMs, reason.code === 'canceled' ? reason.message : `Failed: ${reason.message}`);
+  const message =
+    draft.environment().stableDeploymentId === null ? 'removing what was started' : 'bringing the earlier Deployment back in full';
+  draft.setStatus({ ...runStep(logged, 'return', nowMs, message), phase: 'returning' });
+}
+
+function finish(
+  draft: Draft,
+  status: DeploymentStatus,
+  phase: 'succeeded' | 'failed' | 'canceled',
+  message: string,
+  reason: Reason | null = status.reason,
+): void {
+  const number = draft.deployment(status.id)?.deployment.number ?? 0;
+  draft.setStatus(endStatus(status, phase, draft.input.nowMs, message, reason));
+  draft.setEnvironment({ candidateDeploymentId: null });
+  draft.event({
+    level: phase === 'failed' ? 'error' : 'info',
+    kind: `deployment.${phase}`,
+    message: `Deployment ${number} ${phase}${reason === null ? '' : `: ${reason.message}`}`,
+    deploymentId: status.id,
+  });
+}
+
+function progressMessage(states: readonly EntrypointState[]): string {
+  if (states.length === 0) return 'nothing to run permanently';
+  return states
+    .map((state) => `${state.spec.name} ${state.slots.filter((slot) => slot.available).length} of ${state.wanted} healthy`)
+    .join(', ');
+}
+
+/** The line of progress while rolling, with what waits for a Node. */
+function describeStart(draft: Draft): void {
+  const candidate = draft.deployment(draft.environment().candidateDeploymentId);
+  if (candidate === undefined || candidate.status.phase !== 'rolling') return;
+  const states = servicesOf(candidate.deployment).map((spec) => entrypointState(draft, candidate.deployment, spec));
+  const waiting = [...draft.plan().unplaced].slice(0, 3).map(([slot, why]) => `; ${slot} waits: ${why}`);
+  const next = runStep(candidate.status, 'start', draft.input.nowMs, `${progressMessage(states)}${waiting.join('')}`);
+  if (next !== candidate.status) draft.setStatus(next);
+}
