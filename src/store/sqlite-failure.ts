@@ -1,7 +1,6 @@
 // SQLite's errors as Failures that say what is wrong with which file and what to do.
 
-import { Failure } from '../lib/failure.ts';
-import { messageOf } from '../lib/failure.ts';
+import { Failure, messageOf } from '../lib/failure.ts';
 
 // Primary result codes, https://sqlite.org/rescode.html
 const BUSY = 5;
@@ -31,7 +30,7 @@ export function sqliteFailure(error: unknown, path: string): Failure {
         cause: error,
       });
     case READONLY:
-      return failed(`The database ${path} cannot be written: it or its folder is read-only.`, 'Give the user of librad write permission.');
+      return readOnly(path, error);
     case FULL:
       return failed(`The disk of ${path} is full.`, 'Free some space; nothing that was acknowledged is lost.');
     case CORRUPT:
@@ -47,4 +46,14 @@ export function sqliteFailure(error: unknown, path: string): Failure {
     default:
       return failed(`The database ${path} failed: ${messageOf(error)}.`, 'The log of librad has the cause.');
   }
+}
+
+/** A file or folder that this user may not write. */
+export function readOnly(path: string, cause: unknown): Failure {
+  return new Failure('storage_failed', {
+    message: `The database ${path} cannot be written: it, its folder or its disk is read-only for this user.`,
+    hint: 'Give the user of librad write permission, or choose another folder with --data.',
+    details: { path },
+    cause,
+  });
 }

@@ -1,11 +1,11 @@
 // Opens the database file. A new one is built beside its place and moved there whole, so a file at its place that is empty, foreign or
 // broken is damage and is told as such: data is never silently begun anew.
 
-import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
+import { accessSync, closeSync, constants, existsSync, fsyncSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Failure, messageOf } from '../lib/failure.ts';
-import { sqliteFailure } from './sqlite-failure.ts';
+import { readOnly, sqliteFailure } from './sqlite-failure.ts';
 
 /** `libr` in ASCII, in the file's header: tells our databases from others. */
 const APPLICATION_ID = 0x6c696272;
@@ -34,8 +34,10 @@ export interface DatabaseFileOptions {
 /** The open database: locked for this process, checked, with its tables. Throws `data_in_use`, `data_newer` or `storage_failed`. */
 export function openDatabaseFile({ path, maxBytes }: DatabaseFileOptions): DatabaseSync {
   try {
+    accessSync(dirname(path), constants.R_OK | constants.W_OK | constants.X_OK);
     if (!existsSync(path)) createDatabaseFile(path);
     else if (statSync(path).size === 0) throw damaged(path, 'it is empty');
+    accessSync(path, constants.R_OK | constants.W_OK);
   } catch (error) {
     throw fileFailure(error, path);
   }
@@ -54,9 +56,10 @@ export function openDatabaseFile({ path, maxBytes }: DatabaseFileOptions): Datab
 export function closeDatabaseFile(database: DatabaseSync): void {
   try {
     database.exec('update session set open = 0');
-  } finally {
-    database.close();
+  } catch {
+    // A disk that is full or gone: nothing acknowledged depends on the mark; without it the next opening checks the whole file.
   }
+  database.close();
 }
 
 function createDatabaseFile(path: string): void {
@@ -124,8 +127,10 @@ function damaged(path: string, why: string): Failure {
 function fileFailure(error: unknown, path: string): Failure {
   if (error instanceof Failure) return error;
   if (error instanceof Error && 'errcode' in error) return sqliteFailure(error, path);
+  const code = error instanceof Error && 'code' in error ? error.code : '';
+  if (code === 'EROFS' || code === 'EACCES' || code === 'EPERM') return readOnly(path, error);
   return new Failure('storage_failed', {
-    message: `The database ${path} cannot be created: ${messageOf(error)}.`,
+    message: `The database ${path} cannot be opened or created: ${messageOf(error)}.`,
     hint: 'Check that its folder exists, can be written by this user, and that the disk is not full.',
     details: { path },
     cause: error,
