@@ -6,7 +6,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from '../lib/failure.ts';
 import type { Clock } from '../lib/clock.ts';
-import { FRAME_HEADER_BYTES, FRAME_KIND, FRAME_MAGIC, FRAME_MAX_BYTES, segmentName } from './log-segments.ts';
+import { decodeStart, FRAME_HEADER_BYTES, FRAME_KIND, FRAME_MAGIC, FRAME_MAX_BYTES, segmentName, START_BYTES } from './log-segments.ts';
 
 /** Lines are split here. */
 export const LINE_MAX_BYTES = 64 * 1024;
@@ -53,9 +53,8 @@ interface Segment {
   readonly number: number;
   readonly handle: FileHandle;
   readonly base: number;
+  readonly midLine: Readonly<Record<Stream, boolean>>;
 }
-
-const before = (a: Position, b: Position): boolean => a.at < b.at || (a.at === b.at && a.n < b.n);
 
 async function listNumbers(folder: string): Promise<number[]> {
   let names: string[];
@@ -77,10 +76,10 @@ async function openSegment(folder: string, number: number, expectedBase: number)
   } catch {
     return null;
   }
-  const bytes = Buffer.alloc(FRAME_HEADER_BYTES + 8);
+  const bytes = Buffer.alloc(FRAME_HEADER_BYTES + START_BYTES);
   const { bytesRead } = await handle.read(bytes, 0, bytes.length, 0);
-  const good = bytesRead === bytes.length && bytes[0] === FRAME_MAGIC && bytes[1] === FRAME_KIND.start;
-  return { number, handle, base: good ? Number(bytes.readBigUInt64LE(FRAME_HEADER_BYTES)) : expectedBase };
+  const start = bytesRead === bytes.length ? decodeStart(bytes) : null;
+  return { number, handle, base: start?.base ?? expectedBase, midLine: start?.midLine ?? { stdout: true, stderr: true } };
 }
 
 /** The oldest segment numbered at least `least`; null where there is none. */
@@ -164,8 +163,7 @@ async function* frames(folder: string, from: number | null, options: ReadLogOpti
   const last = options.follow ? Infinity : ((await listNumbers(folder)).at(-1) ?? 0);
   if (segment !== null && from !== null) {
     if (segment.base > from) yield lostFrame(from, segment.base, clock.now(), segment.base - from);
-    // A position behind the end belongs to a log that was deleted since: begin with the new one.
-    else if (from - segment.base <= (await segment.handle.stat()).size) offset = from - segment.base;
+    else offset = from - segment.base;
   }
   try {
     while (!signal.aborted) {
@@ -203,20 +201,30 @@ async function* frames(folder: string, from: number | null, options: ReadLogOpti
 }
 
 interface Pending {
-  parts: Buffer[];
+  readonly parts: { readonly bytes: Buffer; readonly at: number; readonly n: number }[];
   length: number;
-  start: Position;
-  atMs: number;
+  readonly atMs: number;
 }
+
+type Starts = Readonly<Record<Stream, Position>>;
 
 const formatPosition = (position: Position): string => `${String(position.at).padStart(15, '0')}:${String(position.n).padStart(5, '0')}`;
 
-function parseCursor(cursor: string): Readonly<Record<Stream, Position>> {
-  const match = /^(\d{15,16}):(\d{5})(?:-([oe])(\d{15,16}):(\d{5}))?$/.exec(cursor);
+/** `end` is where reading goes on; a stream that holds an unfinished line adds where that begins. The final dot makes texts sort. */
+function formatCursor(end: Position, pending: Readonly<Record<Stream, Pending | null>>): string {
+  const [stdout] = pending.stdout?.parts ?? [];
+  const [stderr] = pending.stderr?.parts ?? [];
+  return `${formatPosition(end)}${stdout ? `-o${formatPosition(stdout)}` : ''}${stderr ? `-e${formatPosition(stderr)}` : ''}.`;
+}
+
+function parseCursor(cursor: string): Starts {
+  const match = /^(\d{15,16}):(\d{5})(?:-o(\d{15,16}):(\d{5}))?(?:-e(\d{15,16}):(\d{5}))?\.$/.exec(cursor);
   if (match === null) throw new Failure('invalid_input', { message: `“${cursor.slice(0, 80)}” is no position in a log.` });
   const main = { at: Number(match[1]), n: Number(match[2]) };
-  const held = { at: Number(match[4]), n: Number(match[5]) };
-  return { stdout: match[3] === 'o' ? held : main, stderr: match[3] === 'e' ? held : main };
+  return {
+    stdout: match[3] === undefined ? main : { at: Number(match[3]), n: Number(match[4]) },
+    stderr: match[5] === undefined ? main : { at: Number(match[5]), n: Number(match[6]) },
+  };
 }
 
 /** Where a line that is too long is cut: never inside a UTF-8 character. */
@@ -226,26 +234,31 @@ function cutLength(bytes: Buffer): number {
   return cut;
 }
 
-async function* lines(
-  folder: string,
-  from: Readonly<Record<Stream, Position>> | null,
-  options: ReadLogOptions,
-): AsyncGenerator<SegmentLine> {
+const joined = (pending: Pending): Buffer => Buffer.concat(pending.parts.map((part) => part.bytes));
+
+/** What is left of `pending` after its first `cut` bytes; null: nothing. */
+function afterCut(pending: Pending, cut: number): Pending | null {
+  let skip = cut;
+  const parts: Pending['parts'] = [];
+  for (const { bytes, at, n } of pending.parts) {
+    if (skip < bytes.length) parts.push({ bytes: bytes.subarray(skip), at, n: n + skip });
+    skip = Math.max(0, skip - bytes.length);
+  }
+  return parts.length === 0 ? null : { parts, length: pending.length - cut, atMs: pending.atMs };
+}
+
+async function* lines(folder: string, from: Starts | null, options: ReadLogOptions): AsyncGenerator<SegmentLine> {
   const pending: Record<Stream, Pending | null> = { stdout: null, stderr: null };
-  const other = (stream: Stream): Stream => (stream === 'stdout' ? 'stderr' : 'stdout');
+  // Call it when `pending` is already as it is after the line.
   const line = (stream: Stream, bytes: Buffer, atMs: number, end: Position): SegmentLine => {
-    const held = pending[other(stream)];
-    const suffix = held === null ? '' : `-${stream === 'stdout' ? 'e' : 'o'}${formatPosition(held.start)}`;
     const trimmed = bytes.at(-1) === 0x0d ? bytes.subarray(0, -1) : bytes;
-    return { atMs, stream, text: trimmed.toString('utf8'), cursor: formatPosition(end) + suffix };
+    return { atMs, stream, text: trimmed.toString('utf8'), cursor: formatCursor(end, pending) };
   };
   const flush = function* (end: Position): Generator<SegmentLine> {
-    const held = (['stdout', 'stderr'] as const).filter((stream) => pending[stream] !== null);
-    for (const stream of held) {
+    for (const stream of ['stdout', 'stderr'] as const) {
       const last = pending[stream];
-      if (last === null) continue;
       pending[stream] = null;
-      yield line(stream, Buffer.concat(last.parts), last.atMs, end);
+      if (last !== null) yield line(stream, joined(last), last.atMs, end);
     }
   };
   let end: Position = { at: 0, n: 0 };
@@ -253,62 +266,77 @@ async function* lines(
   for await (const frame of frames(folder, first, options)) {
     end = { at: frame.next, n: 0 };
     if (frame.kind !== 'output') {
-      yield* flush(end);
+      yield* flush({ at: frame.at, n: 0 });
       if (frame.kind === 'lost') {
-        yield { atMs: frame.atMs, stream: 'stderr', text: `… ${frame.lostBytes} bytes were dropped`, cursor: formatPosition(end) };
+        yield { atMs: frame.atMs, stream: 'stderr', text: `… ${frame.lostBytes} bytes were dropped`, cursor: formatCursor(end, pending) };
       }
       continue;
     }
     const { stream, payload } = frame;
     const begin = from?.[stream];
-    let at = begin !== undefined && begin.at === frame.at ? begin.n : 0;
-    if (begin !== undefined && before({ at: frame.at, n: 0 }, begin) && begin.at !== frame.at) continue;
-    while (at < payload.length) {
-      const newline = payload.indexOf(0x0a, at);
+    if (begin !== undefined && frame.at < begin.at) continue;
+    let n = begin !== undefined && begin.at === frame.at ? begin.n : 0;
+    while (n < payload.length) {
+      const newline = payload.indexOf(0x0a, n);
       const stop = newline === -1 ? payload.length : newline;
-      const held = pending[stream] ?? { parts: [], length: 0, start: { at: frame.at, n: at }, atMs: frame.atMs };
-      if (held.length + stop - at > LINE_MAX_BYTES) {
-        const whole = Buffer.concat([...held.parts, payload.subarray(at, stop)]);
-        const cut = Math.max(cutLength(whole), held.length);
-        at += cut - held.length;
+      const held: Pending = pending[stream] ?? { parts: [], length: 0, atMs: frame.atMs };
+      // Never more than one byte over the limit, so that a cut always leaves something.
+      const take = Math.min(stop - n, LINE_MAX_BYTES + 1 - held.length);
+      if (take > 0) held.parts.push({ bytes: payload.subarray(n, n + take), at: frame.at, n });
+      held.length += take;
+      n += take;
+      if (held.length > LINE_MAX_BYTES) {
+        const whole = joined(held);
+        const cut = cutLength(whole);
+        pending[stream] = afterCut(held, cut);
+        yield line(stream, whole.subarray(0, cut), held.atMs, { at: frame.at, n });
+      } else if (newline !== -1) {
+        n += 1;
         pending[stream] = null;
-        yield line(stream, whole.subarray(0, cut), held.atMs, { at: frame.at, n: at });
-        continue;
-      }
-      const part = payload.subarray(at, stop);
-      at = stop + 1;
-      if (newline === -1) {
-        held.parts.push(part);
-        held.length += part.length;
-        pending[stream] = held;
+        yield line(stream, joined(held), held.atMs, { at: frame.at, n });
       } else {
-        pending[stream] = null;
-        yield line(stream, held.parts.length === 0 ? part : Buffer.concat([...held.parts, part]), held.atMs, { at: frame.at, n: at });
+        pending[stream] = held;
       }
     }
   }
   if (!options.follow) yield* flush(end);
 }
 
-/** The cursor before the last `count` lines; null: the log holds no more than those. */
+/** The position after everything that is in the log now. */
+async function endOfLog(folder: string): Promise<number> {
+  const last = await openFrom(folder, (await listNumbers(folder)).at(-1) ?? 0, 0);
+  if (last === null) return 0;
+  try {
+    return last.base + (await last.handle.stat()).size;
+  } finally {
+    await last.handle.close();
+  }
+}
+
+/** The cursor before the last `count` lines; null: the log holds no more than those. Reads back no more segments than it must. */
 async function cursorBeforeLast(folder: string, count: number, options: ReadLogOptions): Promise<string | null> {
   const snapshot = { ...options, follow: false };
   const numbers = await listNumbers(folder);
-  let start: number | null = null;
-  for (const number of numbers.reverse()) {
+  const [oldest] = numbers;
+  for (const number of numbers.toReversed()) {
     const segment = await openSegment(folder, number, 0);
     if (segment === null) break;
-    start = segment.base;
+    const { base } = segment;
+    // A stream in the middle of a line at the segment's start must have ended that line before we can count on its lines.
+    const cut: Record<Stream, boolean> = { ...segment.midLine };
     await segment.handle.close();
-    // One cursor more than lines, in a ring. The first line of each stream may lack its beginning in an older segment: two to spare.
-    const ring: string[] = [];
+    const start = { at: base, n: 0 };
+    const ring = [formatCursor(start, { stdout: null, stderr: null })];
     let total = 0;
-    const from = { at: start, n: 0 };
-    for await (const each of lines(folder, { stdout: from, stderr: from }, snapshot)) {
-      ring[total % (count + 1)] = each.cursor;
+    let firstWhole = 0;
+    for await (const each of lines(folder, { stdout: start, stderr: start }, snapshot)) {
       total += 1;
+      ring[total % (count + 1)] = each.cursor;
+      if (cut[each.stream]) firstWhole = total;
+      cut[each.stream] = false;
     }
-    if (total >= count + 3 || (number === numbers.at(-1) && total > count)) return ring[total % (count + 1)] ?? null;
+    const enough = total >= count && total - count >= firstWhole && !cut.stdout && !cut.stderr;
+    if (enough || (number === oldest && total > count)) return ring[(total - count) % (count + 1)] ?? null;
   }
   return null;
 }
@@ -322,5 +350,8 @@ export async function* readLog(folder: string, options: ReadLogOptions): AsyncGe
   if (after === null && options.tail !== undefined) {
     after = await cursorBeforeLast(folder, Math.min(MAX_TAIL, Math.max(0, options.tail)), options);
   }
-  yield* lines(folder, after === null ? null : parseCursor(after), options);
+  const from = after === null ? null : parseCursor(after);
+  // A position behind the end is of a log that was deleted since: begin with the new one.
+  const stale = from !== null && Math.max(from.stdout.at + from.stdout.n, from.stderr.at + from.stderr.n) > (await endOfLog(folder));
+  yield* lines(folder, stale ? null : from, options);
 }

@@ -4,7 +4,7 @@
 import { closeSync, fstatSync, mkdirSync, openSync, readSync, readdirSync, statSync, unlinkSync, writevSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** What a frame holds. `start` opens each segment (its payload: bytes of log before it), `end` says that a program's output ended. */
+/** What a frame holds. `start` opens each segment (see `decodeStart`), `end` says that a program's output ended. */
 export const FRAME_KIND = { start: 1, stdout: 2, stderr: 3, dropped: 4, end: 5 } as const;
 
 /** magic u8, kind u8, time u48, length u32; all little-endian. The magic byte never occurs in UTF-8 text. */
@@ -58,18 +58,31 @@ function numberPayload(value: number): Buffer {
   return payload;
 }
 
-/** Bytes of log that came before this segment; 0 where its first frame cannot be read. */
-export function readSegmentBase(fd: number): number {
-  const bytes = Buffer.alloc(FRAME_HEADER_BYTES + 8);
-  const got = readSync(fd, bytes, 0, bytes.length, 0);
-  if (got < bytes.length || bytes[0] !== FRAME_MAGIC || bytes[1] !== FRAME_KIND.start) return 0;
-  return Number(bytes.readBigUInt64LE(FRAME_HEADER_BYTES));
+/** Payload of a `start` frame: bytes of log before the segment u64, then 1 for stdout and 2 for stderr in the middle of a line u8. */
+export const START_BYTES = 9;
+
+export interface SegmentStart {
+  readonly base: number;
+  readonly midLine: { readonly stdout: boolean; readonly stderr: boolean };
+}
+
+/** Reads header and payload of a segment's first frame; null where it is none. */
+export function decodeStart(bytes: Buffer): SegmentStart | null {
+  if (bytes[0] !== FRAME_MAGIC || bytes[1] !== FRAME_KIND.start) return null;
+  const flags = bytes.readUInt8(FRAME_HEADER_BYTES + 8);
+  return { base: Number(bytes.readBigUInt64LE(FRAME_HEADER_BYTES)), midLine: { stdout: (flags & 1) !== 0, stderr: (flags & 2) !== 0 } };
+}
+
+function encodeStart({ base, midLine }: SegmentStart): Buffer {
+  return Buffer.concat([numberPayload(base), Buffer.from([(midLine.stdout ? 1 : 0) | (midLine.stderr ? 2 : 0)])]);
 }
 
 function logSizeUpTo(folder: string, segment: number): number {
   const fd = openSync(join(folder, segmentName(segment)), 'r');
   try {
-    return readSegmentBase(fd) + fstatSync(fd).size;
+    const bytes = Buffer.alloc(FRAME_HEADER_BYTES + START_BYTES);
+    readSync(fd, bytes, 0, bytes.length, 0);
+    return (decodeStart(bytes)?.base ?? 0) + fstatSync(fd).size;
   } finally {
     closeSync(fd);
   }
@@ -87,6 +100,8 @@ export function openLogWriter(folder: string, limitBytes: number, now: () => num
   let base = 0;
   let number = 0;
   let droppedBytes = 0;
+  // What an earlier writer left unfinished is not known.
+  const midLine = { stdout: false, stderr: false };
   const kept: { number: number; size: number }[] = [];
 
   const append = (kind: number, payload: Uint8Array): void => {
@@ -119,7 +134,7 @@ export function openLogWriter(folder: string, limitBytes: number, now: () => num
     number += 1;
     fd = openSync(join(folder, segmentName(number)), 'wx', 0o600);
     size = 0;
-    append(FRAME_KIND.start, numberPayload(base));
+    append(FRAME_KIND.start, encodeStart({ base, midLine }));
   };
 
   const finish = (): void => {
@@ -150,6 +165,8 @@ export function openLogWriter(folder: string, limitBytes: number, now: () => num
 
   for (const segment of listSegments(folder)) {
     number = segment;
+    midLine.stdout = true;
+    midLine.stderr = true;
     try {
       kept.push({ number: segment, size: statSync(join(folder, segmentName(segment))).size });
     } catch {
@@ -164,9 +181,17 @@ export function openLogWriter(folder: string, limitBytes: number, now: () => num
 
   return {
     write: (stream, bytes) => {
-      for (let at = 0; at < bytes.length; at += FRAME_MAX_BYTES) frame(FRAME_KIND[stream], bytes.subarray(at, at + FRAME_MAX_BYTES));
+      for (let at = 0; at < bytes.length; at += FRAME_MAX_BYTES) {
+        const part = bytes.subarray(at, at + FRAME_MAX_BYTES);
+        frame(FRAME_KIND[stream], part);
+        midLine[stream] = part.at(-1) !== 0x0a;
+      }
     },
-    end: () => frame(FRAME_KIND.end, new Uint8Array(0)),
+    end: () => {
+      frame(FRAME_KIND.end, new Uint8Array(0));
+      midLine.stdout = false;
+      midLine.stderr = false;
+    },
     close: finish,
   };
 }
