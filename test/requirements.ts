@@ -1,0 +1,59 @@
+// What a suite needs and a plain machine may lack. Missing: the suite is skipped visibly, with the command that installs it; listed in
+// LIBRA_TEST_REQUIRE: missing is a failure.
+
+import { execFileSync } from 'node:child_process';
+import { accessSync, constants } from 'node:fs';
+
+function finds(program: string): boolean {
+  for (const folder of (process.env['PATH'] ?? '').split(':')) {
+    try {
+      accessSync(`${folder}/${program}`, constants.X_OK);
+      return true;
+    } catch {
+      // Not in this folder.
+    }
+  }
+  return false;
+}
+
+function npmReachesRegistry(): boolean {
+  try {
+    execFileSync('npm', ['view', 'ws', 'version', '--fetch-retries=0', '--fetch-timeout=5000'], { stdio: 'ignore', timeout: 15_000 });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const REQUIREMENTS = {
+  root: { met: () => process.getuid?.() === 0, hint: 'run as root' },
+  cgroup: {
+    met: () => {
+      try {
+        accessSync('/sys/fs/cgroup/memory/cgroup.procs', constants.W_OK);
+        return true;
+      } catch {
+        return false;
+      }
+    },
+    hint: 'run as root with writable cgroups',
+  },
+  python3: { met: () => finds('python3'), hint: 'apt-get install python3' },
+  prometheus: { met: () => finds('prometheus'), hint: 'apt-get install prometheus' },
+  setpriv: { met: () => finds('setpriv'), hint: 'apt-get install util-linux' },
+  npm: { met: npmReachesRegistry, hint: 'connect the machine to an npm registry' },
+} as const;
+
+export type Requirement = keyof typeof REQUIREMENTS;
+
+/** For the `skip` option of a test: false when all is there, else the reason. Throws where LIBRA_TEST_REQUIRE names what is missing. */
+export function lacking(...names: readonly Requirement[]): string | false {
+  const required = new Set((process.env['LIBRA_TEST_REQUIRE'] ?? '').split(',').filter((name) => name !== ''));
+  for (const name of names) {
+    const requirement = REQUIREMENTS[name];
+    if (requirement.met()) continue;
+    if (required.has(name)) throw new Error(`LIBRA_TEST_REQUIRE names ${name}, and it is missing: ${requirement.hint}`);
+    return `needs ${name}: ${requirement.hint}`;
+  }
+  return false;
+}
