@@ -25,6 +25,8 @@ const WAITING_LINES = 1000;
 /** So long lines of other Instances are waited for before the earliest one is given out. */
 const REORDER_MS = 40;
 const IDLE_MS = 60_000;
+/** All that an agent keeps. */
+const ALL_LINES = 1_000_000;
 
 interface Line extends AgentLogLine {
   readonly spec: InstanceSpec;
@@ -88,11 +90,7 @@ export function createInstanceLogs(context: ControlContext, deps: { readonly sou
     const failures: unknown[] = [];
     const streams = specs.map((spec) => {
       const after = position.cursors.get(spec.id) ?? null;
-      return tolerant(
-        deps.sources.read(spec, { after, tail: tail === null ? Number.MAX_SAFE_INTEGER : Math.max(1, tail) }, signal),
-        spec,
-        failures,
-      );
+      return tolerant(deps.sources.read(spec, { after, tail: tail === null ? ALL_LINES : Math.max(1, tail) }, signal), spec, failures);
     });
     const merged = mergeStreams(streams, (line) => line.atMs);
     if (tail === null) {

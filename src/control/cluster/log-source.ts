@@ -2,7 +2,7 @@
 // that it wrote has been read. Lines come in order, none twice: every attempt goes on after the last cursor.
 
 import { CALL_FRAME } from '../../api/agent.ts';
-import { messageOf } from '../../lib/failure.ts';
+import { isFailure, messageOf } from '../../lib/failure.ts';
 import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
 import type { InstanceSpec } from '../../model/documents.ts';
 import type { ControlContext } from '../context.ts';
@@ -94,6 +94,8 @@ export function createLogSources(context: ControlContext, deps: { readonly calls
           if (last) return;
         } catch (error) {
           if (signal.aborted) return;
+          // An agent that has forgotten an ended Instance has nothing more to say; one that does not know a new one yet will.
+          if (last && isFailure(error, 'not_found')) return;
           finalAttempts += last ? 1 : 0;
           if (finalAttempts >= FINAL_ATTEMPTS) return;
           log.debug({ instanceId: spec.id, error: messageOf(error) }, 'log stream of an Instance broke; goes on where it was');

@@ -1,0 +1,371 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { AgentMessage, AgentReport, DesiredInstance } from '../../api/agent.ts';
+import type { table } from '../../api/table.ts';
+import { Failure, isFailure } from '../../lib/failure.ts';
+import type { InstanceSpec, InstanceStatus, Reason } from '../../model/documents.ts';
+import { create, put, remove, update } from '../../store/records.ts';
+import { deploymentRecords, instanceSpecRecords } from '../deploys/records.ts';
+import type { StreamItem } from '../handler.ts';
+import {
+  aDeployment,
+  anEntrypoint,
+  anInstance,
+  aStatus,
+  callOf,
+  createTestContext,
+  nodePrincipal,
+  owner,
+  seedApp,
+} from '../test-context.ts';
+import type { TestContext } from '../test-context.ts';
+import { createAgentReports } from './agent-report.ts';
+import type { AgentReports } from './agent-report.ts';
+import { createAgentSync } from './agent-sync.ts';
+import type { AgentSync } from './agent-sync.ts';
+import { createNodeHealth } from './node-health.ts';
+import { instanceStatusRecords, nodeStatusRecords } from './records.ts';
+
+async function withContext(run: (context: TestContext) => Promise<void>): Promise<void> {
+  const context = await createTestContext({ nodeGraceMs: 30_000 });
+  try {
+    await seedApp(context);
+    await run(context);
+  } finally {
+    await context.close();
+  }
+}
+
+const openValue = (id: string): Buffer => {
+  if (id === 'gone') throw new Failure('not_found', { message: 'The value gone is no longer kept.' });
+  return Buffer.from(`value of ${id}`);
+};
+
+function syncOf(context: TestContext, impossible: [string, Reason][] = []): AgentSync {
+  return createAgentSync(context, { openValue, onImpossible: (spec, reason) => impossible.push([spec.id, reason]) });
+}
+
+/** An agent that follows by the contract: a delta must be the next in sequence. */
+function connect(sync: AgentSync, context: TestContext) {
+  const gone = new AbortController();
+  const stream: AsyncIterator<StreamItem<AgentMessage>> = sync
+    .sync(callOf<typeof table.agent.sync>({ params: {}, query: undefined, body: undefined, principal: nodePrincipal, signal: gone.signal }))
+    [Symbol.asyncIterator]();
+  const desired = new Map<string, DesiredInstance>();
+  const calls: string[] = [];
+  let sequence = 0;
+  let pending: Promise<IteratorResult<StreamItem<AgentMessage>>> | null = null;
+  const apply = (message: AgentMessage): void => {
+    switch (message.type) {
+      case 'snapshot':
+        desired.clear();
+        for (const instance of message.instances) desired.set(instance.id, instance);
+        sequence = message.sequence;
+        return;
+      case 'delta':
+        assert.equal(message.sequence, sequence + 1);
+        for (const instance of message.put) desired.set(instance.id, instance);
+        for (const id of message.remove) desired.delete(id);
+        sequence = message.sequence;
+        return;
+      case 'call':
+        calls.push(message.callId);
+        return;
+      case 'ping':
+    }
+  };
+  return {
+    desired,
+    calls,
+    /** Takes what is on its way, up to the next ping. False where the stream has ended. */
+    catchUp: async (): Promise<boolean> => {
+      for (;;) {
+        pending ??= stream.next();
+        await context.clock.advance(3100);
+        const item = await pending;
+        pending = null;
+        if (item.done === true) return false;
+        apply(item.value.data);
+        if (item.value.data.type === 'ping') return true;
+      }
+    },
+    disconnect: async (): Promise<void> => {
+      gone.abort();
+      await pending;
+      await stream.return?.();
+    },
+  };
+}
+
+async function change(context: TestContext, id: string, next: Partial<InstanceSpec>): Promise<void> {
+  const current = context.view.get(instanceSpecRecords, id);
+  assert.ok(current);
+  await context.view.commit(
+    update(instanceSpecRecords, current, { ...current.document, ...next, generation: current.document.generation + 1 }),
+  );
+}
+
+test('an agent gets everything that its Instance needs, values opened, and the names of those that are Secrets', () =>
+  withContext(async (context) => {
+    const deployment = aDeployment({
+      id: 'deployment-2',
+      number: 2,
+      entrypoints: { web: anEntrypoint({ command: ['node', 'x.js'], port: 4000 }) },
+      env: { web: { PLAIN: { kind: 'plain', value: 'p' }, TOKEN: { kind: 'value', valueId: 'v1', name: 'token', version: 1 } } },
+      files: { web: [{ path: '/etc/key', mode: 0o400, valueId: 'v2', name: 'key', version: 3 }] },
+    });
+    await context.view.commit(
+      create(deploymentRecords, deployment),
+      create(instanceSpecRecords, anInstance({ deploymentId: 'deployment-2' })),
+    );
+    const agent = connect(syncOf(context), context);
+    await agent.catchUp();
+    const instance = agent.desired.get('instance-1');
+    assert.ok(instance);
+    assert.deepEqual(instance.env, { PLAIN: 'p', TOKEN: 'value of v1' });
+    assert.deepEqual(instance.secretEnv, ['TOKEN']);
+    assert.deepEqual(instance.files, [
+      { path: '/etc/key', mode: 0o400, contentBase64: Buffer.from('value of v2').toString('base64'), secret: 'key' },
+    ]);
+    assert.deepEqual([instance.commands, instance.port, instance.timeoutMs], [[['node', 'x.js']], 4000, null]);
+    await agent.disconnect();
+  }));
+
+test('a one-off brings its own command, never restarts, and has a longest run', () =>
+  withContext(async (context) => {
+    await context.view.commit(
+      create(instanceSpecRecords, anInstance({ id: 'run', role: 'run', commands: [['node', 'once.js']] })),
+      create(
+        instanceSpecRecords,
+        anInstance({ id: 'build', role: 'build', environmentId: null, deploymentId: null, commands: [['npm', 'ci']] }),
+      ),
+    );
+    const agent = connect(syncOf(context), context);
+    await agent.catchUp();
+    const [run, build] = [agent.desired.get('run'), agent.desired.get('build')];
+    assert.deepEqual([run?.commands, run?.restart, run?.listens, run?.packResult], [[['node', 'once.js']], 'never', false, false]);
+    assert.ok((run?.timeoutMs ?? 0) > 0 && (build?.timeoutMs ?? 0) > 0);
+    assert.deepEqual([build?.packResult, build?.environment, build?.commands], [true, null, [['npm', 'ci']]]);
+    await agent.disconnect();
+  }));
+
+test('an Instance whose Secret is gone is not sent but reported; its stop is sent all the same', () =>
+  withContext(async (context) => {
+    const env = { web: { TOKEN: { kind: 'value' as const, valueId: 'gone', name: 'token', version: 1 } } };
+    await context.view.commit(
+      create(deploymentRecords, aDeployment({ id: 'deployment-2', number: 2, env })),
+      create(instanceSpecRecords, anInstance({ deploymentId: 'deployment-2' })),
+    );
+    const impossible: [string, Reason][] = [];
+    const agent = connect(syncOf(context, impossible), context);
+    await agent.catchUp();
+    assert.equal(agent.desired.size, 0);
+    assert.deepEqual(
+      impossible.map(([id, reason]) => [id, reason.code]),
+      [['instance-1', 'missing_secret']],
+    );
+    await change(context, 'instance-1', { desired: 'stop' });
+    await agent.catchUp();
+    assert.equal(agent.desired.get('instance-1')?.desired, 'stop');
+    await agent.disconnect();
+  }));
+
+test('a new connection of a Node ends the older one, and calls go to the new one', () =>
+  withContext(async (context) => {
+    const sync = syncOf(context);
+    assert.equal(sync.send('node-1', { type: 'call', callId: 'early', call: { kind: 'exec', instanceId: 'x', command: ['ls'] } }), false);
+    const first = connect(sync, context);
+    await first.catchUp();
+    const second = connect(sync, context);
+    await second.catchUp();
+    assert.equal(await first.catchUp(), false);
+    assert.equal(sync.send('node-1', { type: 'call', callId: 'late', call: { kind: 'exec', instanceId: 'x', command: ['ls'] } }), true);
+    await second.catchUp();
+    assert.deepEqual([first.calls, second.calls], [[], ['late']]);
+    await second.disconnect();
+    assert.equal(sync.isConnected('node-1'), false);
+  }));
+
+test('only an agent may follow desired state or report', () =>
+  withContext(async (context) => {
+    const call = callOf<typeof table.agent.sync>({ params: {}, query: undefined, body: undefined, principal: owner });
+    assert.throws(
+      () => syncOf(context).sync(call),
+      (error) => isFailure(error, 'forbidden'),
+    );
+  }));
+
+const step = fc.oneof(
+  fc.record({
+    kind: fc.constantFrom('add' as const, 'drain' as const, 'stop' as const, 'remove' as const, 'lose' as const),
+    slot: fc.nat(5),
+  }),
+  fc.record({ kind: fc.constantFrom('follow' as const, 'reconnect' as const), slot: fc.constant(0) }),
+);
+
+test('whatever happens, and however often it reconnects, an agent ends with what a fresh snapshot says', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 40 }), (steps) =>
+      withContext(async (context) => {
+        const sync = syncOf(context);
+        let agent = connect(sync, context);
+        await agent.catchUp();
+        for (const { kind, slot } of steps) {
+          const id = `instance-${slot}`;
+          const current = context.view.get(instanceSpecRecords, id);
+          if (kind === 'follow') await agent.catchUp();
+          else if (kind === 'reconnect') {
+            await agent.disconnect();
+            agent = connect(sync, context);
+            await agent.catchUp();
+          } else if (kind === 'add' && current === undefined)
+            await context.view.commit(create(instanceSpecRecords, anInstance({ id, slot })));
+          else if (current === undefined) continue;
+          else if (kind === 'drain') await change(context, id, { draining: true });
+          else if (kind === 'stop') await change(context, id, { desired: 'stop' });
+          else if (kind === 'remove') await context.view.commit(remove(instanceSpecRecords, current));
+          else await context.view.commit(put(instanceStatusRecords, aStatus({ id, phase: 'lost' })));
+        }
+        await agent.catchUp();
+        const followed = new Map(agent.desired);
+        await agent.disconnect();
+        const fresh = connect(sync, context);
+        await fresh.catchUp();
+        assert.deepEqual(new Map([...followed].sort()), new Map([...fresh.desired].sort()));
+        await fresh.disconnect();
+        sync.stop();
+      }),
+    ),
+    { numRuns: 30 },
+  );
+});
+
+const report = (instances: readonly InstanceStatus[]): AgentReport => ({
+  drivers: [{ name: 'process', artifacts: ['bundle'], limits: { cpu: 'enforced', memory: 'enforced', user: 'enforced', disk: 'soft' } }],
+  capacity: { cpu: 2, memoryBytes: 1e9 },
+  platform: { os: 'linux', arch: 'x64', program: '0.1.0' },
+  bootId: 'boot-1',
+  instances,
+});
+const send = (reports: AgentReports, body: AgentReport) =>
+  reports.report(callOf<typeof table.agent.report>({ params: {}, query: undefined, body, principal: nodePrincipal }));
+const phaseOf = (context: TestContext, id = 'instance-1'): string | undefined =>
+  context.view.get(instanceStatusRecords, id)?.document.phase;
+
+test('a report is written once, and not again while nothing changes', () =>
+  withContext(async (context) => {
+    await context.view.commit(create(instanceSpecRecords, anInstance()));
+    const reports = createAgentReports(context);
+    await send(reports, report([aStatus({ phase: 'starting', healthy: false }), aStatus()]));
+    assert.equal(phaseOf(context), 'running');
+    assert.equal(context.view.get(nodeStatusRecords, 'node-1')?.document.state, 'up');
+    const { revision } = context.view;
+    await context.clock.advance(5000);
+    await send(reports, report([aStatus()]));
+    assert.equal(context.view.revision, revision);
+    await context.clock.advance(10_001);
+    await send(reports, report([]));
+    assert.equal(context.view.revision, revision + 1, 'a heartbeat reaches the store now and then');
+  }));
+
+test('statuses of foreign Instances, of newer generations than asked for, and after a final phase are not taken', () =>
+  withContext(async (context) => {
+    await context.view.commit(
+      create(instanceSpecRecords, anInstance({ generation: 2 })),
+      create(instanceSpecRecords, anInstance({ id: 'foreign', nodeId: 'node-2' })),
+    );
+    const reports = createAgentReports(context);
+    await send(reports, report([aStatus({ id: 'foreign' }), aStatus({ id: 'unknown' }), aStatus({ generation: 3 })]));
+    assert.deepEqual([phaseOf(context), phaseOf(context, 'foreign'), phaseOf(context, 'unknown')], [undefined, undefined, undefined]);
+    await send(reports, report([aStatus({ generation: 2 })]));
+    await send(reports, report([aStatus({ generation: 1, phase: 'starting' })]));
+    assert.equal(phaseOf(context), 'running');
+    await send(reports, report([aStatus({ generation: 2, phase: 'failed', healthy: false })]));
+    await send(reports, report([aStatus({ generation: 2 })]));
+    assert.equal(phaseOf(context), 'failed');
+  }));
+
+test('a report that is none is refused, and its texts are cut to their bounds', () =>
+  withContext(async (context) => {
+    await context.view.commit(create(instanceSpecRecords, anInstance()));
+    const reports = createAgentReports(context);
+    // Deliberately not what the type says: this is what the network may bring.
+    for (const body of [
+      {},
+      { ...report([]), instances: 'x' },
+      report([{ ...aStatus(), phase: 'lost' }]),
+      { ...report([]), capacity: { cpu: 'two' } },
+    ]) {
+      await assert.rejects(send(reports, body as AgentReport), (error) => isFailure(error, 'invalid_input'));
+    }
+    const reason: Reason = {
+      code: 'exited',
+      message: 'm'.repeat(5000),
+      hint: null,
+      lastLines: Array.from({ length: 50 }, () => 'l'.repeat(900)),
+      instanceId: null,
+    };
+    await send(reports, report([aStatus({ phase: 'backoff', reason })]));
+    const kept = context.view.get(instanceStatusRecords, 'instance-1')?.document.reason;
+    assert.deepEqual([kept?.message.length, kept?.lastLines.length, kept?.lastLines[0]?.length], [2000, 20, 500]);
+  }));
+
+test('a silent Node goes down with what ran on it, says so once, and comes up with its next report', () =>
+  withContext(async (context) => {
+    await context.view.commit(create(instanceSpecRecords, anInstance()), create(instanceSpecRecords, anInstance({ id: 'done' })));
+    const reports = createAgentReports(context);
+    const health = createNodeHealth(context, { heartbeats: reports.heartbeats });
+    const pass = () => health.run(new AbortController().signal);
+    await send(reports, report([aStatus(), aStatus({ id: 'done', phase: 'succeeded' })]));
+    await context.clock.advance(29_000);
+    await pass();
+    assert.equal(phaseOf(context), 'running');
+    context.clock.jump(3_600_000);
+    await pass();
+    assert.equal(phaseOf(context), 'running', 'a jump of the wall clock is no silence');
+    await context.clock.advance(1001);
+    await pass();
+    await pass();
+    assert.equal(context.view.get(nodeStatusRecords, 'node-1')?.document.state, 'down');
+    assert.deepEqual([phaseOf(context), phaseOf(context, 'done')], ['lost', 'succeeded']);
+    assert.deepEqual(
+      context.events.map((event) => [event.kind, event.runbook]),
+      [['node.down', 'node-down']],
+    );
+    await send(reports, report([aStatus()]));
+    assert.equal(context.view.get(nodeStatusRecords, 'node-1')?.document.state, 'up');
+    assert.equal(phaseOf(context), 'lost', 'what was given up stays given up');
+  }));
+
+test('silence counts only from the start of this control', () =>
+  withContext(async (context) => {
+    await context.view.commit(create(instanceSpecRecords, anInstance()));
+    await send(createAgentReports(context), report([aStatus()]));
+    await context.clock.advance(3_600_000);
+    const health = createNodeHealth(context, { heartbeats: createAgentReports(context).heartbeats });
+    await health.run(new AbortController().signal);
+    assert.equal(phaseOf(context), 'running');
+    await context.clock.advance(30_001);
+    await health.run(new AbortController().signal);
+    assert.equal(phaseOf(context), 'lost');
+  }));
+
+test('a singleton is given up only when its cut-off agent must have stopped it', () =>
+  withContext(async (context) => {
+    const entrypoints = { web: anEntrypoint({ singleton: true, disconnect: { stopAfterMs: 30_000, replaceAfterMs: 90_000 } }) };
+    await context.view.commit(
+      create(deploymentRecords, aDeployment({ id: 'deployment-2', number: 2, entrypoints })),
+      create(instanceSpecRecords, anInstance({ deploymentId: 'deployment-2' })),
+    );
+    const reports = createAgentReports(context);
+    const health = createNodeHealth(context, { heartbeats: reports.heartbeats });
+    await send(reports, report([aStatus()]));
+    await context.clock.advance(60_000);
+    await health.run(new AbortController().signal);
+    assert.equal(context.view.get(nodeStatusRecords, 'node-1')?.document.state, 'down');
+    assert.equal(phaseOf(context), 'running');
+    await context.clock.advance(31_000);
+    await health.run(new AbortController().signal);
+    assert.equal(phaseOf(context), 'lost');
+  }));
