@@ -38,7 +38,6 @@ const COLLECT_EVERY_MS = 3_600_000;
 const BUNDLE_CACHE_BYTES = 5 * 1024 ** 3;
 const BUNDLE_CACHE_AGE_MS = 7 * 24 * 3_600_000;
 const LOG_BYTES = 10 * 1024 * 1024;
-const DEFAULT_SEARCH_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const STOP_TIMEOUT_MS = 15_000;
 const LAST_REPORT_MS = 2000;
 
@@ -55,9 +54,9 @@ export interface AgentOptions {
   readonly address?: string;
   /** Version of the running program, for `libra nodes`. */
   readonly program: string;
-  /** Programs that Libra itself brings; `static` gets the folder as its last word. */
+  /** Programs that Libra itself brings; `static` gets folder, host and port as its last words. */
   readonly builtinPrograms: { readonly static: readonly string[] };
-  /** PATH of programs; default the system's usual folders. */
+  /** PATH of programs; default: what the driver gives them. */
   readonly searchPath?: string;
   /** Injected into every Instance, such as LIBRA_APIPROXY. */
   readonly extraEnv?: Readonly<Record<string, string>>;
@@ -102,7 +101,7 @@ export function createAgent(options: AgentOptions): Agent {
       bundles,
       secrets,
       nodeName: options.nodeName,
-      searchPath: options.searchPath ?? DEFAULT_SEARCH_PATH,
+      searchPath: options.searchPath ?? null,
       extraEnv: options.extraEnv ?? {},
       logBytes: options.logBytes ?? LOG_BYTES,
     });
@@ -118,6 +117,7 @@ export function createAgent(options: AgentOptions): Agent {
       states,
       secrets,
       workspace,
+      drivers: [...drivers.values()],
       driver: (name) => drivers.get(name),
       ports: createPorts(allocator, nameOf),
       results: createBuildResults(link, at('results')),
@@ -149,9 +149,7 @@ export function createAgent(options: AgentOptions): Agent {
       if (swept) return;
       swept = true;
       allocator.retain(new Set(instances.all().map((supervisor) => supervisor.state().id)));
-      instances
-        .sweep([...drivers.values()])
-        .catch((error: unknown) => log.error({ error: messageOf(error) }, 'orphans could not be swept'));
+      void instances.sweep();
     };
     const sync = startSync({
       link,

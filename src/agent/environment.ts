@@ -10,7 +10,8 @@ const STATIC_PROGRAM = 'libra:static';
 
 export interface EnvironmentFacts {
   readonly nodeName: string;
-  readonly searchPath: string;
+  /** null: the driver's own. */
+  readonly searchPath: string | null;
   /** Injected for every Instance besides LIBRA_*: such as LIBRA_APIPROXY. */
   readonly extra: Readonly<Record<string, string>>;
   readonly workFolder: string;
@@ -28,11 +29,12 @@ export const variableOf = (name: string): string => name.toUpperCase().replaceAl
 
 export function environmentOf(spec: DesiredInstance, facts: EnvironmentFacts): Readonly<Record<string, string>> {
   const defaults: Record<string, string> = {
-    PATH: `${facts.workFolder}/node_modules/.bin:${facts.searchPath}`,
     HOME: facts.homeFolder,
     TMPDIR: facts.tmpFolder,
     LANG: 'C.UTF-8',
   };
+  // Programs that the App's own packages bring come first, as they do for npm scripts.
+  if (facts.searchPath !== null) defaults['PATH'] = `${facts.workFolder}/node_modules/.bin:${facts.searchPath}`;
   const fixed: Record<string, string> = {
     ...facts.extra,
     LIBRA_APP: spec.app.name,
@@ -72,6 +74,7 @@ export function commandWords(
       },
     };
   }
-  const [program, ...rest] = words;
-  return { argv: program === STATIC_PROGRAM ? [...staticServer, ...rest] : words };
+  const [program, folder = '.'] = words;
+  if (program !== STATIC_PROGRAM) return { argv: words };
+  return { argv: [...staticServer, folder, env['HOST'] ?? '127.0.0.1', env['PORT'] ?? '8080'] };
 }

@@ -48,14 +48,15 @@ export async function runHooks(
   spec: DesiredInstance,
   hooks: readonly (readonly string[])[],
   signal: AbortSignal,
+  timeoutMs: number = HOOK_TIMEOUT_MS,
 ): Promise<Reason | null> {
   for (const command of hooks) {
     const name = command.join(' ').slice(0, LINE_CHARACTERS);
-    const deadline = AbortSignal.any([signal, AbortSignal.timeout(HOOK_TIMEOUT_MS)]);
+    const deadline = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
     try {
       const { code, output } = await runInside(driver, handle, run, command, deadline);
       if (code === 0 && !deadline.aborted) continue;
-      const how = deadline.aborted ? `did not end within ${HOOK_TIMEOUT_MS / 1000} s` : `ended with ${code ?? 'a signal'}`;
+      const how = deadline.aborted ? `did not end within ${timeoutMs / 1000} s` : `ended with ${code ?? 'a signal'}`;
       const lines = output.trimEnd().split('\n').slice(-REASON_LINES);
       return reason(
         spec.id,

@@ -4,12 +4,17 @@ import type { DesiredInstance } from '../api/agent.ts';
 import type { Driver } from '../driver/contract.ts';
 import { messageOf } from '../lib/failure.ts';
 import type { Log } from '../sys/log.ts';
-import { newInstanceState, restoredState } from './machine.ts';
-import type { InstanceState } from './machine.ts';
+import { within } from './deadline.ts';
+import { newInstanceState, restoredState } from './instance-state.ts';
+import type { InstanceState } from './instance-state.ts';
 import type { SecretFiles } from './secret-files.ts';
 import type { StateFiles } from './state-file.ts';
 import { createSupervisor } from './supervisor.ts';
 import type { Supervisor, SupervisorDeps } from './supervisor.ts';
+
+const SWEEP_DEADLINE_MS = 30_000;
+/** What a driver gets beyond the stop timeout to kill and to clear up, milliseconds. */
+const KILL_MARGIN_MS = 3000;
 
 export interface Instances {
   get(id: string): Supervisor | undefined;
@@ -21,13 +26,15 @@ export interface Instances {
   put(wanted: DesiredInstance): void;
   /** Stops it and forgets it. */
   drop(id: string): void;
-  /** Ends what runs under the drivers' names for Instances that nobody knows. */
-  sweep(drivers: readonly Driver[]): Promise<void>;
+  /** Ends what runs under the drivers' names for Instances that nobody knows. Starts wait for it. */
+  sweep(): Promise<void>;
+  /** Stops all programs, in parallel, without making that final: the next start begins new attempts. */
   stopAll(timeoutMs: number): Promise<void>;
   detach(): Promise<void>;
 }
 
-export interface InstancesOptions extends Omit<SupervisorDeps, 'onChange'> {
+export interface InstancesOptions extends Omit<SupervisorDeps, 'onChange' | 'sweep' | 'sweepDone'> {
+  readonly drivers: readonly Driver[];
   readonly states: StateFiles;
   readonly secrets: SecretFiles;
   readonly log: Log;
@@ -40,9 +47,10 @@ export function createInstances(options: InstancesOptions): Instances {
   const supervisors = new Map<string, Supervisor>();
   const dropped = new Set<string>();
   const forgetting = new Map<string, Promise<void>>();
+  let sweeping: Promise<void> = Promise.resolve();
 
   const add = (state: InstanceState): Supervisor => {
-    const supervisor = createSupervisor({ ...options, onChange: changed }, state);
+    const supervisor = createSupervisor({ ...options, sweep, sweepDone: () => sweeping, onChange: changed }, state);
     supervisors.set(state.id, supervisor);
     return supervisor;
   };
@@ -76,6 +84,30 @@ export function createInstances(options: InstancesOptions): Instances {
     if (supervisor.state().activity === 'done') forget(id);
   };
 
+  const sweep = (): Promise<void> => {
+    sweeping = sweeping.then(sweepNow).catch(logFailure('swept'));
+    return sweeping;
+  };
+
+  const sweepNow = async (): Promise<void> => {
+    const keys = new Set(
+      [...supervisors.values()]
+        .map((supervisor) => supervisor.state())
+        .filter(mayRun)
+        .map(keyOf),
+    );
+    for (const driver of options.drivers) {
+      const ended = await within(options.clock, SWEEP_DEADLINE_MS, `The sweep of ${driver.info.name}`, driver.sweep(keys));
+      if (ended.length > 0) options.log.warn({ driver: driver.info.name, keys: ended }, 'ended programs of unknown Instances');
+    }
+    await options.secrets.sweep(new Set(supervisors.keys()));
+  };
+
+  const logFailure =
+    (what: string) =>
+    (error: unknown): void =>
+      options.log.error({ error: messageOf(error) }, `not ${what}`);
+
   const put = (wanted: DesiredInstance): void => {
     if (forgetting.has(wanted.id)) return; // ids are never used again; a late message of an older stream
     dropped.delete(wanted.id);
@@ -103,25 +135,19 @@ export function createInstances(options: InstancesOptions): Instances {
     },
     put,
     drop,
-    sweep: async (drivers) => {
-      const keys = new Set(
-        [...supervisors.values()]
-          .map((supervisor) => supervisor.state())
-          .filter(mayRun)
-          .map(keyOf),
-      );
-      for (const driver of drivers) {
-        const ended = await driver.sweep(keys);
-        if (ended.length > 0) options.log.warn({ driver: driver.info.name, keys: ended }, 'ended programs of unknown Instances');
-      }
-      await options.secrets.sweep(new Set(supervisors.keys()));
-    },
+    sweep,
     stopAll: async (timeoutMs) => {
-      for (const supervisor of supervisors.values()) {
-        void supervisor.hurry(timeoutMs);
-        supervisor.send({ kind: 'shutdown' });
-      }
-      await Promise.all([...supervisors.values()].map((supervisor) => supervisor.settled()));
+      const all = [...supervisors.values()];
+      const hurried = all.map((supervisor) => supervisor.hurry(timeoutMs).catch(logFailure('hurried')));
+      for (const supervisor of all) supervisor.send({ kind: 'shutdown' });
+      const over = new AbortController();
+      const stopped = Promise.all([...hurried, ...all.map((supervisor) => supervisor.settled())]);
+      const late = options.clock.sleep(timeoutMs + KILL_MARGIN_MS, over.signal).then(
+        () => options.log.error({}, 'some programs could not be stopped in time'),
+        () => undefined,
+      );
+      await Promise.race([stopped, late]);
+      over.abort(new Error('all stopped'));
     },
     detach: async () => {
       await Promise.all([...supervisors.values()].map((supervisor) => supervisor.detach()));
@@ -130,5 +156,5 @@ export function createInstances(options: InstancesOptions): Instances {
   };
 }
 
-const mayRun = (state: InstanceState): boolean => state.handle !== null || state.activity === 'launching';
+const mayRun = (state: InstanceState): boolean => state.handle !== null || state.activity === 'launching' || state.relaunch;
 const keyOf = (state: InstanceState): string => `${state.id}.${state.attempt}`;

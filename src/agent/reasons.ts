@@ -6,7 +6,7 @@ import { isFailure } from '../lib/failure.ts';
 import { diagnose } from '../model/diagnosis.ts';
 import type { Observation } from '../model/diagnosis.ts';
 import type { Reason, ReasonCode } from '../model/documents.ts';
-import type { InstanceState } from './machine.ts';
+import type { InstanceState } from './instance-state.ts';
 
 const LINES = 20;
 const LINE_CHARACTERS = 500;

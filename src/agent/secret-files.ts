@@ -1,10 +1,9 @@
 // Secret files of an Instance, in memory-backed storage where the machine has it (invariant 8), readable by the App's user alone.
 
 import { createHash } from 'node:crypto';
-import { chmod, chown, lstat, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { DesiredInstance } from '../api/agent.ts';
-import type { Owner } from './ownership.ts';
 
 interface SecretFile {
   /** Name of the Secret. */
@@ -19,8 +18,8 @@ export interface SecretFiles {
   /** null, or why secrets lie on a disk. */
   readonly notEnforced: string | null;
   paths(spec: DesiredInstance): readonly SecretFile[];
-  /** Writes all files of the Instance anew. */
-  write(spec: DesiredInstance, owner: Owner | null): Promise<void>;
+  /** Writes all files of the Instance anew. Answers the folder that holds them; null where it has none. */
+  write(spec: DesiredInstance): Promise<string | null>;
   remove(instanceId: string): Promise<void>;
   /** Removes what Instances left that are not known. */
   sweep(known: ReadonlySet<string>): Promise<void>;
@@ -43,18 +42,17 @@ export async function createSecretFiles(dataFolder: string, fallback: string): P
   return {
     notEnforced: usable ? null : `secret files are not memory-backed: ${MEMORY_FOLDER} cannot be used`,
     paths,
-    write: async (spec, owner) => {
+    write: async (spec) => {
       await rm(folder(spec.id), { recursive: true, force: true });
-      if (spec.files.length === 0) return;
+      if (spec.files.length === 0) return null;
       await mkdir(folder(spec.id), { recursive: true, mode: 0o700 });
       for (const [index, { path }] of paths(spec).entries()) {
         const file = spec.files[index];
         if (file === undefined) continue;
         await writeFile(path, Buffer.from(file.contentBase64, 'base64'), { mode: 0o600, flag: 'wx' });
         await chmod(path, file.mode & 0o777);
-        if (owner !== null) await chown(path, owner.uid, owner.gid);
       }
-      if (owner !== null) await chown(folder(spec.id), owner.uid, owner.gid);
+      return folder(spec.id);
     },
     remove: (instanceId) => rm(folder(instanceId), { recursive: true, force: true }),
     sweep: async (known) => {

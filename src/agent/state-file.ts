@@ -5,13 +5,13 @@ import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from '../lib/failure.ts';
 import type { Log } from '../sys/log.ts';
-import type { InstanceState } from './machine.ts';
+import type { InstanceState } from './instance-state.ts';
 
 const SCHEMA = 1;
 
 export interface StateFiles {
   /** Folder of one Instance. */
-  folder(id: string): string;
+  readonly folder: (id: string) => string;
   /** `durable`: on disk before it resolves, power cuts included. */
   save(state: InstanceState, options: { readonly durable: boolean }): Promise<void>;
   /** All that can be read; what is damaged is logged and left out. */

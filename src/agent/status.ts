@@ -1,8 +1,8 @@
 // What others see of an Instance: the public status out of the private state.
 
 import type { InstanceStatus } from '../model/documents.ts';
-import { isCrashLoop, phaseOf } from './machine.ts';
-import type { InstanceState } from './machine.ts';
+import { isCrashLoop, phaseOf } from './instance-state.ts';
+import type { InstanceState } from './instance-state.ts';
 
 /** `nodeId` is filled in by control, which knows whose credential it was. */
 export function statusOf(state: InstanceState, nowMs: number): InstanceStatus {

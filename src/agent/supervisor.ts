@@ -12,7 +12,8 @@ import type { Log } from '../sys/log.ts';
 import { commandWords } from './environment.ts';
 import { within } from './deadline.ts';
 import { runHooks } from './hooks.ts';
-import type { Effect, End, InstanceEvent, InstanceState } from './machine.ts';
+import type { Effect, End, InstanceState } from './instance-state.ts';
+import type { InstanceEvent } from './machine.ts';
 import { step } from './machine.ts';
 import type { BuildResults } from './build-result.ts';
 import type { Ports } from './ports.ts';
@@ -39,6 +40,10 @@ export interface SupervisorDeps {
   readonly staticServer: readonly string[];
   /** Address that programs of this Node are reached at by its own Edge. */
   readonly host: string;
+  /** Ends what runs under keys that no Instance has; resolves when that is done. */
+  readonly sweep: () => Promise<void>;
+  /** Resolves when no sweep is going on. A start during a sweep could be taken for an orphan. */
+  readonly sweepDone: () => Promise<void>;
   readonly onChange: (state: InstanceState) => void;
 }
 
@@ -70,7 +75,9 @@ export function createSupervisor(deps: SupervisorDeps, initial: InstanceState): 
   let saving: Promise<void> = Promise.resolve();
   let saveQueued = false;
   let watch: Watch | null = null;
-  let preparation: AbortController | null = null;
+  /** Preparing or packing, one at a time. */
+  let work: AbortController | null = null;
+  let hooks: AbortController | null = null;
   let cancelWait: (() => void) | null = null;
   let stopCapMs: number | null = null;
   /** Attempt that this agent saw start. */
@@ -82,6 +89,7 @@ export function createSupervisor(deps: SupervisorDeps, initial: InstanceState): 
     return driver;
   };
 
+  /** Writes follow each other; those that wait are one. */
   const save = (): void => {
     if (saveQueued) return;
     saveQueued = true;
@@ -91,6 +99,12 @@ export function createSupervisor(deps: SupervisorDeps, initial: InstanceState): 
         log.error({ error: messageOf(error) }, 'state not saved');
       });
     });
+  };
+
+  const saveDurably = (): Promise<void> => {
+    const saved = saving.then(() => deps.states.save(state, { durable: true }));
+    saving = saved.catch(() => undefined);
+    return saved;
   };
 
   const send = (event: InstanceEvent): void => {
@@ -124,13 +138,13 @@ export function createSupervisor(deps: SupervisorDeps, initial: InstanceState): 
 
   const carryOut = async (effect: Effect): Promise<void> => {
     // Never within the turn that decided it: effects answer through `send`.
-    await null;
+    await Promise.resolve();
     if (detached.signal.aborted) return;
     switch (effect.kind) {
       case 'prepare':
         return prepare();
-      case 'cancel-prepare':
-        preparation?.abort(new Error('no longer wanted'));
+      case 'cancel-work':
+        work?.abort(new Error('no longer wanted'));
         return;
       case 'launch':
         return launch();
@@ -148,8 +162,11 @@ export function createSupervisor(deps: SupervisorDeps, initial: InstanceState): 
         return;
       case 'pack':
         return pack();
+      case 'sweep':
+        return deps.sweep();
       case 'clean':
         deps.ports.release(state.id);
+        await deps.sweepDone();
         return workspace.clean(state.id);
     }
   };
@@ -163,12 +180,15 @@ export function createSupervisor(deps: SupervisorDeps, initial: InstanceState): 
     return { ...plain, argv: words.argv };
   };
 
+  const beginWork = (): AbortSignal => {
+    work = new AbortController();
+    return AbortSignal.any([work.signal, detached.signal]);
+  };
+
   const prepare = async (): Promise<void> => {
     const wanted = spec;
     if (wanted === null) return;
-    const abort = new AbortController();
-    preparation = abort;
-    const signal = AbortSignal.any([abort.signal, detached.signal]);
+    const signal = beginWork();
     try {
       const driver = driverOf();
       const port = wanted.listens ? await deps.ports.take(state.id, wanted.port) : null;
@@ -177,26 +197,24 @@ export function createSupervisor(deps: SupervisorDeps, initial: InstanceState): 
         const words = commandWords(wanted, command, env, deps.staticServer);
         if ('reason' in words) return send({ kind: 'not-prepared', final: true, reason: words.reason });
       }
-      await workspace.prepare(wanted, driver.owner?.(wanted.app.id) ?? null, signal);
+      await workspace.prepare(wanted, driver, signal);
       send({ kind: 'prepared', port, host: port === null ? null : deps.host, notEnforced: workspace.notEnforced(wanted) });
     } catch (error) {
       const broken = isFailure(error, 'bundle_invalid') || isFailure(error, 'too_large');
       const code: ReasonCode = broken ? 'bundle_unreadable' : isFailure(error, 'port_taken') ? 'port_taken' : 'driver_error';
       send({ kind: 'not-prepared', final: broken, reason: thrownReason(state.id, error, code) });
-    } finally {
-      preparation = null;
     }
   };
 
   const launch = async (): Promise<void> => {
     try {
-      await saving;
-      await deps.states.save(state, { durable: true });
+      await saveDurably();
     } catch (error) {
       return send({ kind: 'launch-unclear', reason: thrownReason(state.id, error, 'driver_error') });
     }
     try {
       const driver = driverOf();
+      await deps.sweepDone();
       const handle = await within(clock, LAUNCH_DEADLINE_MS, 'The start', driver.ensure(runSpec()));
       const seen = await driver.inspect(handle);
       const startedAtMs = seen.state === 'running' ? seen.startedAtMs : clock.now();
@@ -227,18 +245,21 @@ export function createSupervisor(deps: SupervisorDeps, initial: InstanceState): 
   const afterStart = async (): Promise<void> => {
     const { handle, attempt } = state;
     if (handle === null || spec === null) return;
-    const failure = await runHooks(driverOf(), handle, runSpec(), spec, spec.hooks.afterStart, detached.signal);
+    hooks = new AbortController();
+    const signal = AbortSignal.any([hooks.signal, detached.signal]);
+    const failure = await runHooks(driverOf(), handle, runSpec(), spec, spec.hooks.afterStart, signal);
     send({ kind: 'hooked', attempt, atMs: clock.now(), failure, required: spec.hooks.required });
   };
 
   const close = async (alive: boolean): Promise<void> => {
     const { handle } = state;
+    hooks?.abort(new Error('it is being stopped'));
     await stopWatching();
     const gone: RunState = { state: 'unknown', message: 'no handle' };
     if (handle === null) return send({ kind: 'closed', end: endOf(gone) });
     const driver = driverOf();
     if (alive && spec !== null && spec.hooks.beforeStop.length > 0) {
-      const failure = await runHooks(driver, handle, runSpec(), spec, spec.hooks.beforeStop, detached.signal);
+      const failure = await runHooks(driver, handle, runSpec(), spec, spec.hooks.beforeStop, detached.signal, stopCapMs ?? undefined);
       if (failure !== null) log.warn({ reason: failure.message }, 'a beforeStop hook failed');
     }
     for (let tries = 0; !detached.signal.aborted; tries += 1) {
@@ -266,16 +287,17 @@ export function createSupervisor(deps: SupervisorDeps, initial: InstanceState): 
       : { seen: false, code: null, signal: null, atMs: clock.now(), ranMs: null };
 
   const pack = async (): Promise<void> => {
-    for (let tries = 0; !detached.signal.aborted; tries += 1) {
+    const signal = beginWork();
+    for (let tries = 0; !signal.aborted; tries += 1) {
       try {
-        const output = await deps.results.publish(workspace.workFolder(state.id), detached.signal);
-        return send({ kind: 'packed', output });
+        return send({ kind: 'packed', output: await deps.results.publish(workspace.workFolder(state.id), signal) });
       } catch (error) {
         if (isFailure(error, 'bundle_invalid') || isFailure(error, 'too_large')) {
           return send({ kind: 'not-packed', reason: reason(state.id, 'build_failed', error.message, error.hint ?? null) });
         }
+        if (signal.aborted) return;
         log.warn({ error: messageOf(error) }, 'the result of a build is not uploaded yet');
-        await clock.sleep(backoffMs(tries, RETRY, deps.random), detached.signal);
+        await clock.sleep(backoffMs(tries, RETRY, deps.random), signal).catch(() => undefined);
       }
     }
   };
@@ -303,7 +325,6 @@ export function createSupervisor(deps: SupervisorDeps, initial: InstanceState): 
     },
     detach: async () => {
       detached.abort(new Error('the agent stops'));
-      preparation?.abort(new Error('the agent stops'));
       cancelWait?.();
       await stopWatching();
       while (running.size > 0) await Promise.all(running);

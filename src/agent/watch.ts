@@ -14,7 +14,8 @@ import { overQuota } from './disk-quota.ts';
 import { NEW_JUDGEMENT, startHealthCheck } from './health.ts';
 import type { HealthCheck } from './health.ts';
 import { runInside } from './hooks.ts';
-import type { InstanceEvent, InstanceState } from './machine.ts';
+import type { InstanceState } from './instance-state.ts';
+import type { InstanceEvent } from './machine.ts';
 import { endReason, lastLines, observed, reason } from './reasons.ts';
 import type { Workspace } from './workspace.ts';
 

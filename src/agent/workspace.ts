@@ -1,14 +1,12 @@
 // Makes the folders of an Instance: a private, writable copy of its bundle, home and temporary folder, volumes and secret files. What
 // is half made is never used: the work folder appears in one step.
 
-import { lchown, mkdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { DesiredInstance } from '../api/agent.ts';
-import type { RunSpec } from '../driver/contract.ts';
+import type { Driver, RunSpec } from '../driver/contract.ts';
 import type { BundleCache } from './bundle-cache.ts';
 import { environmentOf } from './environment.ts';
-import { giveTo } from './ownership.ts';
-import type { Owner } from './ownership.ts';
 import type { SecretFiles } from './secret-files.ts';
 import { linkInto, volumePaths } from './volumes.ts';
 
@@ -19,14 +17,14 @@ export interface WorkspaceOptions {
   readonly bundles: BundleCache;
   readonly secrets: SecretFiles;
   readonly nodeName: string;
-  readonly searchPath: string;
+  readonly searchPath: string | null;
   readonly extraEnv: Readonly<Record<string, string>>;
   readonly logBytes: number;
 }
 
 export interface Workspace {
   /** Everything that must be there before a start. Idempotent; an existing work folder is kept as the program left it. */
-  prepare(spec: DesiredInstance, owner: Owner | null, signal: AbortSignal): Promise<void>;
+  prepare(spec: DesiredInstance, driver: Driver, signal: AbortSignal): Promise<void>;
   /** What the driver is given; the folders need not exist for that. */
   runSpec(spec: DesiredInstance, attempt: number, port: number | null, argv: readonly string[]): RunSpec;
   /** Folders whose contents count against the disk quota of the Instance, and the quota of each, bytes. */
@@ -42,31 +40,30 @@ export interface Workspace {
 export function createWorkspace(options: WorkspaceOptions): Workspace {
   const at = (id: string, name: string): string => join(options.folder(id), name);
 
-  const makeWork = async (spec: DesiredInstance, owner: Owner | null, signal: AbortSignal): Promise<void> => {
+  const makeWork = async (spec: DesiredInstance, driver: Driver, signal: AbortSignal): Promise<void> => {
     const work = at(spec.id, 'work');
     if (await exists(work)) return;
     const draft = at(spec.id, 'work.new');
     await rm(draft, { recursive: true, force: true });
     await mkdir(draft, { recursive: true, mode: 0o755 });
     if (spec.artifact.kind === 'bundle') await options.bundles.unpack(spec.artifact.digest, draft, signal);
-    await giveTo(owner, draft);
+    await driver.prepareFolders?.(spec.app.id, [draft]);
     await rename(draft, work);
   };
 
   return {
-    prepare: async (spec, owner, signal) => {
+    prepare: async (spec, driver, signal) => {
       await mkdir(options.folder(spec.id), { recursive: true, mode: 0o711 });
-      await makeWork(spec, owner, signal);
+      await makeWork(spec, driver, signal);
       const work = at(spec.id, 'work');
-      for (const name of ['home', 'tmp']) await makeFolder(at(spec.id, name), owner);
       const volumes = volumePaths(options.volumesFolder, spec);
+      for (const path of [at(spec.id, 'home'), at(spec.id, 'tmp'), ...volumes.values()]) await makeFolder(path, spec, driver);
       for (const volume of spec.volumes) {
         const path = volumes.get(volume.name);
-        if (path === undefined) continue;
-        await makeFolder(path, owner);
-        await linkInto(work, volume.path, path);
+        if (path !== undefined) await linkInto(work, volume.path, path);
       }
-      await options.secrets.write(spec, owner);
+      const secretFolder = await options.secrets.write(spec);
+      if (secretFolder !== null) await driver.prepareFolders?.(spec.app.id, [secretFolder]);
       for (const file of options.secrets.paths(spec)) await linkInto(work, file.link, file.path);
     },
     runSpec: (spec, attempt, port, argv) => ({
@@ -114,11 +111,14 @@ export function createWorkspace(options: WorkspaceOptions): Workspace {
   };
 }
 
-async function makeFolder(path: string, owner: Owner | null): Promise<void> {
+/** What is in it belongs to the App already: only a new folder is handed over. */
+async function makeFolder(path: string, spec: DesiredInstance, driver: Driver): Promise<void> {
   if (await exists(path)) return;
   await mkdir(dirname(path), { recursive: true, mode: 0o711 });
-  await mkdir(path, { mode: 0o700 });
-  if (owner !== null) await lchown(path, owner.uid, owner.gid);
+  const draft = `${path}.new`;
+  await mkdir(draft, { recursive: true, mode: 0o700 });
+  await driver.prepareFolders?.(spec.app.id, [draft]);
+  await rename(draft, path);
 }
 
 const exists = (path: string): Promise<boolean> =>

@@ -76,8 +76,6 @@ export interface Usage {
 
 export interface Driver {
   readonly info: DriverInfo;
-  /** The user that programs of the App run as, so that the agent can hand folders over. Absent or null: the platform's own. */
-  owner?(appId: string): { readonly uid: number; readonly gid: number } | null;
   /**
    * Starts the attempt, or finds the one that this key started before. Resolves when the program has been started (not: healthy).
    * A program that cannot be started (no such command, no permission) rejects with `start_failed` and details.reason: Reason['code'].
