@@ -146,7 +146,8 @@ export function encodeRecord<T extends Identified>(collection: Collection<T>, do
  */
 export function decodeRecord(collection: AnyCollection, entry: Entry): Identified {
   const envelope = parseEnvelope(entry);
-  if (envelope === undefined || envelope.schema !== collection.name || envelope.version < 1) {
+  const fits = envelope?.schema === collection.name && recordKey(collection, envelope.id) === entry.key && envelope.version >= 1;
+  if (envelope === undefined || !fits) {
     throw new Failure('storage_failed', { message: `The record ${entry.key} is damaged.`, details: { key: entry.key } });
   }
   if (envelope.version > collection.version) {

@@ -45,8 +45,8 @@ export interface ViewOptions {
 export interface RunningView {
   readonly view: View;
   /** Reads everything, then follows; resolves when the view is complete. Throws `data_newer` for records of a newer version. */
-  start(): Promise<void>;
-  stop(): Promise<void>;
+  readonly start: () => Promise<void>;
+  readonly stop: () => Promise<void>;
 }
 
 const RETRY = { minMs: 100, maxMs: 5000 } as const;
