@@ -34,6 +34,8 @@ export interface ResolvedValues {
 }
 
 export interface Values {
+  /** Throws `storage_failed` where the kept values were sealed with another master key: nothing may start then. */
+  check(): void;
   readonly handlers: {
     readonly env: NounHandlers<typeof table.env>;
     readonly secrets: NounHandlers<typeof table.secrets>;
@@ -196,6 +198,10 @@ export function createValues(context: ControlContext, deps: { readonly sealer: S
   };
 
   return {
+    check: () => {
+      const any = view.list(configValueRecords).find((stored) => stored.document.sealed !== null);
+      if (any !== undefined) openDocument(any.document);
+    },
     handlers,
     resolveValues: (environmentId) => ({ env: current(environmentId, 'env'), secrets: current(environmentId, 'secret') }),
     openValue: (valueId) => {
