@@ -153,7 +153,7 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
       },
       nodeName,
       ownerSecret: await readTextIfThere(paths.ownerToken),
-      edgeSocket: paths.edgeSocket,
+      addresses: () => ({ edge: `${edgeHost}:${edgePort}` }),
       onShutdown: (request) => {
         keepInstances = request.keepInstances;
         shutdown.resolve();
