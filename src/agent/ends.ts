@@ -54,6 +54,9 @@ const unseenEnd = (state: InstanceState): Reason => ({
   instanceId: state.id,
 });
 
+const exitOf = (end: End, state: InstanceState): InstanceState['exit'] =>
+  end.seen ? { code: end.code, signal: end.signal, atMs: end.atMs } : state.exit;
+
 export function close(state: InstanceState, closing: Closing, alive: boolean): Step {
   return only(
     {
@@ -63,6 +66,7 @@ export function close(state: InstanceState, closing: Closing, alive: boolean): S
       healthy: false,
       healthySinceMs: null,
       reason: closing.why === 'asked' ? state.reason : closing.reason,
+      exit: closing.why === 'ended' ? exitOf(closing.end, state) : state.exit,
     },
     { kind: 'close', alive },
   );
@@ -102,8 +106,15 @@ function afterOneOffEnd(state: InstanceState, end: End, reason: Reason | null): 
 export function afterClose(state: InstanceState, last: End): Step {
   const closing: Closing = state.closing ?? { why: 'asked' };
   const end = closing.why === 'ended' ? closing.end : last;
-  const exit = end.seen ? { code: end.code, signal: end.signal, atMs: end.atMs } : state.exit;
-  const next: InstanceState = { ...state, closing: null, handle: null, pid: null, exit, readiness: 'starting', healthySinceMs: null };
+  const next: InstanceState = {
+    ...state,
+    closing: null,
+    handle: null,
+    pid: null,
+    exit: exitOf(end, state),
+    readiness: 'starting',
+    healthySinceMs: null,
+  };
   switch (closing.why) {
     case 'asked':
       if (!next.service) return finish(next, 'failed', brokenOff(next));

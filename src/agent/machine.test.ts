@@ -355,3 +355,17 @@ test('a required afterStart hook that fails ends the attempt; one that is not re
     assert.deepEqual(world.state.reason, why);
   }
 });
+
+test('what comes late from an earlier attempt changes nothing', () => {
+  const world = new World(desiredInstance({}));
+  play(world, []);
+  while (world.state.activity !== 'up') world.answer(3, 1);
+  world.exit(1);
+  while (world.state.attempt < 2 || world.state.activity !== 'up') world.answer(3, 1);
+  const before = world.state;
+  world.send({ kind: 'ended', attempt: 1, end: ended(1), reason: why });
+  world.send({ kind: 'healthy', attempt: 1, atMs: 1 });
+  world.send({ kind: 'unhealthy', attempt: 1, reason: why });
+  world.send({ kind: 'broken', attempt: 1, final: true, reason: why });
+  assert.equal(world.state, before);
+});

@@ -1,0 +1,223 @@
+// An agent on a fake driver, a fake clock and a link in memory, for the tests of this folder. Files and sockets are real, so waiting
+// moves the fake clock on in small steps while real input and output goes its way.
+
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { setTimeout as realSleep } from 'node:timers/promises';
+import type { AgentMessage, AgentReport, DesiredInstance } from '../api/agent.ts';
+import { createFakeDriver, createFakeWorld } from '../driver/fake.ts';
+import type { FakeDriver, FakeScript } from '../driver/fake.ts';
+import { createFakeClock } from '../lib/clock.ts';
+import type { FakeClock } from '../lib/clock.ts';
+import { Failure } from '../lib/failure.ts';
+import { createSeededRandom } from '../lib/id.ts';
+import type { InstanceStatus } from '../model/documents.ts';
+import { silentLog } from '../sys/log.ts';
+import { createAgent } from './agent.ts';
+import type { Agent } from './agent.ts';
+import type { AgentLink, CallSocket } from './link.ts';
+
+const STEP_MS = 50;
+const WAIT_STEPS = 3000;
+
+/** Control as the agent sees it. */
+export interface FakeControl extends AgentLink {
+  /** false: every call fails. */
+  reachable: boolean;
+  snapshot(...instances: readonly DesiredInstance[]): void;
+  delta(put: readonly DesiredInstance[], remove?: readonly string[], skip?: number): void;
+  call(message: Extract<AgentMessage, { type: 'call' }>): void;
+  /** Breaks the stream. */
+  hangUp(): void;
+  connections: number;
+  readonly reports: AgentReport[];
+  /** Newest reported status by Instance. */
+  readonly told: Map<string, InstanceStatus>;
+  readonly blobs: Map<string, Buffer>;
+  /** Frames that the agent sent, by call. */
+  readonly frames: Map<string, Uint8Array[]>;
+  /** Frames for the agent, by call. */
+  readonly input: Map<string, Uint8Array[]>;
+  readonly closed: Set<string>;
+}
+
+export function createFakeControl(): FakeControl {
+  let wanted: readonly DesiredInstance[] = [];
+  let sequence = 0;
+  let queue: AgentMessage[] = [];
+  let wake = (): void => undefined;
+  let broken = false;
+  const push = (message: AgentMessage): void => {
+    queue.push(message);
+    wake();
+  };
+  const reach = (): void => {
+    if (!control.reachable) throw new Failure('unreachable', { message: 'control is away' });
+  };
+  const control: FakeControl = {
+    reachable: true,
+    connections: 0,
+    reports: [],
+    told: new Map(),
+    blobs: new Map(),
+    frames: new Map(),
+    input: new Map(),
+    closed: new Set(),
+    snapshot: (...instances) => {
+      wanted = instances;
+      sequence += 1;
+      push({ type: 'snapshot', sequence, instances });
+    },
+    delta: (put, remove = [], skip = 0) => {
+      const ids = new Set([...put.map((instance) => instance.id), ...remove]);
+      wanted = [...wanted.filter((instance) => !ids.has(instance.id)), ...put];
+      sequence += 1 + skip;
+      push({ type: 'delta', sequence, put, remove });
+    },
+    call: push,
+    hangUp: () => {
+      broken = true;
+      wake();
+    },
+    async *sync(signal) {
+      reach();
+      control.connections += 1;
+      broken = false;
+      queue = [{ type: 'snapshot', sequence, instances: wanted }];
+      const onAbort = (): void => wake();
+      signal.addEventListener('abort', onAbort);
+      try {
+        for (;;) {
+          if (signal.aborted) return;
+          if (broken) throw new Failure('unreachable', { message: 'the connection broke' });
+          const next = queue.shift();
+          if (next !== undefined) yield next;
+          else await new Promise<void>((resolve) => (wake = resolve));
+        }
+      } finally {
+        signal.removeEventListener('abort', onAbort);
+      }
+    },
+    report: async (report) => {
+      reach();
+      control.reports.push(report);
+      for (const status of report.instances) control.told.set(status.id, status);
+    },
+    fetchBlob: async (digest, startByte) => {
+      reach();
+      const blob = control.blobs.get(digest);
+      if (blob === undefined) throw new Failure('not_found', { message: `no blob ${digest}` });
+      return Readable.from([blob.subarray(startByte)]);
+    },
+    uploadBlob: async (digest, _sizeBytes, open) => {
+      reach();
+      const chunks: Buffer[] = [];
+      for await (const chunk of open(0)) chunks.push(Buffer.from(chunk));
+      control.blobs.set(digest, Buffer.concat(chunks));
+    },
+    openCall: async (callId, signal) => socketOf(control, callId, signal),
+  };
+  return control;
+}
+
+function socketOf(control: FakeControl, callId: string, signal: AbortSignal): CallSocket {
+  const sent: Uint8Array[] = [];
+  control.frames.set(callId, sent);
+  return {
+    send: async (frame) => void sent.push(frame),
+    frames: (async function* frames(): AsyncGenerator<Uint8Array> {
+      while (!control.closed.has(callId) && !signal.aborted) {
+        const next = control.input.get(callId)?.shift();
+        if (next !== undefined) yield next;
+        else await realSleep(1);
+      }
+    })(),
+    close: async () => void control.closed.add(callId),
+  };
+}
+
+export interface Bench {
+  readonly clock: FakeClock;
+  readonly control: FakeControl;
+  readonly folder: string;
+  readonly driver: () => FakeDriver;
+  readonly agent: () => Agent;
+  /** The newest status that the agent itself would tell. */
+  status(id?: string): InstanceStatus | undefined;
+  /** Moves time on until the condition holds; throws after some minutes of fake time. */
+  until(what: string, condition: () => boolean): Promise<void>;
+  /** Moves time on by so much, and lets input and output happen meanwhile. */
+  pass(ms: number): Promise<void>;
+  /** Ends the agent and begins another one on the same folder. `between` runs while there is none. */
+  restart(options: { readonly stopInstances: boolean; readonly between?: () => void }): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function createBench(script: FakeScript): Promise<Bench> {
+  const folder = await mkdtemp(join(tmpdir(), 'libra-agent-'));
+  const clock = createFakeClock();
+  const control = createFakeControl();
+  const world = createFakeWorld();
+  const begin = (): { readonly driver: FakeDriver; readonly agent: Agent } => {
+    const driver = createFakeDriver({ clock, script, world });
+    const agent = createAgent({
+      link: control,
+      drivers: { fake: driver },
+      dataFolder: folder,
+      clock,
+      random: createSeededRandom(1),
+      log: silentLog,
+      nodeName: 'node-1',
+      program: '0.0.0',
+      builtinPrograms: { static: ['node', 'static-server.ts'] },
+    });
+    return { driver, agent };
+  };
+  let current = begin();
+  const pass = async (ms: number): Promise<void> => {
+    for (let passed = 0; passed < ms; passed += STEP_MS) {
+      await clock.advance(Math.min(STEP_MS, ms - passed));
+      await realSleep(1);
+    }
+  };
+  /** Something that ends needs time to pass on both clocks. */
+  const drive = async (work: Promise<unknown>): Promise<void> => {
+    let over = false;
+    const done = work.finally(() => {
+      over = true;
+    });
+    while (!over) await pass(STEP_MS);
+    await done;
+  };
+  await current.agent.start();
+  return {
+    clock,
+    control,
+    folder,
+    driver: () => current.driver,
+    agent: () => current.agent,
+    status: (id = 'instance-1') => current.agent.statuses().find((each) => each.id === id),
+    until: async (what, condition) => {
+      for (let step = 0; step < WAIT_STEPS; step += 1) {
+        if (condition()) return;
+        await pass(STEP_MS);
+      }
+      throw new Error(`waited in vain until ${what}; it is ${JSON.stringify(current.agent.statuses())}`);
+    },
+    pass,
+    restart: async ({ stopInstances, between }) => {
+      await drive(current.agent.stop({ stopInstances }));
+      await current.driver.close();
+      between?.();
+      current = begin();
+      await drive(current.agent.start());
+    },
+    close: async () => {
+      await drive(current.agent.stop({ stopInstances: true }));
+      await current.driver.close();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
