@@ -15,7 +15,7 @@ import type { Handler, Principal } from '../handler.ts';
 
 const ANSWER_MS = 10_000;
 const OPEN_CALLS = 500;
-const PING_MS = 15_000;
+const CLOSE_MS = 2000;
 
 /** The agent's end of one call: whole frames, first byte the kind (CALL_FRAME). */
 export interface CallChannel {
@@ -115,25 +115,11 @@ export function createAgentCalls(context: ControlContext, deps: { readonly send:
 function channelOf(socket: WebSocket, context: ControlContext): CallChannel {
   const stream: Duplex = createWebSocketStream(socket, { readableObjectMode: true });
   let closeCode: number | null = null;
-  let answered = true;
   socket.on('close', (code) => {
     closeCode = code;
-    cancelPing();
-  });
-  socket.on('pong', () => {
-    answered = true;
   });
   // Without a listener an error would be thrown in the process; it also ends the iteration below.
   stream.on('error', () => undefined);
-  const ping = (): void => {
-    if (!answered) socket.terminate();
-    else if (socket.readyState === socket.OPEN) {
-      answered = false;
-      socket.ping();
-      cancelPing = context.clock.timer(PING_MS, ping);
-    }
-  };
-  let cancelPing = context.clock.timer(PING_MS, ping);
 
   async function* frames(): AsyncGenerator<Buffer> {
     try {
@@ -154,10 +140,9 @@ function channelOf(socket: WebSocket, context: ControlContext): CallChannel {
         });
       }),
     close: () => {
-      cancelPing();
       socket.close(1000);
       // An agent that does not close its end is cut off.
-      context.clock.timer(2000, () => socket.terminate());
+      context.clock.timer(CLOSE_MS, () => socket.terminate());
     },
   };
 }

@@ -1,0 +1,221 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { once } from 'node:events';
+import { WebSocket } from 'ws';
+import { CALL_FRAME } from '../../api/agent.ts';
+import type { AgentCall } from '../../api/agent.ts';
+import { createClient, socketUrl } from '../../api/client.ts';
+import { table } from '../../api/table.ts';
+import { systemClock } from '../../lib/clock.ts';
+import { isFailure } from '../../lib/failure.ts';
+import { create, put } from '../../store/records.ts';
+import { instanceSpecRecords } from '../deploys/records.ts';
+import type { Principal } from '../handler.ts';
+import { createIdempotencyStore } from '../server-idempotency.ts';
+import { createServer } from '../server.ts';
+import { anInstance, aStatus, createTestContext, nodePrincipal, owner, seedApp } from '../test-context.ts';
+import type { TestContext } from '../test-context.ts';
+import { createCluster } from './cluster.ts';
+import { instanceStatusRecords } from './records.ts';
+
+const { logs, exec } = table.instances;
+const part = { agent: table.agent, instances: { logs, exec } };
+const place = { app: 'shop', environment: 'production' };
+const everything = (principal: Principal): Principal => ({ ...principal, permissions: new Set(['logs.read', 'exec', 'agent.sync']) });
+
+type Answer = (call: AgentCall, socket: WebSocket) => Promise<void> | void;
+const frame = (kind: number, value: unknown): Buffer =>
+  Buffer.concat([Buffer.of(kind), typeof value === 'string' ? Buffer.from(value) : Buffer.from(JSON.stringify(value))]);
+
+interface Platform {
+  readonly context: TestContext;
+  readonly url: string;
+  /** Connects an agent that answers calls so; resolves when it is connected. */
+  agent(answer: Answer): Promise<void>;
+  exec(instance: string, command: readonly string[]): Promise<WebSocket>;
+}
+
+async function withPlatform(run: (platform: Platform) => Promise<void>): Promise<void> {
+  const seeded = await createTestContext();
+  // Real sockets need real time; the records do not mind.
+  const context = { ...seeded, clock: { ...systemClock, advance: seeded.clock.advance, jump: seeded.clock.jump } };
+  await seedApp(context);
+  await context.view.commit(create(instanceSpecRecords, anInstance()), put(instanceStatusRecords, aStatus()));
+  const cluster = createCluster(context, { openValue: () => Buffer.alloc(0) });
+  const server = createServer({
+    table: part,
+    handlers: { agent: cluster.handlers.agent, instances: cluster.instanceStreams },
+    idempotency: createIdempotencyStore(context),
+    authenticate: (header) => everything(header === 'Bearer node' ? nodePrincipal : owner),
+    authorise: () => undefined,
+    clock: context.clock,
+    random: context.random,
+    log: context.log,
+    version: '0.0.0',
+    domain: 'localhost',
+  });
+  const { url } = await server.start({ host: '127.0.0.1', port: 0 });
+  const gone = new AbortController();
+  const agents: Promise<void>[] = [];
+  const agent = async (answer: Answer): Promise<void> => {
+    const client = createClient(part, { url, token: 'node' });
+    const connected = Promise.withResolvers<void>();
+    const follow = async (): Promise<void> => {
+      for await (const message of client.agent.sync({ signal: gone.signal })) {
+        if (message.type === 'snapshot') connected.resolve();
+        if (message.type !== 'call') continue;
+        const socket = new WebSocket(socketUrl(url, table.agent.call, { params: { call: message.callId } }), {
+          headers: { authorization: 'Bearer node' },
+        });
+        socket.on('open', () => void answer(message.call, socket));
+      }
+    };
+    agents.push(follow().catch(() => undefined));
+    await connected.promise;
+  };
+  try {
+    await run({
+      context,
+      url,
+      agent,
+      exec: async (instance, command) => {
+        const query = { command: JSON.stringify(command) };
+        const socket = new WebSocket(socketUrl(url, exec, { params: { ...place, instance }, query }), {
+          headers: { authorization: 'Bearer owner' },
+        });
+        await once(socket, 'open');
+        return socket;
+      },
+    });
+  } finally {
+    gone.abort();
+    await Promise.all(agents);
+    cluster.stop();
+    await server.stop();
+    await seeded.close();
+  }
+}
+
+async function framesOf(socket: WebSocket): Promise<Buffer[]> {
+  const frames: Buffer[] = [];
+  socket.on('message', (data: Buffer) => frames.push(data));
+  await once(socket, 'close');
+  return frames;
+}
+
+test('logs pass from the agent to the reader', { timeout: 20_000 }, () =>
+  withPlatform(async ({ url, agent }) => {
+    const asked: AgentCall[] = [];
+    await agent((call, socket) => {
+      asked.push(call);
+      for (const n of [1, 2, 3]) socket.send(frame(CALL_FRAME.json, { atMs: n, stream: 'stdout', text: `line ${n}`, cursor: String(n) }));
+      socket.close();
+    });
+    const client = createClient(part, { url, token: 'owner' });
+    const texts: string[] = [];
+    for await (const line of client.instances.logs({ params: place, query: { tail: 2 } })) texts.push(line.text);
+    assert.deepEqual(texts, ['line 2', 'line 3']);
+    assert.deepEqual(asked, [{ kind: 'logs', instanceId: 'instance-1', after: null, tail: 2, follow: false }]);
+  }),
+);
+
+test('a Node without an agent is said to be so at once', { timeout: 20_000 }, () =>
+  withPlatform(async ({ url }) => {
+    const client = createClient(part, { url, token: 'owner', attempts: 1 });
+    const read = async (): Promise<void> => {
+      for await (const _line of client.instances.logs({ params: place, query: {}, giveUpAfterMs: 0 }));
+    };
+    await assert.rejects(read(), (error) => isFailure(error, 'unavailable'));
+  }),
+);
+
+test('exec carries input, output, errors and the exit code', { timeout: 20_000 }, () =>
+  withPlatform(async (platform) => {
+    await platform.agent((call, socket) => {
+      assert.deepEqual(call, { kind: 'exec', instanceId: 'instance-1', command: ['cat', 'a b'] });
+      socket.on('message', (data: Buffer) => {
+        if (data[0] === CALL_FRAME.input) socket.send(Buffer.concat([Buffer.of(CALL_FRAME.output), data.subarray(1)]));
+        else {
+          socket.send(frame(CALL_FRAME.errors, 'warned'));
+          socket.send(frame(CALL_FRAME.exit, { code: 3, signal: null }));
+        }
+      });
+    });
+    const socket = await platform.exec('instance-1', ['cat', 'a b']);
+    const frames = framesOf(socket);
+    socket.send(frame(CALL_FRAME.input, 'hello'));
+    socket.send(frame(CALL_FRAME.json, 'not for the agent'));
+    socket.send(Buffer.of(CALL_FRAME.endInput));
+    assert.deepEqual(
+      (await frames).map((one) => [one[0], one.subarray(1).toString()]),
+      [
+        [CALL_FRAME.output, 'hello'],
+        [CALL_FRAME.errors, 'warned'],
+        [CALL_FRAME.exit, '{"code":3,"signal":null}'],
+      ],
+    );
+  }),
+);
+
+test('a client that goes takes the command with it, and an agent that breaks off is told to the client', { timeout: 20_000 }, () =>
+  withPlatform(async (platform) => {
+    const closed = Promise.withResolvers<void>();
+    let breakOff = false;
+    const opened = Promise.withResolvers<void>();
+    await platform.agent((_call, socket) => {
+      if (breakOff) socket.terminate();
+      else {
+        socket.on('close', () => closed.resolve());
+        opened.resolve();
+      }
+    });
+    const leaving = await platform.exec('instance-1', ['sleep', '1000']);
+    await opened.promise;
+    leaving.terminate();
+    await closed.promise;
+    breakOff = true;
+    const [last] = (await framesOf(await platform.exec('instance-1', ['sleep', '1000']))).slice(-1);
+    assert.equal(last?.[0], CALL_FRAME.failure);
+    assert.match(last?.toString() ?? '', /"code":"unavailable"/u);
+  }),
+);
+
+test('large output does not pile up: the agent is held back while the client does not read', { timeout: 30_000 }, () =>
+  withPlatform(async (platform) => {
+    let sent = 0;
+    const chunk = Buffer.concat([Buffer.of(CALL_FRAME.output), Buffer.alloc(64 * 1024)]);
+    const total = 1600;
+    await platform.agent(async (_call, socket) => {
+      for (; sent < total; sent += 1) {
+        // Resolves when the bytes have left this process: then somebody took them.
+        await new Promise<void>((resolve) => socket.send(chunk, () => resolve()));
+        while (socket.bufferedAmount > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+      socket.send(frame(CALL_FRAME.exit, { code: 0, signal: null }));
+    });
+    const socket = await platform.exec('instance-1', ['yes']);
+    socket.pause();
+    let steady = -1;
+    while (steady !== sent || sent === 0) {
+      steady = sent;
+      await new Promise((resolve) => setTimeout(resolve, 300));
+    }
+    assert.ok(sent < total / 2, `${sent} of ${total} chunks were taken from the agent while nobody read`);
+    let received = 0;
+    socket.on('message', (data: Buffer) => {
+      if (data[0] === CALL_FRAME.output) received += 1;
+    });
+    socket.resume();
+    await once(socket, 'close');
+    assert.equal(received, total);
+  }),
+);
+
+test('a command that is none, or an Instance that does not run, is refused before the upgrade', { timeout: 20_000 }, () =>
+  withPlatform(async (platform) => {
+    await platform.context.view.commit(create(instanceSpecRecords, anInstance({ id: 'pending' })));
+    await assert.rejects(platform.exec('instance-1', []), /400/u);
+    await assert.rejects(platform.exec('pending', ['ls']), /503/u);
+    await assert.rejects(platform.exec('none', ['ls']), /404/u);
+  }),
+);
