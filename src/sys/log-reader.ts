@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { Failure } from '../lib/failure.ts';
 import type { Clock } from '../lib/clock.ts';
 import { decodeStart, FRAME_HEADER_BYTES, FRAME_KIND, FRAME_MAGIC, FRAME_MAX_BYTES, segmentName, START_BYTES } from './log-segments.ts';
+import type { SegmentStart } from './log-segments.ts';
 
 /** Lines are split here. */
 export const LINE_MAX_BYTES = 64 * 1024;
@@ -77,8 +78,14 @@ async function openSegment(folder: string, number: number, expectedBase: number)
     return null;
   }
   const bytes = Buffer.alloc(FRAME_HEADER_BYTES + START_BYTES);
-  const { bytesRead } = await handle.read(bytes, 0, bytes.length, 0);
-  const start = bytesRead === bytes.length ? decodeStart(bytes) : null;
+  let start: SegmentStart | null = null;
+  try {
+    const { bytesRead } = await handle.read(bytes, 0, bytes.length, 0);
+    if (bytesRead === bytes.length) start = decodeStart(bytes);
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
   return { number, handle, base: start?.base ?? expectedBase, midLine: start?.midLine ?? { stdout: true, stderr: true } };
 }
 
@@ -157,34 +164,31 @@ async function* framesOfSegment(segment: Segment, offset: number, sealed: boolea
 /** Frames of the whole log in order; with `follow` it waits for more until the signal. */
 async function* frames(folder: string, from: number | null, options: ReadLogOptions): AsyncGenerator<Frame> {
   const { clock, signal } = options;
-  let segment = from === null ? await openFrom(folder, 0, 0) : await openAt(folder, from);
-  let offset = 0;
   // Without follow, a program that writes faster than we read must not keep us here.
   const last = options.follow ? Infinity : ((await listNumbers(folder)).at(-1) ?? 0);
-  if (segment !== null && from !== null) {
-    if (segment.base > from) yield lostFrame(from, segment.base, clock.now(), segment.base - from);
-    else offset = from - segment.base;
-  }
+  let segment: Segment | null = null;
+  let next: Segment | null = null;
+  let offset = 0;
   try {
+    segment = from === null ? null : await openAt(folder, from);
+    if (segment !== null && from !== null) {
+      if (segment.base > from) yield lostFrame(from, segment.base, clock.now(), segment.base - from);
+      else offset = from - segment.base;
+    }
     while (!signal.aborted) {
-      if (segment === null) {
-        segment = await openFrom(folder, 0, 0);
-        offset = 0;
-      }
+      segment ??= await openFrom(folder, 0, 0);
       if (segment !== null) {
         // Look for a successor first: what is read after that is all that this segment will ever hold.
-        const next: Segment | null = await openFrom(folder, segment.number + 1, segment.base);
+        next = await openFrom(folder, segment.number + 1, segment.base);
         offset = yield* framesOfSegment(segment, offset, next !== null, clock);
-        if (next !== null && segment.number >= last) {
-          await next.handle.close();
-          return;
-        }
         if (next !== null) {
-          const end = segment.base + (await segment.handle.stat()).size;
+          if (segment.number >= last) return;
+          const end: number = segment.base + (await segment.handle.stat()).size;
           await segment.handle.close();
           segment = next;
+          next = null;
           offset = 0;
-          if (next.base > end) yield lostFrame(end, next.base, clock.now(), next.base - end);
+          if (segment.base > end) yield lostFrame(end, segment.base, clock.now(), segment.base - end);
           continue;
         }
       }
@@ -197,6 +201,7 @@ async function* frames(folder: string, from: number | null, options: ReadLogOpti
     }
   } finally {
     await segment?.handle.close();
+    await next?.handle.close();
   }
 }
 

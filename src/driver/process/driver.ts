@@ -138,13 +138,14 @@ export function createProcessDriver(options: ProcessDriverOptions): ProcessDrive
   const wait = async (handle: ProcessHandle, signal: AbortSignal): Promise<RunState> => {
     const either = AbortSignal.any([signal, closing.signal]);
     for (;;) {
-      const { promise, resolve, reject } = Promise.withResolvers<void>();
-      const onAbort = (): void => reject(either.reason);
+      either.throwIfAborted();
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const onAbort = (): void => resolve();
       const group = waiting.get(handle.key) ?? new Set();
       waiting.set(handle.key, group.add(resolve));
       either.addEventListener('abort', onAbort, { once: true });
       try {
-        either.throwIfAborted();
+        // Looked at only after we listen, so that no end falls in between.
         const state = await inspect(handle);
         if (state.state !== 'running') return state;
         await promise;

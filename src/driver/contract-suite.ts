@@ -1,0 +1,177 @@
+// What every driver must do, as tests: run on each implementation, the fake included, so that what is tested with the fake holds.
+
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, test } from 'node:test';
+import type { Driver, DriverHandle, LogLine, RunSpec } from './contract.ts';
+import type { FakeBehaviour } from './fake.ts';
+
+/** What the program of a test does; each implementation translates it. */
+export type Behaviour = Pick<FakeBehaviour, 'exitAfterMs' | 'exitCode' | 'lines' | 'ignoresStop'> & { readonly missingCommand?: boolean };
+
+export interface DriverHarness {
+  readonly driver: Driver;
+  /** A spec for a program that behaves so. */
+  spec(key: string, behaviour: Behaviour): Promise<RunSpec>;
+  /** A new driver object on the same machine, as after a restart of the agent. */
+  restart(): Promise<Driver>;
+  close(): Promise<void>;
+}
+
+const never = new AbortController().signal;
+const stopping = { signal: 'SIGTERM', timeoutMs: 5000 } as const;
+
+async function collect(lines: AsyncIterable<LogLine>): Promise<LogLine[]> {
+  const all: LogLine[] = [];
+  for await (const line of lines) all.push(line);
+  return all;
+}
+
+export function testDriverContract(name: string, createHarness: () => Promise<DriverHarness>): void {
+  describe(`driver contract: ${name}`, () => {
+    let harness: DriverHarness;
+    beforeEach(async () => {
+      harness = await createHarness();
+    });
+    afterEach(() => harness.close());
+
+    const start = async (key: string, behaviour: Behaviour): Promise<{ spec: RunSpec; handle: DriverHandle }> => {
+      const spec = await harness.spec(key, behaviour);
+      return { spec, handle: await harness.driver.ensure(spec) };
+    };
+
+    test('a started program runs until it is stopped, and then has ended', async () => {
+      const { handle } = await start('run.1', {});
+      assert.equal((await harness.driver.inspect(handle)).state, 'running');
+      const end = await harness.driver.stop(handle, stopping);
+      assert.equal(end.state, 'exited');
+      assert.deepEqual(await harness.driver.inspect(handle), end);
+    });
+
+    test('stopping twice gives the same end', async () => {
+      const { handle } = await start('twice.1', {});
+      const [first, second] = await Promise.all([harness.driver.stop(handle, stopping), harness.driver.stop(handle, stopping)]);
+      assert.deepEqual(first, second);
+      assert.deepEqual(await harness.driver.stop(handle, stopping), first);
+    });
+
+    test('a program that ends by itself is reported with its code', async () => {
+      const { handle } = await start('ends.1', { exitAfterMs: 50, exitCode: 7 });
+      const end = await harness.driver.wait(handle, never);
+      assert.ok(end.state === 'exited');
+      assert.deepEqual([end.code, end.signal, end.outOfMemory], [7, null, false]);
+    });
+
+    test('the same key starts one program, whether asked at once or later', async () => {
+      const spec = await harness.spec('once.1', { lines: ['started'] });
+      const handles = await Promise.all([harness.driver.ensure(spec), harness.driver.ensure(spec), harness.driver.ensure(spec)]);
+      assert.deepEqual(await harness.driver.ensure(spec), handles[0]);
+      const [handle] = handles;
+      assert.ok(handle !== undefined);
+      await firstLine(spec);
+      await harness.driver.stop(handle, stopping);
+      const lines = await collect(harness.driver.logs(spec.logFolder, { follow: false, signal: never }));
+      assert.equal(lines.filter((line) => line.text === 'started').length, 1);
+    });
+
+    test('an ended attempt is not started again by its key', async () => {
+      const { spec, handle } = await start('ended.1', { exitAfterMs: 10, exitCode: 3 });
+      const end = await harness.driver.wait(handle, never);
+      assert.deepEqual(await harness.driver.inspect(await harness.driver.ensure(spec)), end);
+    });
+
+    test('a command that does not exist is refused as start_failed with the reason', async () => {
+      const spec = await harness.spec('missing.1', { missingCommand: true });
+      await assert.rejects(harness.driver.ensure(spec), (error: unknown) => {
+        assert.ok(error instanceof Error && 'code' in error && 'details' in error);
+        assert.equal(error.code, 'start_failed');
+        assert.ok(typeof error.details === 'object' && error.details !== null && 'reason' in error.details);
+        assert.equal(error.details.reason, 'command_not_found');
+        return true;
+      });
+    });
+
+    test('a program that ignores the signal is killed when its time is over', async () => {
+      const { spec, handle } = await start('stubborn.1', { ignoresStop: true, lines: ['ready'] });
+      await firstLine(spec);
+      const end = await harness.driver.stop(handle, { signal: 'SIGTERM', timeoutMs: 300 });
+      assert.ok(end.state === 'exited');
+      assert.equal(end.signal, 'SIGKILL');
+    });
+
+    test('a new driver object finds the program and its end', async () => {
+      const { handle } = await start('survivor.1', {});
+      const stored: unknown = JSON.parse(JSON.stringify(handle));
+      assert.deepEqual(stored, handle);
+      const next = await harness.restart();
+      assert.equal((await next.inspect(handle)).state, 'running');
+      const end = await next.stop(handle, stopping);
+      assert.equal(end.state, 'exited');
+      await next.close();
+    });
+
+    test('a removed attempt is unknown afterwards, and removing it again does nothing', async () => {
+      const { handle } = await start('gone.1', { exitAfterMs: 10 });
+      await harness.driver.wait(handle, never);
+      await harness.driver.remove(handle);
+      await harness.driver.remove(handle);
+      assert.equal((await harness.driver.inspect(handle)).state, 'unknown');
+    });
+
+    test('logs give the lines by stream, the tail, and what follows a cursor', async () => {
+      const { spec, handle } = await start('logs.1', { lines: ['one', 'two', '! three', 'four'], exitAfterMs: 50 });
+      await harness.driver.wait(handle, never);
+      const all = await collect(harness.driver.logs(spec.logFolder, { follow: false, signal: never }));
+      assert.deepEqual(
+        all.filter((line) => line.stream === 'stdout').map((line) => line.text),
+        ['one', 'two', 'four'],
+      );
+      assert.deepEqual(
+        all.filter((line) => line.stream === 'stderr').map((line) => line.text),
+        ['three'],
+      );
+      assert.deepEqual(await collect(harness.driver.logs(spec.logFolder, { tail: 2, follow: false, signal: never })), all.slice(-2));
+      const rest = await collect(harness.driver.logs(spec.logFolder, { after: all[0]?.cursor, follow: false, signal: never }));
+      assert.deepEqual(rest, all.slice(1));
+    });
+
+    test('a follower of the log sees what is written, and ends with its signal', async () => {
+      const { spec, handle } = await start('follow.1', { lines: ['hello'] });
+      const stop = new AbortController();
+      const seen: string[] = [];
+      for await (const line of harness.driver.logs(spec.logFolder, { follow: true, signal: stop.signal })) {
+        seen.push(line.text);
+        stop.abort();
+      }
+      assert.deepEqual(seen, ['hello']);
+      await harness.driver.stop(handle, stopping);
+    });
+
+    test('a sweep ends what nobody knows and leaves the rest alone', async () => {
+      const { handle: known } = await start('known.1', {});
+      const { handle: unknown } = await start('unknown.1', {});
+      assert.deepEqual(await harness.driver.sweep(new Set(['known.1'])), ['unknown.1']);
+      assert.equal((await harness.driver.inspect(known)).state, 'running');
+      assert.equal((await harness.driver.inspect(unknown)).state, 'unknown');
+      await harness.driver.stop(known, stopping);
+    });
+
+    test('waiting ends with its signal while the program goes on', async () => {
+      const { handle } = await start('patient.1', {});
+      const giveUp = new AbortController();
+      const waited = harness.driver.wait(handle, giveUp.signal);
+      giveUp.abort(new Error('enough'));
+      await assert.rejects(waited, { message: 'enough' });
+      assert.equal((await harness.driver.inspect(handle)).state, 'running');
+      await harness.driver.stop(handle, stopping);
+    });
+
+    async function firstLine(spec: RunSpec): Promise<string | undefined> {
+      const stop = new AbortController();
+      for await (const line of harness.driver.logs(spec.logFolder, { follow: true, signal: stop.signal })) {
+        stop.abort();
+        return line.text;
+      }
+      return undefined;
+    }
+  });
+}
