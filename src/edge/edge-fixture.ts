@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { EdgeReport, RouteGroup, RouteRule, RouteTable, RouteTarget, TableMessage } from '../api/dataplane.ts';
 import { systemClock } from '../lib/clock.ts';
+import { readJsonFile } from '../sys/durable-file.ts';
 import { silentLog } from '../sys/log.ts';
 import { createEdge } from './edge.ts';
 import type { Edge, EdgeOptions } from './edge.ts';
@@ -128,7 +129,9 @@ export interface TestEdge {
   readonly edge: Edge;
   readonly link: ScriptedLink;
   readonly port: number;
-  readonly folder: string;
+  readonly tableFile: string;
+  /** Sequence of the table on disk; null where there is none. */
+  savedSequence(): number | null;
   /** Sends a snapshot and waits until it is in force. */
   install(table: RouteTable): Promise<void>;
   /** Changes groups by a delta and waits until it is in force. */
@@ -159,7 +162,13 @@ export async function startEdge(options: Partial<EdgeOptions> = {}): Promise<Tes
   return {
     edge,
     link,
-    folder,
+    tableFile: options.tableFile ?? join(folder, 'table.json'),
+    savedSequence: () => {
+      const saved = readJsonFile(options.tableFile ?? join(folder, 'table.json'));
+      return typeof saved === 'object' && saved !== null && 'sequence' in saved && typeof saved.sequence === 'number'
+        ? saved.sequence
+        : null;
+    },
     port: edge.addresses()[0]?.port ?? 0,
     install: (table) => {
       sequence += 1;

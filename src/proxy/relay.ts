@@ -30,6 +30,8 @@ export interface RelayOptions {
 export function relayAnswer(options: RelayOptions): Relay {
   const { exchange, answer, limits, deadline } = options;
   const { response, facts } = exchange;
+  // Held here: a connection that is kept alive leaves its answer before the end event.
+  const connection = answer.socket;
   const status = answer.statusCode ?? 502;
   let wrote = false;
   let over = false;
@@ -74,7 +76,8 @@ export function relayAnswer(options: RelayOptions): Relay {
   });
   answer.on('end', () => {
     if (over) return;
-    if (!answer.complete) return cut('the target closed the connection inside its answer');
+    // Node takes a reset for the end of an answer that ends with its connection.
+    if (!answer.complete || connection.errored !== null) return cut('the target closed the connection inside its answer');
     const trailers = trailerPairs(answer);
     if (trailers.length > 0) response.addTrailers(trailers);
     response.end();

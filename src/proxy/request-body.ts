@@ -53,10 +53,19 @@ export function createRequestBody(request: IncomingMessage, replayBytes: number)
         onSent();
         return () => undefined;
       }
+      let stopped = false;
+      // A turn later than it was read: what the target has said meanwhile is heard first. An answer such as 413 with a reset behind it
+      // would be lost to a write that fails before.
+      const later = (run: () => void): void =>
+        void setImmediate(() => {
+          if (!stopped) run();
+        });
       const onData = (chunk: Buffer): void => {
         remember(chunk);
         onProgress();
-        if (!upstream.write(chunk)) request.pause();
+        later(() => {
+          if (!upstream.write(chunk)) request.pause();
+        });
       };
       const onDrain = (): void => {
         onProgress();
@@ -64,11 +73,14 @@ export function createRequestBody(request: IncomingMessage, replayBytes: number)
       };
       const onEnd = (): void => {
         ended = true;
-        stop();
-        finish(upstream);
-        onSent();
+        later(() => {
+          stop();
+          finish(upstream);
+          onSent();
+        });
       };
       const stop = (): void => {
+        stopped = true;
         request.off('data', onData);
         request.off('end', onEnd);
         upstream.off('drain', onDrain);
@@ -78,8 +90,8 @@ export function createRequestBody(request: IncomingMessage, replayBytes: number)
       request.on('end', onEnd);
       upstream.on('drain', onDrain);
       // A short body leaves in one packet with the head; a head whose body lets it wait leaves alone.
-      setImmediate(() => {
-        if (read === 0 && !ended && !upstream.destroyed) upstream.flushHeaders();
+      later(() => {
+        if (read === 0 && !upstream.destroyed) upstream.flushHeaders();
       });
       request.resume();
       return stop;
