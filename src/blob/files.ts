@@ -71,7 +71,8 @@ export async function openFileBlobs(options: FileBlobsOptions): Promise<BlobStor
     const path = wholePath(digest);
     try {
       const found = await stat(path);
-      await utimes(path, clock.now() / 1000, found.mtimeMs / 1000);
+      // Where the time cannot be noted, nothing can be collected either.
+      await utimes(path, clock.now() / 1000, found.mtimeMs / 1000).catch(() => undefined);
       return { digest, sizeBytes: found.size, createdAtMs: Math.round(found.mtimeMs) };
     } catch (error) {
       if (isMissing(error)) return undefined;
@@ -110,6 +111,7 @@ export async function openFileBlobs(options: FileBlobsOptions): Promise<BlobStor
     try {
       await receiveBody({ file, offset, body: upload.body, maxBytes, idleTimeoutMs, clock, signal: closing.signal });
       if (upload.final) return await finish(digest, file);
+      await file.utimes(clock.now() / 1000, clock.now() / 1000);
       await file.sync();
       if (offset === 0) await syncFolder(partialFolder);
       return undefined;
@@ -127,7 +129,8 @@ export async function openFileBlobs(options: FileBlobsOptions): Promise<BlobStor
     if (closing.signal.aborted) throw closedFailure();
     const present = await wanted(digest);
     if (present !== undefined) {
-      what.body.resume();
+      // Nobody needs these bytes; what still comes, or breaks, is let go.
+      what.body.on('error', () => undefined).resume();
       return present;
     }
     if (busy.has(digest)) {

@@ -13,12 +13,13 @@ const HEX = /^[0-9a-f]{64}$/;
 
 /** Names of the blobs in a folder; what is not a blob's name is passed over. */
 export async function* listDigests(folder: string): AsyncGenerator<Digest, void, undefined> {
-  for await (const entry of await opendir(folder)) if (HEX.test(entry.name)) yield `sha256:${entry.name}`;
+  for await (const entry of await opendir(folder)) if (entry.isFile() && HEX.test(entry.name)) yield `sha256:${entry.name}`;
 }
 
 /** All whole blobs; those that vanish meanwhile are left out. */
 export async function* listWhole(folder: string): AsyncGenerator<BlobInfo, void, undefined> {
   for await (const shard of await opendir(folder)) {
+    if (!shard.isDirectory()) continue;
     for await (const digest of listDigests(join(folder, shard.name))) {
       try {
         const found = await stat(join(folder, shard.name, digest.slice('sha256:'.length)));
