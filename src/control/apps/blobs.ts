@@ -11,7 +11,10 @@ const digestOf = digestShape(z);
 
 function checked(digest: string): string {
   if (!digestOf.safeParse(digest).success) {
-    throw new Failure('invalid_input', { message: `${JSON.stringify(digest.slice(0, 80))} is no digest.`, hint: 'It is sha256: and 64 hex digits.' });
+    throw new Failure('invalid_input', {
+      message: `${JSON.stringify(digest.slice(0, 80))} is no digest.`,
+      hint: 'It is sha256: and 64 hex digits.',
+    });
   }
   return digest;
 }

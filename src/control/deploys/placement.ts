@@ -13,14 +13,14 @@ import type { Amount, NodeRoom, Plan, PlacementRequest } from '../scheduler/snap
 import { deploymentRecords, instanceSpecRecords } from './records.ts';
 import type { SlotRequest } from './rollout-input.ts';
 
-/** The Nodes of a Runtime with what is requested on them now. */
-export function roomsOf(view: View, runtimeId: string): readonly NodeRoom[] {
+/** The Nodes of a Runtime with what is requested on them now; as if the services of one Environment were not there, where that is named. */
+export function roomsOf(view: View, runtimeId: string, exceptEnvironmentId: string | null = null): readonly NodeRoom[] {
   return view
     .by(nodeSpecRecords, 'runtime', runtimeId)
-    .map(({ document }) => roomOf(view, document, view.get(nodeStatusRecords, document.id)?.document ?? null));
+    .map(({ document }) => roomOf(view, document, view.get(nodeStatusRecords, document.id)?.document ?? null, exceptEnvironmentId));
 }
 
-function roomOf(view: View, node: NodeSpec, status: NodeStatus | null): NodeRoom {
+function roomOf(view: View, node: NodeSpec, status: NodeStatus | null, exceptEnvironmentId: string | null): NodeRoom {
   const used = { cpu: 0, memoryBytes: 0 };
   const ports = new Set<number>();
   const perDeployment = new Map<string, number>();
@@ -28,6 +28,7 @@ function roomOf(view: View, node: NodeSpec, status: NodeStatus | null): NodeRoom
   for (const { document: instance } of view.by(instanceSpecRecords, 'node', node.id)) {
     const phase = view.get(instanceStatusRecords, instance.id)?.document.phase;
     if (phase !== undefined && FINAL_INSTANCE_PHASES.has(phase)) continue;
+    if (exceptEnvironmentId !== null && instance.environmentId === exceptEnvironmentId && instance.role === 'service') continue;
     const spec = entrypointOf(view, instance);
     const amount = spec === null ? amountOf(BUILD_RESOURCES) : amountOf(spec.resources);
     used.cpu += amount.cpu;
@@ -76,18 +77,26 @@ function amountOf(resources: EntrypointSpec['resources']): Amount {
 export function requestOf(
   entrypoint: EntrypointSpec,
   build: Build,
-  keys: { readonly key: string; readonly deploymentId: string; readonly environmentId: string; readonly stickyNodeId: string | null },
+  keys: {
+    readonly key: string;
+    readonly deploymentId: string;
+    readonly environmentId: string;
+    readonly stickyNodeId: string | null;
+    /** A one-off with the resources of this Entrypoint. */
+    readonly oneOff?: boolean;
+  },
 ): PlacementRequest {
+  const service = entrypoint.run === 'service' && keys.oneOff !== true;
   return {
     key: keys.key,
     resources: amountOf(entrypoint.resources),
     strategy: entrypoint.placement.strategy,
     labels: entrypoint.placement.labels,
-    perNode: entrypoint.run === 'service' ? entrypoint.placement.perNode : 0,
+    perNode: service ? entrypoint.placement.perNode : 0,
     deploymentKey: `${keys.deploymentId}/${entrypoint.name}`,
     entrypointKey: `${keys.environmentId}/${entrypoint.name}`,
     stickyNodeId: keys.stickyNodeId,
-    fixedPort: entrypoint.run === 'service' ? entrypoint.port : null,
+    fixedPort: service ? entrypoint.port : null,
     driver: (drivers) => chooseDriver(drivers, entrypoint, build),
   };
 }

@@ -1,0 +1,121 @@
+// Whether all that a Deployment or a scale asks for finds a Node, tried on a snapshot before anything is written.
+
+import { wantedInstances } from '../../model/effective.ts';
+import type { Environment } from '../../model/documents.ts';
+import type { Build, EntrypointSpec } from '../../model/manifest-types.ts';
+import type { View } from '../../store/view.ts';
+import { schedule } from '../scheduler/schedule.ts';
+import type { NodeRoom, PlacementRequest, Unplaced } from '../scheduler/snapshot.ts';
+import { requestOf, roomsOf, stopFirstBecause } from './placement.ts';
+import { instanceSpecRecords } from './records.ts';
+
+export interface Rollout {
+  readonly spec: EntrypointSpec;
+  readonly instances: number;
+  readonly source: 'override' | 'environment' | 'entrypoint';
+  /** Why the old one goes first; null: the new one starts first. */
+  readonly stopFirst: string | null;
+  /** Names of the Nodes that it would be on. */
+  readonly nodes: readonly string[];
+}
+
+export interface Shortage {
+  readonly entrypoint: string;
+  readonly code: Unplaced['code'];
+  readonly message: string;
+  readonly hint: string;
+}
+
+export interface Fit {
+  readonly rollouts: readonly Rollout[];
+  readonly shortages: readonly Shortage[];
+}
+
+export interface FitInput {
+  readonly runtimeId: string;
+  readonly environmentName: string;
+  /** null: it would be made. */
+  readonly environment: Environment | null;
+  readonly overrides: Environment['overrides'];
+  readonly entrypoints: Readonly<Record<string, EntrypointSpec>>;
+  readonly build: Build;
+  /** Only the final count counts: nothing is replaced. */
+  readonly scaleOnly: boolean;
+}
+
+const NEW = 'new';
+/** More than this is not tried one by one; a thousand Instances of one Entrypoint are the limit of a scale. */
+const MAX_REQUESTS = 2000;
+
+export function tryFit(view: View, input: FitInput): Fit {
+  const environmentId = input.environment?.id ?? NEW;
+  // Alone: what would be there in the end, as if the Environment's present Instances were gone.
+  const alone = roomsOf(view, input.runtimeId, environmentId);
+  const request = (spec: EntrypointSpec, key: string, stickyNodeId: string | null): PlacementRequest =>
+    requestOf(spec, input.build, { key, deploymentId: NEW, environmentId, stickyNodeId });
+  const requests: PlacementRequest[] = [];
+  const wanted = Object.values(input.entrypoints)
+    .filter((spec) => spec.run === 'service')
+    .map((spec) => ({ spec, ...wantedInstances(spec, null, input.environmentName, input.overrides) }));
+  for (const { spec, instances } of wanted) {
+    for (let slot = 0; slot < instances && requests.length < MAX_REQUESTS; slot += 1) {
+      requests.push(request(spec, `${spec.name}/${slot}`, volumeNodeOf(view, input.environment, spec, slot)));
+    }
+  }
+  const plan = schedule(alone, requests);
+  const shortages = new Map<string, Shortage>();
+  const note = (entrypoint: string, unplaced: Unplaced, message = unplaced.message, hint = unplaced.hint): void => {
+    if (!shortages.has(entrypoint))
+      shortages.set(entrypoint, { entrypoint, code: unplaced.code, message: `${entrypoint}: ${message}`, hint });
+  };
+  for (const unplaced of plan.unplaced) note(unplaced.key.slice(0, unplaced.key.indexOf('/')), unplaced);
+  const now = input.environment === null || input.scaleOnly ? null : roomsOf(view, input.runtimeId);
+  const rollouts = wanted.map(({ spec, instances, source }): Rollout => {
+    const stopFirst = stopFirstBecause(view, input.runtimeId, spec, input.build);
+    if (now !== null && stopFirst === null && spec.rollout.unavailable === 0 && instances > 0 && runs(view, environmentId, spec.name)) {
+      const [unplaced] = schedule(now, [request(spec, spec.name, null)]).unplaced;
+      if (unplaced !== undefined) {
+        note(
+          spec.name,
+          unplaced,
+          `its new Instances start before the old ones stop, and there is no room for both. ${unplaced.message}`,
+          'Make room, or let the old one go first: `rollout: { surge: 0, unavailable: 1 }`.',
+        );
+      }
+    }
+    return { spec, instances, source, stopFirst, nodes: nodesOf(alone, plan.placed, spec.name) };
+  });
+  for (const spec of Object.values(input.entrypoints)) {
+    if (spec.run === 'service' || input.scaleOnly) continue;
+    const [unplaced] = schedule(alone, [request(spec, spec.name, null)]).unplaced;
+    if (unplaced !== undefined) note(spec.name, unplaced);
+  }
+  return { rollouts, shortages: [...shortages.values()] };
+}
+
+function runs(view: View, environmentId: string, entrypoint: string): boolean {
+  return view
+    .by(instanceSpecRecords, 'environment', environmentId)
+    .some(({ document }) => document.role === 'service' && document.entrypoint === entrypoint && document.desired === 'run');
+}
+
+/** The Node that holds the volume of a slot: where its newest Instance was. */
+export function volumeNodeOf(view: View, environment: Environment | null, spec: EntrypointSpec, slot: number): string | null {
+  if (environment === null || spec.volumes.length === 0) return null;
+  const newest = view
+    .by(instanceSpecRecords, 'environment', environment.id)
+    .map(({ document }) => document)
+    .filter((one) => one.role === 'service' && one.entrypoint === spec.name && one.slot === slot)
+    .sort((a, b) => b.createdAtMs - a.createdAtMs)[0];
+  return newest?.nodeId ?? null;
+}
+
+function nodesOf(rooms: readonly NodeRoom[], placed: ReadonlyMap<string, string>, entrypoint: string): readonly string[] {
+  const names = new Set<string>();
+  for (const [key, nodeId] of placed) {
+    if (key.slice(0, key.indexOf('/')) !== entrypoint) continue;
+    const node = rooms.find((room) => room.id === nodeId);
+    if (node !== undefined) names.add(node.name);
+  }
+  return [...names].sort();
+}

@@ -1,0 +1,156 @@
+// Instances as people see and touch them: list, one-off runs, stop. `logs` and `exec` are the cluster module's, for only it can ask an
+// agent.
+
+import type { table } from '../../api/table.ts';
+import { Failure } from '../../lib/failure.ts';
+import { newId } from '../../lib/id.ts';
+import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
+import type { InstanceSpec } from '../../model/documents.ts';
+import type { View } from '../../store/view.ts';
+import { create, guard, update } from '../../store/records.ts';
+import { releaseRecords } from '../apps/records.ts';
+import { findInstance } from '../cluster/find-instance.ts';
+import { instanceStatusRecords, nodeSpecRecords } from '../cluster/records.ts';
+import type { ControlContext } from '../context.ts';
+import type { Handler, NounHandlers } from '../handler.ts';
+import { findEnvironment } from '../lookup.ts';
+import { schedule } from '../scheduler/schedule.ts';
+import { volumeNodeOf } from './capacity.ts';
+import { requestOf, roomsOf } from './placement.ts';
+import { deploymentRecords, environmentRecords, instanceSpecRecords } from './records.ts';
+import { instanceReply } from './replies.ts';
+import { isServing } from './rollout-draft.ts';
+
+export interface InstanceDeps {
+  readonly instanceLogs: Handler<typeof table.instances.logs>;
+  readonly instanceExec: Handler<typeof table.instances.exec>;
+}
+
+export function createInstanceHandlers(context: ControlContext, deps: InstanceDeps): NounHandlers<typeof table.instances> {
+  const { view, clock } = context;
+
+  const find = (params: { readonly app: string; readonly environment: string; readonly instance: string }): InstanceSpec => {
+    const { app, environment } = findEnvironment(view, params.app, params.environment);
+    return findInstance(view, app.document, environment.document, params.instance);
+  };
+
+  return {
+    list: async (call) => {
+      const { environment } = findEnvironment(view, call.params.app, call.params.environment);
+      const specs = view.by(instanceSpecRecords, 'environment', environment.document.id).map(({ document }) => document);
+      const shown = call.query.all ? specs : specs.filter((spec) => !hasEnded(view, spec));
+      return { items: shown.toSorted(byPlace).map((spec) => instanceReply(view, spec)) };
+    },
+    get: async (call) => instanceReply(view, find(call.params)),
+    run: async (call) => {
+      const made = call.recordId === undefined ? undefined : view.get(instanceSpecRecords, call.recordId);
+      if (made !== undefined) return instanceReply(view, made.document);
+      const { environment: stored } = findEnvironment(view, call.params.app, call.params.environment);
+      const environment = stored.document;
+      const stableId = environment.stableDeploymentId;
+      const deployment = stableId === null ? undefined : view.get(deploymentRecords, stableId)?.document;
+      const release = deployment === undefined ? undefined : view.get(releaseRecords, deployment.releaseId)?.document;
+      const name = `${call.params.app}/${environment.name}`;
+      if (deployment === undefined || release === undefined) {
+        throw new Failure('plan_refused', {
+          message: `Nothing has been deployed to ${name} with success yet.`,
+          hint: 'Deploy first: libra deploy',
+        });
+      }
+      if (environment.stopped || environment.state === 'deleting') {
+        throw new Failure('plan_refused', {
+          message: `${name} is ${environment.stopped ? 'stopped' : 'being deleted'}; nothing runs in it.`,
+        });
+      }
+      const names = Object.keys(deployment.entrypoints);
+      const chosen = call.body.entrypoint ?? (names.includes('web') ? 'web' : names[0]);
+      const entrypoint = chosen === undefined ? undefined : deployment.entrypoints[chosen];
+      if (entrypoint === undefined) {
+        throw new Failure('not_found', { message: `${name} has no Entrypoint ${chosen ?? ''}.`, hint: `It has: ${names.join(', ')}.` });
+      }
+      const command = call.body.command ?? entrypoint.command;
+      if (command.length === 0) {
+        throw new Failure('plan_refused', {
+          message: `${entrypoint.name} runs the command of its image; name one to run.`,
+          hint: 'libra run -- <command>',
+        });
+      }
+      const request = requestOf(entrypoint, release.manifest.build, {
+        key: 'run',
+        deploymentId: deployment.id,
+        environmentId: environment.id,
+        stickyNodeId: volumeNodeOf(view, environment, entrypoint, 0),
+        oneOff: true,
+      });
+      const plan = schedule(roomsOf(view, environment.runtimeId), [request]);
+      const nodeId = plan.placed.get('run');
+      const node = nodeId === undefined ? undefined : view.get(nodeSpecRecords, nodeId);
+      if (node === undefined) {
+        const [unplaced] = plan.unplaced;
+        throw new Failure(unplaced?.code === 'unsupported' ? 'plan_refused' : 'no_capacity', {
+          message: unplaced?.message ?? 'No Node can take it.',
+          hint: unplaced?.hint,
+        });
+      }
+      const nowMs = clock.now();
+      const spec: InstanceSpec = {
+        id: call.recordId ?? newId(nowMs, context.random),
+        appId: environment.appId,
+        environmentId: environment.id,
+        deploymentId: deployment.id,
+        releaseId: release.id,
+        entrypoint: entrypoint.name,
+        role: 'run',
+        slot: 0,
+        nodeId: node.document.id,
+        generation: 1,
+        desired: 'run',
+        draining: false,
+        drainingSinceMs: null,
+        commands: [command],
+        tickMs: null,
+        createdAtMs: nowMs,
+      };
+      await view.commit(
+        create(instanceSpecRecords, spec),
+        update(nodeSpecRecords, node, { ...node.document, placementGeneration: node.document.placementGeneration + 1 }),
+        guard(environmentRecords, stored),
+      );
+      return instanceReply(view, spec);
+    },
+    stop: async (call) => {
+      const stored = view.get(instanceSpecRecords, find(call.params).id);
+      if (stored === undefined) throw new Failure('not_found', { message: `The Instance ${call.params.instance} is gone.` });
+      const spec = stored.document;
+      if (hasEnded(view, spec)) throw new Failure('conflict', { message: `The Instance ${spec.id} has ended already.` });
+      if (spec.desired === 'stop' || spec.draining) return instanceReply(view, spec);
+      const status = view.get(instanceStatusRecords, spec.id)?.document ?? null;
+      // One that serves finishes its requests first; the rollout stops it then, and fills its slot.
+      const drains = spec.role === 'service' && isServing({ spec, status }) && listens(view, spec);
+      const next: InstanceSpec = {
+        ...spec,
+        generation: spec.generation + 1,
+        ...(drains ? { draining: true, drainingSinceMs: clock.now() } : { desired: 'stop' as const }),
+      };
+      await view.commit(update(instanceSpecRecords, stored, next));
+      return instanceReply(view, next);
+    },
+    logs: deps.instanceLogs,
+    exec: deps.instanceExec,
+  };
+}
+
+function hasEnded(view: View, spec: InstanceSpec): boolean {
+  const phase = view.get(instanceStatusRecords, spec.id)?.document.phase;
+  return phase !== undefined && FINAL_INSTANCE_PHASES.has(phase);
+}
+
+function listens(view: View, spec: InstanceSpec): boolean {
+  const deployment = spec.deploymentId === null ? undefined : view.get(deploymentRecords, spec.deploymentId)?.document;
+  return deployment?.entrypoints[spec.entrypoint]?.listens === true;
+}
+
+function byPlace(a: InstanceSpec, b: InstanceSpec): number {
+  if (a.entrypoint !== b.entrypoint) return a.entrypoint < b.entrypoint ? -1 : 1;
+  return a.slot - b.slot || (a.id < b.id ? -1 : 1);
+}

@@ -1,0 +1,203 @@
+// What a Deployment would change, and why it would be refused. The same function guards the making of Deployments, so that nothing starts
+// that the plan refuses.
+
+import type { ReplyOf } from '../../api/endpoint.ts';
+import type { ApiTable } from '../../api/table.ts';
+import { Failure } from '../../lib/failure.ts';
+import { describeDifferences } from '../../model/differences.ts';
+import { effectiveRoutes } from '../../model/effective.ts';
+import type { Deployment } from '../../model/documents.ts';
+import type { View } from '../../store/view.ts';
+import { schedule } from '../scheduler/schedule.ts';
+import type { ControlSettings } from '../context.ts';
+import { tryFit } from './capacity.ts';
+import type { Fit } from './capacity.ts';
+import type { DeploymentDraft } from './deployment-draft.ts';
+import { buildRequest, roomsOf } from './placement.ts';
+import { deploymentRecords } from './records.ts';
+
+export type PlanReply = ReplyOf<ApiTable['plans']['create']>;
+type Refusal = PlanReply['refusals'][number];
+
+export interface PlanDeps {
+  readonly view: View;
+  readonly settings: ControlSettings;
+  /** Who has exactly this host, path and headers now; null for nobody. */
+  readonly routeOwner: (
+    host: string,
+    path: string,
+    headers: Readonly<Record<string, string>>,
+  ) => { readonly environmentId: string; readonly app: string; readonly environment: string } | null;
+}
+
+export function makePlan(deps: PlanDeps, draft: DeploymentDraft): PlanReply {
+  const { view } = deps;
+  const { environment, content } = draft;
+  const overrides = draft.reset || environment === null ? { entrypoints: {} } : environment.overrides;
+  const fit: Fit =
+    draft.runtimeId === null
+      ? { rollouts: [], shortages: [] }
+      : tryFit(view, {
+          runtimeId: draft.runtimeId,
+          environmentName: draft.environmentName,
+          environment,
+          overrides,
+          entrypoints: content.entrypoints,
+          build: draft.manifest.build,
+          scaleOnly: false,
+        });
+  const stable = stableOf(view, draft);
+  const routes = routesOf(deps, draft);
+  const kept = Object.entries(overrides.entrypoints).flatMap(([name, override]) =>
+    override.instances === undefined || content.entrypoints[name] === undefined ? [] : [`${name}: ${instances(override.instances)}`],
+  );
+  return {
+    app: draft.appName,
+    environment: draft.environmentName,
+    runtime: draft.runtimeName,
+    creates: [
+      ...(draft.app === null ? [`App ${draft.appName}`] : []),
+      ...(environment === null ? [`Environment ${draft.environmentName}`] : []),
+    ],
+    changes: changesOf(draft, stable, overrides),
+    rollouts: fit.rollouts.map(({ spec, instances: count, source, stopFirst, nodes }) => ({
+      entrypoint: spec.name,
+      instances: count,
+      source,
+      order: stopFirst === null ? 'start-first' : 'stop-first',
+      why: stopFirst ?? 'new Instances are healthy before old ones leave',
+      nodes: [...nodes],
+    })),
+    beforeDeploy: draft.runBeforeDeploy
+      ? Object.values(content.entrypoints).flatMap((spec) => (spec.run === 'before-deploy' ? [spec.name] : []))
+      : [],
+    routes: routes.map(({ entrypoint, host, path }) => ({ entrypoint, host, path, url: urlFor(deps.settings, host, path) })),
+    keptOverrides: kept,
+    warnings: warningsOf(draft, fit),
+    refusals: [...refusalsOf(deps, draft, fit), ...routes.flatMap((route) => route.refusal ?? [])],
+  };
+}
+
+/** Throws what the plan refuses: `no_capacity` where room is all that lacks, else `plan_refused`. */
+export function refuseOrGo(plan: PlanReply): void {
+  const [first] = plan.refusals;
+  if (first === undefined) return;
+  const onlyRoom = plan.refusals.every((refusal) => refusal.code === 'no_capacity');
+  throw new Failure(onlyRoom ? 'no_capacity' : 'plan_refused', {
+    message: plan.refusals.map((refusal) => refusal.message).join(' '),
+    hint: first.hint ?? undefined,
+    details: { refusals: plan.refusals },
+  });
+}
+
+function stableOf(view: View, draft: DeploymentDraft): Deployment | null {
+  const id = draft.environment?.stableDeploymentId ?? null;
+  return id === null ? null : (view.get(deploymentRecords, id)?.document ?? null);
+}
+
+function changesOf(
+  draft: DeploymentDraft,
+  stable: Deployment | null,
+  overrides: { readonly entrypoints: Readonly<Record<string, { readonly instances?: number }>> },
+): PlanReply['changes'] {
+  const changes: PlanReply['changes'] = describeDifferences(stable, draft.content).map((difference) => ({ ...difference }));
+  for (const [name, override] of Object.entries(draft.environment?.overrides.entrypoints ?? {})) {
+    if (override.instances === undefined || overrides.entrypoints[name] !== undefined) continue;
+    changes.push({ kind: 'remove', path: `overrides.${name}.instances`, from: String(override.instances), to: null });
+  }
+  return changes;
+}
+
+function instances(count: number): string {
+  return `${count} ${count === 1 ? 'Instance' : 'Instances'} (libra scale)`;
+}
+
+interface PlannedRoute {
+  readonly entrypoint: string;
+  readonly host: string;
+  readonly path: string;
+  readonly refusal: Refusal | null;
+}
+
+function routesOf(deps: PlanDeps, draft: DeploymentDraft): readonly PlannedRoute[] {
+  return Object.values(draft.content.entrypoints).flatMap((spec) =>
+    spec.run === 'service' && spec.listens
+      ? effectiveRoutes(spec, draft.appName, draft.environmentName, deps.settings.domain).map((route): PlannedRoute => {
+          const owner = deps.routeOwner(route.host, route.path, route.match.headers);
+          const taken = owner !== null && owner.environmentId !== draft.environment?.id;
+          const refusal: Refusal = {
+            code: 'route_conflict',
+            message: `The route ${route.host}${route.path} of ${spec.name} belongs to ${owner?.app}/${owner?.environment}.`,
+            hint: 'Give this App another host or path, or take the route from the other one first.',
+          };
+          return { entrypoint: spec.name, host: route.host, path: route.path, refusal: taken ? refusal : null };
+        })
+      : [],
+  );
+}
+
+function urlFor(settings: ControlSettings, host: string, path: string): string {
+  const standard = settings.publicScheme === 'https' ? 443 : 80;
+  return `${settings.publicScheme}://${host}${settings.publicPort === standard ? '' : `:${settings.publicPort}`}${path === '/' ? '' : path}`;
+}
+
+function warningsOf(draft: DeploymentDraft, fit: Fit): string[] {
+  const warnings: string[] = [];
+  if (draft.environment?.stopped === true) warnings.push(`${draft.environmentName} is stopped; this starts it again.`);
+  if (draft.environment?.candidateDeploymentId !== null && draft.environment !== null) {
+    warnings.push('Another Deployment is still on its way; this one would take over from it.');
+  }
+  for (const { spec, stopFirst, instances: count } of fit.rollouts) {
+    if (stopFirst !== null && count > 0) warnings.push(`${spec.name} is rolled stop-first, with a gap: ${stopFirst}.`);
+    if (count === 0) warnings.push(`${spec.name} has 0 Instances: it is not started, so nothing shows whether it works.`);
+  }
+  const wanted = draft.manifest.environments[draft.environmentName]?.runtime;
+  if (draft.environment !== null && wanted !== null && wanted !== undefined && wanted !== draft.runtimeName) {
+    warnings.push(`The manifest names the Runtime ${wanted}, but ${draft.environmentName} is on ${draft.runtimeName} and stays there.`);
+  }
+  return warnings;
+}
+
+function refusalsOf({ view }: PlanDeps, draft: DeploymentDraft, fit: Fit): Refusal[] {
+  const refusals: Refusal[] = [];
+  const refuse = (code: string, message: string, hint: string | null): void => void refusals.push({ code, message, hint });
+  if (draft.app?.state === 'deleting') refuse('deleting', `The App ${draft.appName} is being deleted.`, 'Wait until it is gone.');
+  else if (draft.environment?.state === 'deleting') {
+    refuse('deleting', `The Environment ${draft.environmentName} is being deleted.`, 'Wait until it is gone.');
+  }
+  if (draft.runtimeId === null) {
+    refuse(
+      'no_runtime',
+      `There is no Runtime ${draft.runtimeName}.`,
+      '`libra runtimes` lists them; `environments.<name>.runtime` of the manifest names it.',
+    );
+  }
+  if (draft.release?.state === 'failed') {
+    const why = draft.release.reason?.message ?? 'its build failed';
+    refuse('build_failed', `Release ${draft.release.number} cannot run: ${why}`, draft.release.reason?.hint ?? null);
+  }
+  const secrets = new Map<string, string[]>();
+  for (const { secret, where } of draft.missing) secrets.set(secret, [...(secrets.get(secret) ?? []), where]);
+  for (const [secret, places] of secrets) {
+    refuse(
+      'missing_secret',
+      `The Secret ${secret} is not set (needed by ${places.slice(0, 5).join(', ')}).`,
+      `libra secrets set ${secret} --app ${draft.appName} --environment ${draft.environmentName}`,
+    );
+  }
+  for (const value of draft.gone) {
+    refuse(
+      'value_gone',
+      `The value ${value}, which that Deployment ran with, is no longer kept.`,
+      'Set it anew and deploy the Release instead of rolling back.',
+    );
+  }
+  for (const { code, message, hint } of fit.shortages) refuse(code, message, hint);
+  const { build } = draft.manifest;
+  const builds = (build.kind === 'commands' || build.kind === 'static') && build.commands.length > 0;
+  if (builds && draft.runtimeId !== null && draft.release?.state !== 'ready') {
+    const [unplaced] = schedule(roomsOf(view, draft.runtimeId), [buildRequest('build')]).unplaced;
+    if (unplaced !== undefined) refuse(unplaced.code, `The build finds no Node. ${unplaced.message}`, unplaced.hint);
+  }
+  return refusals;
+}

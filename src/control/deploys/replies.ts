@@ -1,0 +1,109 @@
+// The documents as the API shows them: names and numbers instead of ids.
+
+import type { ReplyOf } from '../../api/endpoint.ts';
+import type { ApiTable } from '../../api/table.ts';
+import type { App, Deployment, Environment, InstanceSpec, Reason } from '../../model/documents.ts';
+import type { View } from '../../store/view.ts';
+import { appRecords, releaseRecords } from '../apps/records.ts';
+import { instanceStatusRecords, nodeSpecRecords, runtimeRecords } from '../cluster/records.ts';
+import { environmentState } from './environment-state.ts';
+import { deploymentRecords, deploymentStatusRecords, environmentRecords } from './records.ts';
+import { nextTickMs } from './ticks.ts';
+
+export type DeploymentReply = ReplyOf<ApiTable['deployments']['get']>;
+export type EnvironmentReply = ReplyOf<ApiTable['environments']['get']>;
+export type InstanceReply = ReplyOf<ApiTable['instances']['get']>;
+
+export interface ReplyDeps {
+  readonly view: View;
+  /** Where people reach the Environment; null: nowhere. */
+  readonly urlOf: (app: App, environment: Environment) => string | null;
+}
+
+export function reasonReply(reason: Reason | null): DeploymentReply['reason'] {
+  return reason === null ? null : { ...reason, lastLines: [...reason.lastLines] };
+}
+
+export function deploymentReply({ view, urlOf }: ReplyDeps, deployment: Deployment): DeploymentReply {
+  const app = view.get(appRecords, deployment.appId)?.document;
+  const environment = view.get(environmentRecords, deployment.environmentId)?.document;
+  const release = view.get(releaseRecords, deployment.releaseId)?.document;
+  const status = view.get(deploymentStatusRecords, deployment.id)?.document;
+  const from = deployment.fromDeploymentId === null ? undefined : view.get(deploymentRecords, deployment.fromDeploymentId)?.document;
+  return {
+    id: deployment.id,
+    app: app?.name ?? '',
+    environment: environment?.name ?? '',
+    number: deployment.number,
+    release: release?.number ?? 0,
+    label: release?.label ?? null,
+    cause: deployment.cause,
+    fromNumber: from?.number ?? null,
+    phase: status?.phase ?? 'waiting',
+    stable: environment?.stableDeploymentId === deployment.id,
+    steps: (status?.steps ?? []).map((step) => ({ ...step })),
+    reason: reasonReply(status?.reason ?? null),
+    log: (status?.log ?? []).map((line) => ({ ...line })),
+    url: app === undefined || environment === undefined ? null : urlOf(app, environment),
+    createdAtMs: deployment.createdAtMs,
+    createdBy: deployment.createdBy,
+    endedAtMs: status?.endedAtMs ?? null,
+  };
+}
+
+export function environmentReply({ view, urlOf }: ReplyDeps, environment: Environment, nowMs: number): EnvironmentReply {
+  const app = view.get(appRecords, environment.appId)?.document;
+  const state = environmentState(view, environment);
+  return {
+    id: environment.id,
+    app: app?.name ?? '',
+    name: environment.name,
+    runtime: view.get(runtimeRecords, environment.runtimeId)?.document.name ?? '',
+    stopped: environment.stopped,
+    state: environment.state,
+    stable: state.stable?.number ?? null,
+    candidate: state.candidate?.number ?? null,
+    release: state.release,
+    url: app === undefined ? null : urlOf(app, environment),
+    entrypoints: state.entrypoints.map(({ spec, wanted, healthy, source }) => ({
+      name: spec.name,
+      run: spec.run,
+      command: [...spec.command],
+      wanted,
+      healthy,
+      source,
+      schedule: spec.schedule?.cron ?? null,
+      nextTickMs: spec.schedule === null || environment.stopped || state.stable === null ? null : nextTickMs(spec.schedule, nowMs),
+    })),
+    createdAtMs: environment.createdAtMs,
+  };
+}
+
+export function instanceReply(view: View, spec: InstanceSpec): InstanceReply {
+  const status = view.get(instanceStatusRecords, spec.id)?.document;
+  const deployment = spec.deploymentId === null ? undefined : view.get(deploymentRecords, spec.deploymentId)?.document;
+  return {
+    id: spec.id,
+    app: view.get(appRecords, spec.appId)?.document.name ?? '',
+    environment: spec.environmentId === null ? null : (view.get(environmentRecords, spec.environmentId)?.document.name ?? null),
+    entrypoint: spec.entrypoint,
+    role: spec.role,
+    slot: spec.slot,
+    deployment: deployment?.number ?? null,
+    release: view.get(releaseRecords, spec.releaseId)?.document.number ?? 0,
+    node: view.get(nodeSpecRecords, spec.nodeId)?.document.name ?? '',
+    desired: spec.desired,
+    draining: spec.draining,
+    phase: status?.phase ?? 'pending',
+    healthy: status?.healthy ?? false,
+    address: status === undefined || status.address === null ? null : { ...status.address },
+    pid: status?.pid ?? null,
+    restarts: status?.restarts ?? 0,
+    crashLoop: status?.crashLoop ?? false,
+    exit: status === undefined || status.exit === null ? null : { ...status.exit },
+    reason: reasonReply(status?.reason ?? null),
+    notEnforced: [...(status?.notEnforced ?? [])],
+    startedAtMs: status?.startedAtMs ?? null,
+    createdAtMs: spec.createdAtMs,
+  };
+}
