@@ -31,8 +31,8 @@ interface NodeStream {
 export interface AgentSync {
   readonly sync: Handler<typeof table.agent.sync>;
   /** Puts a call on the Node's stream; false where it has none or too many wait. */
-  send(nodeId: string, call: Extract<AgentMessage, { type: 'call' }>): boolean;
-  isConnected(nodeId: string): boolean;
+  readonly send: (nodeId: string, call: Extract<AgentMessage, { type: 'call' }>) => boolean;
+  readonly isConnected: (nodeId: string) => boolean;
   stop(): void;
 }
 

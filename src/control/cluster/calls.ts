@@ -4,8 +4,7 @@
 import { createWebSocketStream } from 'ws';
 import type { WebSocket } from 'ws';
 import type { Duplex } from 'node:stream';
-import { CALL_FRAME } from '../../api/agent.ts';
-import type { AgentCall, AgentMessage } from '../../api/agent.ts';
+import type { AgentCall, AgentMessage, CALL_FRAME } from '../../api/agent.ts';
 import type { table } from '../../api/table.ts';
 import { FAILURE_CODES, Failure } from '../../lib/failure.ts';
 import type { FailureCode } from '../../lib/failure.ts';

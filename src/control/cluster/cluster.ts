@@ -24,7 +24,7 @@ export interface Cluster {
   readonly instanceStreams: Pick<NounHandlers<typeof table.instances>, 'logs' | 'exec'>;
   readonly reconcilers: readonly Reconciler[];
   /** Whether the agent of the Node has its stream of desired state open. */
-  isConnected(nodeId: string): boolean;
+  readonly isConnected: (nodeId: string) => boolean;
   stop(): void;
 }
 

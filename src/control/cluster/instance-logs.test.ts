@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import type { table } from '../../api/table.ts';
 import { Failure, isFailure } from '../../lib/failure.ts';
 import type { InstanceSpec } from '../../model/documents.ts';
@@ -151,7 +151,7 @@ test('following takes in Instances that start later, from their first line, also
     await context.view.commit(create(instanceSpecRecords, later));
     output.write('later', 4);
     const second = reader(context, output, { follow: true }, first.ids.at(-1));
-    assert.deepEqual((await second.take(2)).sort(), ['late 3', 'later 4']);
+    assert.deepEqual(new Set(await second.take(2)), new Set(['late 3', 'later 4']));
     await second.leave();
   }));
 

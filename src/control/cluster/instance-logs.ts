@@ -132,6 +132,7 @@ export function createInstanceLogs(context: ControlContext, deps: { readonly sou
         source.queue.push({ ...line, spec: source.spec });
         waiting += 1;
         wakeup.wake();
+        // oxlint-disable-next-line no-unmodified-loop-condition -- the reader below takes lines meanwhile
         while (waiting >= WAITING_LINES && !signal.aborted) await clock.sleep(REORDER_MS, signal).catch(() => undefined);
       }
     };

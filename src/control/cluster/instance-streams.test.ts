@@ -14,7 +14,7 @@ import type { Principal } from '../handler.ts';
 import { createIdempotencyStore } from '../server-idempotency.ts';
 import { createServer } from '../server.ts';
 import { anInstance, aStatus, createTestContext, nodePrincipal, owner, seedApp } from '../test-context.ts';
-import type { TestContext } from '../test-context.ts';
+import type { ControlContext } from '../context.ts';
 import { createCluster } from './cluster.ts';
 import { instanceStatusRecords } from './records.ts';
 
@@ -28,17 +28,17 @@ const frame = (kind: number, value: unknown): Buffer =>
   Buffer.concat([Buffer.of(kind), typeof value === 'string' ? Buffer.from(value) : Buffer.from(JSON.stringify(value))]);
 
 interface Platform {
-  readonly context: TestContext;
+  readonly context: ControlContext;
   readonly url: string;
   /** Connects an agent that answers calls so; resolves when it is connected. */
-  agent(answer: Answer): Promise<void>;
-  exec(instance: string, command: readonly string[]): Promise<WebSocket>;
+  readonly agent: (answer: Answer) => Promise<void>;
+  readonly exec: (instance: string, command: readonly string[]) => Promise<WebSocket>;
 }
 
 async function withPlatform(run: (platform: Platform) => Promise<void>): Promise<void> {
   const seeded = await createTestContext();
   // Real sockets need real time; the records do not mind.
-  const context = { ...seeded, clock: { ...systemClock, advance: seeded.clock.advance, jump: seeded.clock.jump } };
+  const context: ControlContext = { ...seeded, clock: systemClock };
   await seedApp(context);
   await context.view.commit(create(instanceSpecRecords, anInstance()), put(instanceStatusRecords, aStatus()));
   const cluster = createCluster(context, { openValue: () => Buffer.alloc(0) });
@@ -195,9 +195,8 @@ test('large output does not pile up: the agent is held back while the client doe
     });
     const socket = await platform.exec('instance-1', ['yes']);
     socket.pause();
-    let steady = -1;
-    while (steady !== sent || sent === 0) {
-      steady = sent;
+    for (let before = -1; before !== sent || sent === 0;) {
+      before = sent;
       await new Promise((resolve) => setTimeout(resolve, 300));
     }
     assert.ok(sent < total / 2, `${sent} of ${total} chunks were taken from the agent while nobody read`);

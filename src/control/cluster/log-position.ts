@@ -86,6 +86,6 @@ export async function* mergeStreams<T>(sources: readonly AsyncIterable<T>[], atM
       heads[best] = await iterator.next();
     }
   } finally {
-    await Promise.allSettled(iterators.map((iterator) => iterator.return?.()));
+    await Promise.allSettled(iterators.map(async (iterator) => await iterator.return?.()));
   }
 }

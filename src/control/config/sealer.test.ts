@@ -3,7 +3,7 @@ import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { isFailure } from '../../lib/failure.ts';
 import { createSeededRandom } from '../../lib/id.ts';
 import { createSealer, loadMasterKey } from './sealer.ts';

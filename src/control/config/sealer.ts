@@ -135,7 +135,11 @@ async function makeKey(file: string, random: Random): Promise<Buffer> {
     await unlink(draft);
   }
   const folder = await open(dirname(file), 'r');
-  await folder.sync().finally(() => folder.close());
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
   return key;
 }
 

@@ -41,13 +41,13 @@ export interface Values {
     readonly secrets: NounHandlers<typeof table.secrets>;
   };
   /** The newest version of every name that is set. */
-  resolveValues(environmentId: string): ResolvedValues;
+  readonly resolveValues: (environmentId: string) => ResolvedValues;
   /** The plain value; `not_found` where the version is gone. */
-  openValue(valueId: string): Buffer;
+  readonly openValue: (valueId: string) => Buffer;
   /** Whether a Deployment may still be made from this version: it is kept, and its Secret has not been unset since. */
-  isAvailable(valueId: string): boolean;
+  readonly isAvailable: (valueId: string) => boolean;
   /** Deletes the sealed values of an Environment that goes; several commits' worth of operations, each small. */
-  removeValuesOf(environmentId: string): readonly Operation[];
+  readonly removeValuesOf: (environmentId: string) => readonly Operation[];
 }
 
 export function createValues(context: ControlContext, deps: { readonly sealer: Sealer }): Values {

@@ -39,9 +39,10 @@ const list = (events: Events, query: { app?: string; limit?: number; cursor?: st
 function follow(events: Events, context: TestContext, app?: string, lastEventId: string | null = null) {
   const gone = new AbortController();
   const query = app === undefined ? {} : { app };
-  const stream = events.handlers.events
-    .follow(callOf<typeof table.events.follow>({ params: {}, query, body: undefined, signal: gone.signal, lastEventId }))
-    [Symbol.asyncIterator]();
+  const items = events.handlers.events.follow(
+    callOf<typeof table.events.follow>({ params: {}, query, body: undefined, signal: gone.signal, lastEventId }),
+  );
+  const stream = items[Symbol.asyncIterator]();
   return {
     next: async (): Promise<{ id: string; message: string }> => {
       const item = stream.next();

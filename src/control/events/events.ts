@@ -32,7 +32,7 @@ type EventReply = Awaited<ReturnType<NounHandlers<typeof table.events>['list']>>
 export interface Events {
   readonly handlers: { readonly events: NounHandlers<typeof table.events> };
   /** Never throws, never waits; beyond the bound of waiting events it drops and says so in the log. */
-  record(input: EventInput): void;
+  readonly record: (input: EventInput) => void;
   start(): void;
   /** Writes what is waiting, then ends. */
   stop(): Promise<void>;

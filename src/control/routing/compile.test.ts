@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import type { InstanceSpec, InstanceStatus } from '../../model/documents.ts';
 import type { RouteSpec } from '../../model/manifest-types.ts';
 import { aDeployment, anApp, anEntrypoint, anEnvironment, anInstance, aStatus } from '../test-context.ts';
@@ -108,7 +108,11 @@ const parts = fc.array(
   fc.record({
     createdAtMs: fc.integer({ min: 0, max: 3 }),
     routes: fc.array(
-      fc.record({ host: fc.constantFrom('a', 'b'), path: fc.constantFrom('/', '/x'), headers: fc.constantFrom<Record<string, string>[]>({}, { beta: '1' }) }),
+      fc.record({
+        host: fc.constantFrom('a', 'b'),
+        path: fc.constantFrom('/', '/x'),
+        headers: fc.constantFrom<Record<string, string>[]>({}, { beta: '1' }),
+      }),
       { maxLength: 4 },
     ),
   }),

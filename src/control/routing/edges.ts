@@ -39,10 +39,15 @@ export interface TrafficState {
 
 export interface Edges {
   readonly handlers: { readonly dataplane: NounHandlers<typeof table.dataplane> };
-  trafficState(): TrafficState;
+  readonly trafficState: () => TrafficState;
   /** Called when a report, a connection or a disconnection may have changed an answer of trafficState. */
-  onTrafficChange(listener: () => void): () => void;
-  list(): readonly { readonly id: string; readonly tableSequence: number; readonly current: boolean; readonly lastSeenMs: number }[];
+  readonly onTrafficChange: (listener: () => void) => () => void;
+  readonly list: () => readonly {
+    readonly id: string;
+    readonly tableSequence: number;
+    readonly current: boolean;
+    readonly lastSeenMs: number;
+  }[];
   stop(): void;
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import type { EdgeReport, RouteTable, TableMessage } from '../../api/dataplane.ts';
 import type { table } from '../../api/table.ts';
 import type { InstanceSpec } from '../../model/documents.ts';
@@ -38,17 +38,16 @@ interface FakeEdge {
 
 async function connect(routing: Routing, context: TestContext, edgeId: string): Promise<FakeEdge> {
   const gone = new AbortController();
-  const stream: AsyncIterator<StreamItem<TableMessage>> = routing.handlers.dataplane
-    .sync(
-      callOf<typeof table.dataplane.sync>({
-        params: {},
-        query: { edge: edgeId },
-        body: undefined,
-        principal: edgePrincipal,
-        signal: gone.signal,
-      }),
-    )
-    [Symbol.asyncIterator]();
+  const items = routing.handlers.dataplane.sync(
+    callOf<typeof table.dataplane.sync>({
+      params: {},
+      query: { edge: edgeId },
+      body: undefined,
+      principal: edgePrincipal,
+      signal: gone.signal,
+    }),
+  );
+  const stream: AsyncIterator<StreamItem<TableMessage>> = items[Symbol.asyncIterator]();
   let sequence = 0;
   let snapshots = 0;
   let rules: RouteTable['rules'] = [];
@@ -187,17 +186,16 @@ test('an acknowledgement of a former control counts for nothing', async () => {
   await context.clock.advance(20);
   const after = createRouting(context);
   const gone = new AbortController();
-  const stream = after.handlers.dataplane
-    .sync(
-      callOf<typeof table.dataplane.sync>({
-        params: {},
-        query: { edge: 'one' },
-        body: undefined,
-        principal: edgePrincipal,
-        signal: gone.signal,
-      }),
-    )
-    [Symbol.asyncIterator]();
+  const items = after.handlers.dataplane.sync(
+    callOf<typeof table.dataplane.sync>({
+      params: {},
+      query: { edge: 'one' },
+      body: undefined,
+      principal: edgePrincipal,
+      signal: gone.signal,
+    }),
+  );
+  const stream = items[Symbol.asyncIterator]();
   const first = await stream.next();
   assert.ok(first.done !== true && first.value.data.type === 'snapshot' && first.value.data.sequence > old.sequence());
   const report = { edgeId: 'one', sequence: old.sequence(), draining: {}, ejected: [] };

@@ -29,12 +29,12 @@ export interface Routing {
   /** For the noun `environments`. */
   readonly environmentRoutes: Handler<typeof table.environments.routes>;
   /** Who has exactly this host, path and headers now; null for nobody. */
-  routeOwner(host: string, path: string, headers?: Readonly<Record<string, string>>): RouteOwner | null;
+  readonly routeOwner: (host: string, path: string, headers?: Readonly<Record<string, string>>) => RouteOwner | null;
   /** Where people reach the Environment: the first Route of `web`, else of any Entrypoint; the default host before a Deployment. null: nowhere. */
-  urlOf(app: App, environment: Environment): string | null;
-  trafficState(): TrafficState;
-  onTrafficChange(listener: () => void): () => void;
-  edges(): ReturnType<Edges['list']>;
+  readonly urlOf: (app: App, environment: Environment) => string | null;
+  readonly trafficState: () => TrafficState;
+  readonly onTrafficChange: (listener: () => void) => () => void;
+  readonly edges: Edges['list'];
   stop(): void;
 }
 
