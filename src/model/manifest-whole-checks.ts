@@ -9,6 +9,8 @@ import { nearest } from './nearest.ts';
 /** The parts that could be read; what could not has been reported already and is absent here. */
 export interface ManifestParts {
   readonly build: BuildInput | undefined;
+  /** False where a build is in the file but could not be read: then nobody knows what it makes. */
+  readonly buildKnown: boolean;
   readonly entrypoints: ReadonlyMap<string, EntrypointInput>;
   /** Names of all Entrypoints in the file, readable or not. */
   readonly entrypointNames: readonly string[];
@@ -37,6 +39,7 @@ function checkBuild(build: BuildInput | undefined, report: Report): void {
 
 function checkCommands(parts: ManifestParts, report: Report): void {
   const { build } = parts;
+  if (!parts.buildKnown) return;
   const hasImage = build?.image !== undefined || build?.dockerfile !== undefined;
   for (const [name, input] of parts.entrypoints) {
     if (input.command !== undefined || input.image !== undefined || hasImage) continue;

@@ -100,7 +100,17 @@ function readManifest(value: unknown, report: Report): Manifest | null {
     MAX_ENVIRONMENTS,
     report,
   );
-  checkWhole({ build, entrypoints, entrypointNames: keysOf(value['entrypoints']), provides, environments }, report);
+  checkWhole(
+    {
+      build,
+      buildKnown: build !== undefined || value['build'] === undefined,
+      entrypoints,
+      entrypointNames: keysOf(value['entrypoints']),
+      provides,
+      environments,
+    },
+    report,
+  );
   if (app === undefined) return null;
 
   const completeBuilding = completeBuild(build);

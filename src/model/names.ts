@@ -25,8 +25,9 @@ export function toName(text: string): string | null {
   return isName(name) ? name : null;
 }
 
+/** Whether this may be the name of a variable. `__proto__` may not: plain objects hold variables. */
 export function isVariableName(text: string): boolean {
-  return text.length <= 128 && VARIABLE.test(text);
+  return text.length <= 128 && VARIABLE.test(text) && text !== '__proto__';
 }
 
 /** Whether Libra itself sets this variable, so that a manifest may not: PORT, HOST and LIBRA_*. */

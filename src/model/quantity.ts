@@ -20,7 +20,7 @@ const PRINTED_UNITS: readonly (readonly [string, number])[] = [
   ['Ki', 2 ** 10],
 ];
 
-const BYTES = /^(\d{1,15}(?:\.\d{1,9})?)(k|K|M|G|T|Ki|Mi|Gi|Ti)?[bB]?$/u;
+const BYTES = /^(\d{1,16}(?:\.\d{1,9})?)(k|K|M|G|T|Ki|Mi|Gi|Ti)?[bB]?$/u;
 const CPU = /^(\d{1,6}(?:\.\d{1,3})?|\d{1,9}m)$/u;
 
 /** `256Mi`, `1.5G`, `1048576` → whole bytes; null where the text is no amount. Ki, Mi, Gi, Ti are powers of 1024; k, M, G, T of 1000. */
