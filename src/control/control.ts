@@ -9,6 +9,8 @@ import type { Random } from '../lib/id.ts';
 import type { Store } from '../store/store.ts';
 import { createView } from '../store/view.ts';
 import type { Log } from '../sys/log.ts';
+import { createApps } from './apps/apps.ts';
+import { createBlobHandlers } from './apps/blobs.ts';
 import { createAuthorise } from './auth/scope.ts';
 import { ensureDefaultTeam } from './auth/teams.ts';
 import { createAuthenticate, ensureOwnerToken } from './auth/tokens.ts';
@@ -18,6 +20,7 @@ import { allCollections } from './collections.ts';
 import { createSealer, loadMasterKey } from './config/sealer.ts';
 import { createValues } from './config/values.ts';
 import type { ControlContext, ControlSettings } from './context.ts';
+import { createDeploys } from './deploys/deploys.ts';
 import { createEvents } from './events/events.ts';
 import { localNodeId, localToken } from './local-files.ts';
 import { metricsText } from './metrics.ts';
@@ -28,7 +31,6 @@ import { createIdempotencyStore } from './server-idempotency.ts';
 import { createServer } from './server.ts';
 import type { Server, ServerAddress, ServerLimits } from './server.ts';
 import { createSystem } from './system.ts';
-import { createWorkloads } from './workloads.ts';
 
 export interface ControlOptions {
   readonly clock: Clock;
@@ -123,7 +125,17 @@ async function startControl(
   undo.push(() => routing.stop());
   const cluster = createCluster(context, { openValue: values.openValue });
   undo.push(() => cluster.stop());
-  const workloads = createWorkloads(context, { values, routing, teamId: team.id, instanceStreams: cluster.instanceStreams });
+  const apps = createApps(context, routing);
+  const deploys = createDeploys(context, {
+    trafficState: routing.trafficState,
+    routeOwner: routing.routeOwner,
+    urlOf: routing.urlOf,
+    environmentRoutes: routing.environmentRoutes,
+    resolveValues: values.resolveValues,
+    isValueAvailable: values.isAvailable,
+    instanceLogs: cluster.instanceStreams.logs,
+    instanceExec: cluster.instanceStreams.exec,
+  });
 
   const auditLog = log.child({ stream: 'audit' });
   let reconcilers: Reconcilers | null = null;
@@ -143,7 +155,16 @@ async function startControl(
   });
   const server: Server = createServer({
     table,
-    handlers: { ...workloads.handlers, ...values.handlers, ...cluster.handlers, ...routing.handlers, ...events.handlers, system },
+    handlers: {
+      ...apps.handlers,
+      ...deploys.handlers,
+      ...values.handlers,
+      ...cluster.handlers,
+      ...routing.handlers,
+      ...events.handlers,
+      blobs: createBlobHandlers(context),
+      system,
+    },
     idempotency: createIdempotencyStore({ store, clock, random }),
     authenticate: createAuthenticate(view),
     authorise: createAuthorise(view),
@@ -161,10 +182,10 @@ async function startControl(
     ...(options.limits === undefined ? {} : { limits: options.limits }),
   });
 
-  const started = startReconcilers([...workloads.reconcilers, ...cluster.reconcilers], context);
+  const started = startReconcilers([...deploys.reconcilers, ...cluster.reconcilers], context);
   reconcilers = started;
   undo.push(() => started.stop());
-  const unsubscribe = routing.onTrafficChange(() => started.wake(workloads.trafficReconciler));
+  const unsubscribe = routing.onTrafficChange(() => started.wake('rollout'));
   undo.push(unsubscribe);
   address = await server.start(listen);
   undo.push(() => server.stop());
