@@ -1,5 +1,5 @@
 // The one choke point (invariant 7): who → may this kind of principal at all → is the input valid → may they on this very object →
-// call. Every way in, plain, stream, upload or socket, goes through these two functions and nowhere around them.
+// call. Every way in, plain, stream, upload or socket, goes through these functions and nowhere around them.
 
 import type { Readable } from 'node:stream';
 import type { Endpoint } from '../api/endpoint.ts';
@@ -18,18 +18,19 @@ export interface Gate {
 
 export const ANONYMOUS: Principal = { kind: 'anonymous', name: 'anonymous', permissions: new Set(['public']) };
 
-/** Before the body is read: who is it, and has this kind of principal the permission at all? */
+/** Who is it? Before the body is read. */
 export async function identify(gate: Gate, bound: Bound, header: string | undefined): Promise<Principal> {
+  return bound.endpoint.permission === 'public' ? ANONYMOUS : await gate.authenticate(header);
+}
+
+/** Has this kind of principal the permission at all? Before the body is read. */
+export function requirePermission(bound: Bound, principal: Principal): void {
   const { permission } = bound.endpoint;
-  if (permission === 'public') return ANONYMOUS;
-  const principal = await gate.authenticate(header);
-  if (!principal.permissions.has(permission)) {
-    throw new Failure('forbidden', {
-      message: `${principal.name} has not the permission ${permission}, which ${bound.name} needs.`,
-      details: { permission, principal: principal.kind },
-    });
-  }
-  return principal;
+  if (principal.permissions.has(permission)) return;
+  throw new Failure('forbidden', {
+    message: `${principal.name} has not the permission ${permission}, which ${bound.name} needs.`,
+    details: { permission, principal: principal.kind },
+  });
 }
 
 export interface RawInput {

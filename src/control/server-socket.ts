@@ -9,7 +9,7 @@ import { Failure, toFailure } from '../lib/failure.ts';
 import type { Log } from '../sys/log.ts';
 import { parseQueryString } from './server-http.ts';
 import type { AuditEntry, ServerLimits } from './server-http.ts';
-import { identify, prepare } from './server-pipeline.ts';
+import { identify, prepare, requirePermission } from './server-pipeline.ts';
 import type { Gate } from './server-pipeline.ts';
 import { problemReply } from './server-problem.ts';
 import { matchPath, unknownRoute } from './server-routes.ts';
@@ -68,6 +68,7 @@ export function createSockets(deps: SocketDeps): Sockets {
       const params = bound.endpoint.kind === 'socket' ? matchPath(bound.endpoint.path, path) : null;
       if (params === null) continue;
       const principal = await identify(deps.gate, bound, request.headers.authorization);
+      requirePermission(bound, principal);
       const query = parseQueryString(mark === -1 ? '' : target.slice(mark + 1));
       const call = await prepare(deps.gate, bound, { params, query, body: undefined, principal, requestId, signal: ended.signal });
       if (open.size > deps.limits.sockets) {

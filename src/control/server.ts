@@ -22,7 +22,7 @@ import { parseQueryString, requestIdOf, SERVER_LIMITS } from './server-http.ts';
 import type { AuditEntry, ServerLimits } from './server-http.ts';
 import type { IdempotencyStore } from './server-idempotency.ts';
 import { parseJsonBody } from './server-json.ts';
-import { ANONYMOUS, identify } from './server-pipeline.ts';
+import { ANONYMOUS, identify, requirePermission } from './server-pipeline.ts';
 import type { Gate } from './server-pipeline.ts';
 import { problemReply } from './server-problem.ts';
 import { createReplies } from './server-replies.ts';
@@ -139,6 +139,7 @@ export function createServer<T extends EndpointTable>(options: ServerOptions<T>)
         exchanges.set(request, { bound, principal: ANONYMOUS, startedMs });
         const principal = await identify(options, bound, request.headers.authorization);
         exchanges.set(request, { bound, principal, startedMs });
+        requirePermission(bound, principal);
         if (endpoint.kind === 'json') replies.armBody(request);
       },
       preHandler: async (request) => replies.disarmBody(request),
