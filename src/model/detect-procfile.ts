@@ -40,5 +40,5 @@ function procfileCommand(source: string): { readonly command: readonly string[];
   const assigns = split.ok && /^[A-Za-z_]\w*=/u.test(split.words[0] ?? '');
   if (split.ok && !assigns) return { command: split.words, why: 'the Procfile says so' };
   // The shell expands variables itself: what Libra would expand is escaped.
-  return { command: ['sh', '-c', source.replaceAll('${', '$${')], why: 'the Procfile says so, in the language of a shell' };
+  return { command: ['sh', '-c', source.replaceAll('${', () => '$${')], why: 'the Procfile says so, in the language of a shell' };
 }

@@ -17,7 +17,7 @@ function own<T>(record: Readonly<Record<string, T>>, key: string): T | undefined
 export function effectiveEntrypoints(manifest: Manifest, environmentName: string): Readonly<Record<string, EntrypointSpec>> {
   const section = own(manifest.environments, environmentName);
   const claimed = new Set<string>();
-  const routesElsewhere = (name: string, routes: readonly RouteSpec[]): readonly RouteSpec[] => {
+  const routesElsewhere = (routes: readonly RouteSpec[]): readonly RouteSpec[] => {
     const moved: RouteSpec[] = [];
     for (const route of routes) {
       const key = routeKey({ ...route, host: '' });
@@ -25,22 +25,18 @@ export function effectiveEntrypoints(manifest: Manifest, environmentName: string
       claimed.add(key);
       moved.push({ ...route, host: '' });
     }
-    return name === 'web' && moved.length === 0 && routes.length > 0 ? [] : moved;
+    return moved;
   };
   const webFirst = Object.entries(manifest.entrypoints).sort(([a], [b]) => Number(b === 'web') - Number(a === 'web'));
   const result = new Map<string, EntrypointSpec>();
   for (const [name, spec] of webFirst) {
     const change = section === undefined ? undefined : own(section.entrypoints, name);
     let routes = change?.routes ?? spec.routes;
-    if (change?.routes === undefined && environmentName !== PRODUCTION && spec.routes !== null) routes = routesElsewhere(name, spec.routes);
+    if (change?.routes === undefined && environmentName !== PRODUCTION && spec.routes !== null) routes = routesElsewhere(spec.routes);
     if (routes === null && name === 'web') claimed.add(routeKey({ host: '', path: '/', match: { headers: {} } }));
     result.set(name, { ...spec, instances: change?.instances ?? spec.instances, resources: change?.resources ?? spec.resources, routes });
   }
-  return Object.fromEntries(Object.keys(manifest.entrypoints).flatMap((name) => entry(name, result.get(name))));
-}
-
-function entry<T>(name: string, value: T | undefined): [string, T][] {
-  return value === undefined ? [] : [[name, value]];
+  return Object.fromEntries(Object.entries(manifest.entrypoints).map(([name, spec]) => [name, result.get(name) ?? spec]));
 }
 
 function routeKey(route: RouteSpec): string {
