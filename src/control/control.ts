@@ -177,7 +177,9 @@ async function startControl(
       metricsText({ view, version: settings.version, edges: routing.trafficState().edges, reconcilers: reconcilers?.statuses() ?? [] }),
     audit: (entry) => {
       // Machines report every few seconds; what people do is what the audit is about.
-      if (entry.principal.kind !== 'node' && entry.principal.kind !== 'edge') auditLog.info({ audit: entry }, entry.endpoint);
+      if (entry.principal.kind !== 'node' && entry.principal.kind !== 'edge') {
+        auditLog.info({ audit: { ...entry, principal: entry.principal.name } }, entry.endpoint);
+      }
     },
     ...(options.limits === undefined ? {} : { limits: options.limits }),
   });

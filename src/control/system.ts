@@ -41,7 +41,8 @@ export function createSystem(context: ControlContext, deps: SystemDeps): System 
       if (status?.state === 'down') found.push(`Node ${document.name} is down.`);
       for (const driver of status?.drivers ?? []) {
         for (const [what, state] of Object.entries(driver.limits)) {
-          if (state !== 'enforced') found.push(`Node ${document.name}, driver ${driver.name}: ${what} ${state}.`);
+          if (state !== 'enforced' && !state.startsWith('soft'))
+            found.push(`Node ${document.name}, driver ${driver.name}: ${what} ${state}.`);
         }
       }
     }

@@ -195,6 +195,7 @@ test('large output does not pile up: the agent is held back while the client doe
     });
     const socket = await platform.exec('instance-1', ['yes']);
     socket.pause();
+    // oxlint-disable-next-line no-unmodified-loop-condition -- the agent above sends meanwhile
     for (let before = -1; before !== sent || sent === 0;) {
       before = sent;
       await new Promise((resolve) => setTimeout(resolve, 300));
