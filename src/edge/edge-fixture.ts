@@ -195,14 +195,19 @@ export interface Reply {
 
 export interface CallOptions extends http.RequestOptions {
   readonly body?: string | Buffer;
+  /** Called when the request was given a connection that had carried another. */
+  readonly onReused?: () => void;
 }
 
 /** One request through the Edge; `host` is the Host header. */
 export function call(port: number, host: string, path: string, options: CallOptions = {}): Promise<Reply> {
   return new Promise((resolve, reject) => {
-    const { body, headers, ...rest } = options;
+    const { body, headers, onReused, ...rest } = options;
     const request = http.request({ host: '127.0.0.1', port, path, agent: false, ...rest, headers: { host, ...headers } });
     request.on('error', reject);
+    request.on('socket', () => {
+      if (request.reusedSocket) onReused?.();
+    });
     request.on('response', (response) => {
       read(response).then(
         (bytes) =>
