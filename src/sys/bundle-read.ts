@@ -59,6 +59,17 @@ export async function* bundleEntries(
   let entries = 0;
   let totalBytes = 0;
   let last = 'the first entry';
+  /** What went wrong, told as what it is: the source's own error, a refusal, or a damaged archive. */
+  const told = (error: unknown): unknown => {
+    if (source.failed) return source.error;
+    if (isFailure(error) || signal?.aborted === true) return error;
+    return new Failure('bundle_invalid', {
+      message: `The bundle is damaged after ${last}: ${messageOf(error)}`,
+      hint: 'Pack and upload it again.',
+      details: { path: last },
+      cause: error,
+    });
+  };
   try {
     const archive = ReadableStream.from(bounded(await unzipped(remembering(stream, source)), limits));
     for await (const { header, body } of archive.pipeThrough(createTarDecoder({ strict: true }), { signal })) {
@@ -70,18 +81,22 @@ export async function* bundleEntries(
       totalBytes += header.size;
       if (totalBytes > limits.maxBytes)
         throw tooLarge(`more than ${limits.maxBytes} bytes`, { maxBytes: limits.maxBytes, path: header.name });
-      yield { header, path, body, limits };
+      yield { header, path, body: translated(body, told), limits };
       if (!body.locked) await body.cancel();
     }
   } catch (error) {
-    if (source.failed) throw source.error;
-    if (isFailure(error) || signal?.aborted === true) throw error;
-    throw new Failure('bundle_invalid', {
-      message: `The bundle is damaged after ${last}: ${messageOf(error)}`,
-      hint: 'Pack and upload it again.',
-      details: { path: last },
-      cause: error,
-    });
+    throw told(error);
+  }
+}
+
+async function* translated(
+  body: AsyncIterable<Uint8Array>,
+  told: (error: unknown) => unknown,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  try {
+    yield* body;
+  } catch (error) {
+    throw told(error);
   }
 }
 

@@ -123,12 +123,12 @@ function createUnpacking(targetFolder: string): Unpacking {
     const mode = ((entry.header.mode ?? 0) & 0o111) === 0 ? 0o644 : 0o755;
     const file = join(targetFolder, path);
     if (entry.header.size > SMALL_FILE_BYTES) {
-      await storageFailure(path, writeFile(file, mode, entry.body));
+      await writeFile(path, file, mode, entry.body);
       return;
     }
     const chunks: Uint8Array[] = [];
     for await (const chunk of entry.body) chunks.push(chunk);
-    await inBackground(storageFailure(path, writeFile(file, mode, chunks)));
+    await inBackground(writeFile(path, file, mode, chunks));
   };
 
   const takeHardLink = async (entry: ArchiveEntry, path: string, limits: BundleLimits): Promise<void> => {
@@ -187,12 +187,18 @@ function parentOf(path: string): string {
   return slash === -1 ? '' : path.slice(0, slash);
 }
 
-async function writeFile(file: string, mode: number, chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<void> {
-  const handle: FileHandle = await open(file, CREATE_ONLY, mode);
+/** Only what the disk says becomes `storage_failed`; what the source of the chunks throws goes on as it is. */
+async function writeFile(
+  path: string,
+  file: string,
+  mode: number,
+  chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+): Promise<void> {
+  const handle: FileHandle = await storageFailure(path, open(file, CREATE_ONLY, mode));
   try {
-    for await (const chunk of chunks) await handle.writeFile(chunk);
+    for await (const chunk of chunks) await storageFailure(path, handle.writeFile(chunk));
     // The process's umask must not decide who can read an App's files.
-    await handle.chmod(mode);
+    await storageFailure(path, handle.chmod(mode));
   } finally {
     await handle.close();
   }
