@@ -2,25 +2,27 @@
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { isFailure } from '../lib/failure.ts';
 import { leaseCases } from './contract-suite-leases.ts';
 import { modelCases } from './contract-suite-model.ts';
 import { del, put, rejectsWith, take, withStore, write } from './contract-support.ts';
 import type { OpenStore } from './contract-support.ts';
 import { STORE_LIMITS } from './store.ts';
-import type { ChangeBatch, Entry, Store } from './store.ts';
+import type { ChangeBatch, Entry, Store, Write } from './store.ts';
 
 const DEADLINE = { timeout: 20_000 };
 
 /** Runs the whole contract on the engine that `open` opens. */
-export function storeContract(name: string, open: OpenStore): void {
+export function storeContract(name: string, open: OpenStore, engine: { readonly durable: boolean }): void {
   describe(`the store contract on ${name}`, () => {
     commitContract(open);
+    if (engine.durable) reopenContract(open);
     listContract(open);
     watchContract(open);
     boundsContract(open);
     closeContract(open);
     describe('leases', DEADLINE, () => {
-      for (const { name: title, run } of leaseCases) it(title, () => run(open));
+      for (const { name: title, durable, run } of leaseCases) if (durable !== true || engine.durable) it(title, () => run(open));
     });
     describe('random transactions', DEADLINE, () => {
       for (const { name: title, run } of modelCases) it(title, () => run(open));
@@ -111,10 +113,14 @@ function commitContract(open: OpenStore): void {
         assert.equal((await store.get('counter'))?.value, '30');
         assert.equal((await store.get('counter'))?.revision, 31);
       }));
+  });
+}
 
+function reopenContract(open: OpenStore): void {
+  describe('commits of a durable engine', DEADLINE, () => {
     it('survive closing and reopening, history included', () =>
       withStore(open, async ({ store, reopen }) => {
-        if (reopen === undefined) return;
+        assert.ok(reopen);
         await write(store, put('a', '1'), put('b', '1'));
         await write(store, del('a'));
         const again = await reopen();
@@ -219,6 +225,27 @@ function watchContract(open: OpenStore): void {
           );
         }
         assert.deepEqual(watched[0]?.slice(199), watched[3]);
+      }));
+
+    it('read through a long history, from its beginning to the newest', () =>
+      withStore(open, async ({ store, reopen }) => {
+        const total = 1500;
+        const commits = Array.from({ length: total }, (_, index) =>
+          write(store, put(`k/${index % 7}`, String(index)), put('last', String(index))),
+        );
+        await Promise.all(commits);
+        const read = async (from: Store): Promise<void> => {
+          const batches = await take(from, 1, total);
+          assert.deepEqual(
+            batches.map(({ revision, changes }) => [
+              revision,
+              changes.map((change) => (change.kind === 'put' ? change.entry.value : null)),
+            ]),
+            Array.from({ length: total }, (_, index) => [index + 1, [String(index), String(index)]]),
+          );
+        };
+        await read(store);
+        if (reopen !== undefined) await read(await reopen());
       }));
 
     it('never split a commit, and show only what is under the prefix', () =>
@@ -346,6 +373,19 @@ function boundsContract(open: OpenStore): void {
         }
         await rejectsWith(write(store, put('k', '\udfff')), 'invalid_input');
         assert.equal((await write(store, put('é'.repeat(512)))).committed, true);
+      }));
+
+    it('hold for what waits: more than the store can take at once is refused or kept, never half', () =>
+      withStore(open, async ({ store }) => {
+        const value = 'v'.repeat(200_000);
+        const writes = (index: number): Write[] => [1, 2, 3, 4].map((part) => put(`${index}/${part}`, value));
+        const results = await Promise.allSettled(many(120, (index) => write(store, ...writes(index))));
+        for (const [index, result] of results.entries()) {
+          const { entries } = await store.list({ prefix: `${index}/` });
+          assert.equal(entries.length, result.status === 'fulfilled' ? 4 : 0);
+          if (result.status === 'rejected') assert.ok(isFailure(result.reason, 'rate_limited'));
+        }
+        assert.equal((await write(store, put('after'))).committed, true);
       }));
 
     it('forbid writing a key twice in one commit', () =>

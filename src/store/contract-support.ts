@@ -26,6 +26,8 @@ export type OpenStore = (options: StoreContractOptions) => Promise<StoreUnderTes
 
 /** A test of the contract as data, for the parts that stand in files of their own. */
 export interface ContractCase {
+  /** Only for engines whose data outlives them. */
+  readonly durable?: true;
   readonly name: string;
   readonly run: (open: OpenStore) => Promise<void>;
 }

@@ -11,10 +11,12 @@ import { createWatchers } from './watchers.ts';
 import { newId } from '../lib/id.ts';
 
 export const ENGINE_LIMITS = {
-  /** Changes that may wait for the disk at once. */
+  /** Changes that may wait for the disk at once, and their size. */
   pending: 4096,
-  /** Changes in one durable transaction. */
+  pendingBytes: 64 * 1024 * 1024,
+  /** Changes in one durable transaction, and their size (a single one may exceed it). */
   group: 256,
+  groupBytes: 4 * 1024 * 1024,
   /** Leases alive at once. */
   leases: 50_000,
   /** Keys of one lease; they all go in one revision. */
@@ -29,6 +31,7 @@ interface Group {
 }
 
 interface Pending {
+  readonly bytes: number;
   /** Applies to storage and returns what to do once it is durable. Throws only for a broken storage. */
   readonly apply: (group: Group) => () => void;
   readonly reject: (error: unknown) => void;
@@ -44,6 +47,7 @@ export interface EngineOptions {
 export function createEngine({ storage, clock, defer }: EngineOptions): Store {
   let revision = storage.openedAtRevision;
   let queue: Pending[] = [];
+  let queuedBytes = 0;
   let flushAsked = false;
   let closed = false;
   const leases = createLeaseTimes({ clock, onExpired: endLeases });
@@ -51,41 +55,63 @@ export function createEngine({ storage, clock, defer }: EngineOptions): Store {
   const watchers = createWatchers({ storage, revision: () => revision });
   for (const lease of storage.leases()) leases.resume(lease);
 
-  function flush(): void {
-    flushAsked = false;
-    while (queue.length > 0) {
-      const members = queue.slice(0, ENGINE_LIMITS.group);
-      queue = queue.slice(ENGINE_LIMITS.group);
-      const group: Group = { revision, batches: [] };
-      const done: (() => void)[] = [];
-      try {
-        storage.transact(() => {
-          for (const member of members) done.push(member.apply(group));
-        });
-      } catch (error) {
-        for (const member of members) member.reject(error);
-        continue;
-      }
-      revision = group.revision;
-      for (const batch of group.batches) storage.published(batch);
-      for (const answer of done) answer();
-      if (group.batches.length > 0) watchers.wake();
+  /** Makes some changes durable together and answers them. Where the disk refuses the group, each is tried by itself. */
+  function settle(members: readonly Pending[]): void {
+    const group: Group = { revision, batches: [] };
+    const done: (() => void)[] = [];
+    try {
+      storage.transact(() => {
+        for (const member of members) done.push(member.apply(group));
+      });
+    } catch (error) {
+      if (members.length === 1) members[0]?.reject(error);
+      else for (const member of members) settle([member]);
+      return;
     }
+    revision = group.revision;
+    for (const batch of group.batches) storage.published(batch);
+    for (const answer of done) answer();
+    if (group.batches.length > 0) watchers.wake();
   }
 
-  function enqueue<T>(apply: (group: Group, resolve: (value: T) => void, reject: (error: unknown) => void) => () => void): Promise<T> {
+  function takeGroup(): readonly Pending[] {
+    let bytes = 0;
+    const end = queue.findIndex((member, index) => {
+      bytes += member.bytes;
+      return index > 0 && (index >= ENGINE_LIMITS.group || bytes > ENGINE_LIMITS.groupBytes);
+    });
+    const members = end === -1 ? queue : queue.slice(0, end);
+    queue = end === -1 ? [] : queue.slice(end);
+    for (const member of members) queuedBytes -= member.bytes;
+    return members;
+  }
+
+  function flush(): void {
+    flushAsked = false;
+    if (queue.length > 0) settle(takeGroup());
+    // One sync a turn: what is left waits until others had theirs.
+    if (queue.length > 0) askFlush();
+  }
+
+  function askFlush(): void {
+    if (flushAsked) return;
+    flushAsked = true;
+    if (defer === undefined) flush();
+    else defer(flush);
+  }
+
+  function enqueue<T>(
+    apply: (group: Group, resolve: (value: T) => void, reject: (error: unknown) => void) => () => void,
+    bytes = 0,
+  ): Promise<T> {
     return new Promise((resolve, reject) => {
       if (closed) throw closedFailure();
-      if (queue.length >= ENGINE_LIMITS.pending) {
-        throw new Failure('rate_limited', {
-          message: `${ENGINE_LIMITS.pending} changes wait for the store already; the disk is too slow.`,
-        });
+      if (queue.length >= ENGINE_LIMITS.pending || queuedBytes + bytes > ENGINE_LIMITS.pendingBytes) {
+        throw new Failure('rate_limited', { message: `${queue.length} changes wait for the store already; the disk is too slow.` });
       }
-      queue.push({ reject, apply: (group) => apply(group, resolve, reject) });
-      if (flushAsked) return;
-      flushAsked = true;
-      if (defer === undefined) flush();
-      else defer(flush);
+      queuedBytes += bytes;
+      queue.push({ bytes, reject, apply: (group) => apply(group, resolve, reject) });
+      askFlush();
     });
   }
 
@@ -115,7 +141,7 @@ export function createEngine({ storage, clock, defer }: EngineOptions): Store {
     group.batches.push({ revision: next, changes });
   }
 
-  function commit(transaction: Transaction): Promise<CommitResult> {
+  function commit(transaction: Transaction, bytes: number): Promise<CommitResult> {
     return enqueue<CommitResult>((group, resolve, reject) => {
       const mismatches = failedComparisons(storage, transaction);
       if (mismatches.length > 0) {
@@ -127,7 +153,7 @@ export function createEngine({ storage, clock, defer }: EngineOptions): Store {
       write(group, transaction.writes);
       const result: CommitResult = { committed: true, revision: group.revision };
       return () => resolve(result);
-    });
+    }, bytes);
   }
 
   function endLease(id: string): Promise<void> {
@@ -196,8 +222,7 @@ export function createEngine({ storage, clock, defer }: EngineOptions): Store {
       return { entries: entries.slice(0, most), revision, more: entries.length > most };
     },
     commit: async (transaction) => {
-      checkTransaction(transaction);
-      return await commit(transaction);
+      return await commit(transaction, checkTransaction(transaction));
     },
     watch: (options) => {
       if (closed) throw closedFailure();
@@ -212,7 +237,7 @@ export function createEngine({ storage, clock, defer }: EngineOptions): Store {
     close: async () => {
       if (closed) return;
       closed = true;
-      flush();
+      while (queue.length > 0) settle(takeGroup());
       leases.stop();
       watchers.stop();
       storage.close();

@@ -1,7 +1,7 @@
 // One platform per data folder: an exclusive lock that the kernel frees when its holder dies in whatever way, and beside it a small file
 // that tells a second one who holds it.
 
-import { rmSync } from 'node:fs';
+import { closeSync, openSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Failure, isFailure } from '../lib/failure.ts';
@@ -49,6 +49,7 @@ export async function acquireDataLock(dataFolder: string, options: { readonly wh
 function openLock(path: string, dataFolder: string, holderPath: string): DatabaseSync {
   let database: DatabaseSync | undefined;
   try {
+    createPrivately(path);
     database = new DatabaseSync(path, { timeout: 0 });
     database.exec('pragma locking_mode = exclusive; begin exclusive');
     return database;
@@ -56,6 +57,15 @@ function openLock(path: string, dataFolder: string, holderPath: string): Databas
     database?.close();
     const failure = sqliteFailure(error, path);
     throw isFailure(failure, 'data_in_use') ? inUse(dataFolder, readHolder(holderPath)) : failure;
+  }
+}
+
+/** SQLite would let everybody read it. Never opens an existing one: closing any descriptor of it would drop a lock that this process holds. */
+function createPrivately(path: string): void {
+  try {
+    closeSync(openSync(path, 'wx', 0o600));
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
   }
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -12,6 +12,7 @@ import { createFakeClock, systemClock } from '../lib/clock.ts';
 import { isFailure } from '../lib/failure.ts';
 import { createSeededRandom } from '../lib/id.ts';
 import { put, rejectsWith, take, write } from './contract-support.ts';
+import { ENGINE_LIMITS } from './engine.ts';
 import { openSqliteStore } from './sqlite.ts';
 import type { Store } from './store.ts';
 import { smallDiskMissing, withSmallDisk } from '../../test/fixtures/small-disk.ts';
@@ -173,17 +174,58 @@ describe('the sqlite engine in trouble', { timeout: 120_000 }, () => {
       });
     }));
 
+  it('keeps fewer revisions where they are large, and counts on after a reopening', () =>
+    inFolder(async (_folder, path) => {
+      for (let opening = 1; opening <= 3; opening += 1) {
+        const store = await openSqliteStore({ path, clock, keepBytes: 100_000 });
+        for (let index = 0; index < 50; index += 1) await write(store, put('k', 'x'.repeat(10_000)));
+        await rejectsWith(take(store, opening * 50 - 20, 1), 'compacted');
+        assert.equal((await take(store, opening * 50 - 3, 4)).length, 4);
+        await store.close();
+      }
+      const database = new DatabaseSync(path);
+      const rows = Number(database.prepare('select count(*) as count from log').get()?.['count']);
+      database.close();
+      assert.ok(rows >= 4 && rows <= 20, `${rows} revisions are kept`);
+    }));
+
+  it('takes only so many commits at once, and refuses the rest instead of queueing them', () =>
+    inFolder(async (_folder, path) => {
+      await withOpen(path, async (store) => {
+        const { pending } = ENGINE_LIMITS;
+        const results = await Promise.allSettled(Array.from({ length: pending + 3 }, (_, index) => write(store, put(`k/${index}`))));
+        const refused = results.filter((result) => result.status === 'rejected');
+        assert.equal(refused.length, 3);
+        assert.ok(refused.every(({ reason }) => isFailure(reason, 'rate_limited')));
+        assert.equal((await store.list({ prefix: '' })).revision, pending);
+      });
+    }));
+
+  it('is readable by its owner alone', () =>
+    inFolder(async (folder, path) => {
+      await withOpen(path, async (store) => {
+        await write(store, put('a'));
+        for (const name of await readdir(folder)) assert.equal((await stat(join(folder, name))).mode & 0o077, 0, name);
+      });
+    }));
+
   it(
     'on a full disk refuses commits as storage_failed, keeps what it has, and goes on when there is room',
     { skip: smallDiskMissing },
     () =>
-      withSmallDisk({ sizeBytes: 1_000_000 }, async (disk) => {
+      withSmallDisk({ sizeBytes: 2_000_000 }, async (disk) => {
         const store = await openSqliteStore({ path: join(disk.folder, 'store.db'), clock });
         const filler = join(disk.folder, 'filler');
-        await writeFile(filler, Buffer.alloc(300_000));
-        const revision = await fillUntilRefused(store);
+        await writeFile(filler, Buffer.alloc(1_300_000));
+        const lease = await store.lease({ ttlMs: 1000 });
+        const revision = await fillUntilRefused(store, lease.id);
+        await clock.advance(1000);
+        await rejectsWith(write(store, put('k', 'x'.repeat(100_000))), 'storage_failed');
+        assert.equal((await store.get('a/1'))?.leaseId, lease.id, 'a lease cannot end while nothing can be written');
         await rm(filler);
-        assert.equal((await write(store, put('after'))).revision, revision + 1);
+        await clock.advance(1000);
+        assert.equal((await take(store, revision + 1, 1))[0]?.changes.length, revision, 'but ends when it can');
+        assert.equal((await write(store, put('after'))).revision, revision + 2);
         await store.close();
         await withOpen(join(disk.folder, 'store.db'), async (again) => assert.ok(await again.get('after')));
       }),
@@ -204,11 +246,11 @@ describe('the sqlite engine in trouble', { timeout: 120_000 }, () => {
 });
 
 /** Commits until the store refuses; checks that the refused commit left nothing and that all before it is readable. Returns the revision. */
-async function fillUntilRefused(store: Store): Promise<number> {
+async function fillUntilRefused(store: Store, leaseId?: string): Promise<number> {
   let revision = 0;
   for (;;) {
     try {
-      const result = await write(store, put(`a/${revision + 1}`, 'x'.repeat(9000)), put(`b/${revision + 1}`, 'x'.repeat(9000)));
+      const result = await write(store, put(`a/${revision + 1}`, 'x'.repeat(9000), leaseId), put(`b/${revision + 1}`, 'x'.repeat(9000)));
       revision = result.revision;
     } catch (error) {
       assert.ok(isFailure(error, 'storage_failed'), String(error));

@@ -4,8 +4,8 @@
 import { accessSync, closeSync, constants, existsSync, fsyncSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { Failure, messageOf } from '../lib/failure.ts';
-import { readOnly, sqliteFailure } from './sqlite-failure.ts';
+import { Failure } from '../lib/failure.ts';
+import { sqliteFailure } from './sqlite-failure.ts';
 
 /** `libr` in ASCII, in the file's header: tells our databases from others. */
 const APPLICATION_ID = 0x6c696272;
@@ -39,7 +39,7 @@ export function openDatabaseFile({ path, maxBytes }: DatabaseFileOptions): Datab
     else if (statSync(path).size === 0) throw damaged(path, 'it is empty');
     accessSync(path, constants.R_OK | constants.W_OK);
   } catch (error) {
-    throw fileFailure(error, path);
+    throw sqliteFailure(error, path);
   }
   let database: DatabaseSync | undefined;
   try {
@@ -67,6 +67,8 @@ function createDatabaseFile(path: string): void {
   const draft = `${path}.new`;
   rmSync(draft, { force: true });
   rmSync(`${draft}-journal`, { force: true });
+  // Made by us, because SQLite would let everybody read it; its log file gets the same mode.
+  closeSync(openSync(draft, 'wx', 0o600));
   const database = new DatabaseSync(draft);
   try {
     database.exec(`pragma synchronous = full; begin; ${SCHEMA} commit;`);
@@ -121,18 +123,5 @@ function damaged(path: string, why: string): Failure {
     message: `The database ${path} is damaged: ${why}.`,
     hint: 'Keep what is there, and bring the data folder back from a backup with `libra restore`.',
     details: { path },
-  });
-}
-
-function fileFailure(error: unknown, path: string): Failure {
-  if (error instanceof Failure) return error;
-  if (error instanceof Error && 'errcode' in error) return sqliteFailure(error, path);
-  const code = error instanceof Error && 'code' in error ? error.code : '';
-  if (code === 'EROFS' || code === 'EACCES' || code === 'EPERM') return readOnly(path, error);
-  return new Failure('storage_failed', {
-    message: `The database ${path} cannot be opened or created: ${messageOf(error)}.`,
-    hint: 'Check that its folder exists, can be written by this user, and that the disk is not full.',
-    details: { path },
-    cause: error,
   });
 }

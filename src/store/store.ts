@@ -101,8 +101,8 @@ export const STORE_LIMITS = {
 
 const encoder = new TextEncoder();
 
-/** Throws `too_large` or `invalid_input` when a transaction breaks the bounds that every engine keeps (invariant 12). */
-export function checkTransaction(transaction: Transaction): void {
+/** The transaction's size in bytes. Throws `too_large` or `invalid_input` when it breaks the bounds that every engine keeps (invariant 12). */
+export function checkTransaction(transaction: Transaction): number {
   if (transaction.compare.length > STORE_LIMITS.compares || transaction.writes.length > STORE_LIMITS.writes) {
     throw new Failure('too_large', {
       message: `A commit may hold ${STORE_LIMITS.compares} comparisons and ${STORE_LIMITS.writes} writes; this one has ${transaction.compare.length} and ${transaction.writes.length}.`,
@@ -129,6 +129,7 @@ export function checkTransaction(transaction: Transaction): void {
   if (bytes > STORE_LIMITS.commitBytes) {
     throw new Failure('too_large', { message: `A commit may hold ${STORE_LIMITS.commitBytes} bytes; this one has ${bytes}.` });
   }
+  return bytes;
 }
 
 /** Control characters, and the character that engines use as an upper bound. */

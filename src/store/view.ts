@@ -169,6 +169,7 @@ export function createView({ store, collections, clock, log = silentLog }: ViewO
     const transaction = merge(operations);
     if (transaction.writes.length === 0) return revision;
     if (broken !== null) throw broken;
+    if (following === null) throw new Failure('unavailable', { message: 'The view of the store is not started yet.' });
     const result = await store.commit(transaction);
     await waitFor(result.revision);
     if (!result.committed) throw lostRace(transaction, result.mismatches);
