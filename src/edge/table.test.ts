@@ -1,0 +1,123 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { RouteRule } from '../api/dataplane.ts';
+import { canonicalHost } from './host.ts';
+import { compileTable } from './table.ts';
+import type { MatchInput } from './table.ts';
+
+/** What the table means, said as plainly as possible: of all rules that fit, the most specific, then the earliest. */
+function naiveMatch(rules: readonly RouteRule[], input: MatchInput): RouteRule | null {
+  const segments = (path: string): string[] => path.replace(/\/+$/u, '').split('/');
+  const fits = (rule: RouteRule): boolean => {
+    const host = rule.host.startsWith('*.')
+      ? input.host.endsWith(rule.host.slice(1)) && input.host.length > rule.host.length - 1
+      : input.host === rule.host;
+    const wanted = segments(rule.path);
+    const path = input.path.split('/').slice(0, wanted.length).join('/') === wanted.join('/');
+    return host && path && Object.entries(rule.headers).every(([name, value]) => input.headers[name] === value);
+  };
+  const rank = (rule: RouteRule): number[] => [
+    rule.host.startsWith('*.') ? 0 : 1,
+    rule.host.length,
+    rule.path.replace(/\/+$/u, '').length,
+    Object.keys(rule.headers).length,
+  ];
+  let best: RouteRule | null = null;
+  for (const rule of rules.filter(fits)) {
+    if (best === null) best = rule;
+    else {
+      const [mine, its] = [rank(rule), rank(best)];
+      const difference = mine.map((value, index) => value - (its[index] ?? 0)).find((value) => value !== 0) ?? 0;
+      if (difference > 0) best = rule;
+    }
+  }
+  return best;
+}
+
+const label = fc.constantFrom('a', 'b', 'shop', 'localhost');
+const host = fc.array(label, { minLength: 1, maxLength: 4 }).map((labels) => labels.join('.'));
+const path = fc.array(fc.constantFrom('x', 'xy', 'api', 'v1'), { maxLength: 3 }).map((parts) => `/${parts.join('/')}`);
+const headers = fc.dictionary(fc.constantFrom('x-beta', 'x-user'), fc.constantFrom('1', '2'), { maxKeys: 2 });
+const ruleOf = fc.record({
+  host: fc.tuple(fc.boolean(), host).map(([wildcard, name]) => (wildcard ? `*.${name}` : name)),
+  path,
+  headers,
+  group: fc.string({ minLength: 1, maxLength: 3 }),
+});
+
+test('the compiled table finds what a naive search finds', () => {
+  fc.assert(
+    fc.property(fc.array(ruleOf, { maxLength: 30 }), host, path, headers, (rules, requestHost, requestPath, requestHeaders) => {
+      const input = { host: requestHost, path: requestPath, headers: requestHeaders };
+      assert.equal(compileTable(rules).match(input), naiveMatch(rules, input));
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
+test('looking up one of 50,000 hosts costs no more than one of ten', () => {
+  const rules = (count: number): RouteRule[] =>
+    Array.from({ length: count }, (_, index) => ({ host: `app${index}.localhost`, path: '/', headers: {}, group: `g${index}` }));
+  const large = compileTable(rules(50_000));
+  assert.equal(large.match({ host: 'app49999.localhost', path: '/x', headers: {} })?.group, 'g49999');
+  const perLookupMs = (table: ReturnType<typeof compileTable>): number => {
+    let best = Infinity;
+    for (let round = 0; round < 5; round += 1) {
+      const began = performance.now();
+      for (let index = 0; index < 20_000; index += 1) table.match({ host: 'app7.localhost', path: '/some/path', headers: {} });
+      best = Math.min(best, (performance.now() - began) / 20_000);
+    }
+    return best;
+  };
+  const small = perLookupMs(compileTable(rules(10)));
+  assert.ok(perLookupMs(large) < small * 5 + 0.001);
+});
+
+test('a table knows its hosts, wildcards included', () => {
+  const table = compileTable([
+    { host: '*.shop.localhost', path: '/', headers: {}, group: 'a' },
+    { host: 'one.localhost', path: '/api', headers: {}, group: 'b' },
+  ]);
+  assert.deepEqual(
+    ['x.shop.localhost', 'y.x.shop.localhost', 'shop.localhost', 'one.localhost', 'two.localhost'].map((name) => table.knowsHost(name)),
+    [true, true, false, true, false],
+  );
+  assert.equal(table.match({ host: 'one.localhost', path: '/', headers: {} }), null);
+});
+
+test('a host has one spelling', () => {
+  const cases: Record<string, string | null> = {
+    'Shop.Localhost': 'shop.localhost',
+    'shop.localhost.': 'shop.localhost',
+    'shop.localhost:8080': 'shop.localhost',
+    'shop.localhost.:8080': 'shop.localhost',
+    'shop.localhost:': 'shop.localhost',
+    '127.0.0.1:80': '127.0.0.1',
+    '[::1]:8080': '::1',
+    '[2001:DB8::1]': '2001:db8::1',
+    '2001:DB8::1': '2001:db8::1',
+    localhost: 'localhost',
+    '': null,
+    'a b': null,
+    'a..b': null,
+    'a/b': null,
+    'user@host': null,
+    'host:80x': null,
+    '[::1': null,
+    '[::1]x': null,
+    '.': null,
+    '-a': null,
+  };
+  for (const [given, expected] of Object.entries(cases)) assert.equal(canonicalHost(given), expected, JSON.stringify(given));
+});
+
+test('the canonical spelling of a host is its own', () => {
+  fc.assert(
+    fc.property(fc.string({ maxLength: 30 }), (given) => {
+      const once = canonicalHost(given);
+      if (once !== null) assert.equal(canonicalHost(once), once);
+    }),
+    { numRuns: 2_000 },
+  );
+});
