@@ -3,12 +3,12 @@
 
 import type { Clock } from '../lib/clock.ts';
 import { Failure } from '../lib/failure.ts';
+import { newId } from '../lib/id.ts';
 import { createLeaseTimes } from './lease-times.ts';
 import type { Storage } from './storage.ts';
 import { checkTransaction, STORE_LIMITS } from './store.ts';
 import type { Change, ChangeBatch, CommitResult, Lease, ListResult, Store, Transaction, Write } from './store.ts';
 import { createWatchers } from './watchers.ts';
-import { newId } from '../lib/id.ts';
 
 export const ENGINE_LIMITS = {
   /** Changes that may wait for the disk at once, and their size. */

@@ -23,6 +23,7 @@ export interface LeaseTimes {
 /** `onExpired` gets every lease once when its time has come. */
 export function createLeaseTimes(options: { readonly clock: Clock; readonly onExpired: (ids: readonly string[]) => void }): LeaseTimes {
   const { clock } = options;
+  /** Monotonic; Infinity: the time has come, the store has not yet deleted its keys. */
   const deadlines = new Map<string, number>();
   let timerAt = Infinity;
   let cancelTimer: (() => void) | null = null;
@@ -44,18 +45,14 @@ export function createLeaseTimes(options: { readonly clock: Clock; readonly onEx
     for (const [id, deadline] of deadlines) {
       if (deadline <= now) {
         expired.push(id);
-        // Out of the next scan, but known (and dead) until the store has deleted its keys.
         deadlines.set(id, Infinity);
-        dead.add(id);
       } else next = Math.min(next, deadline);
     }
     if (next !== Infinity) arm(next);
     if (expired.length > 0) options.onExpired(expired);
   }
 
-  const dead = new Set<string>();
   const set = (id: string, remainingMs: number): void => {
-    dead.delete(id);
     const deadline = clock.monotonic() + remainingMs;
     deadlines.set(id, deadline);
     arm(deadline);
@@ -70,10 +67,9 @@ export function createLeaseTimes(options: { readonly clock: Clock; readonly onEx
     retry: (id) => {
       set(id, RETRY_MS);
     },
-    alive: (id) => deadlines.has(id) && !dead.has(id),
+    alive: (id) => (deadlines.get(id) ?? Infinity) !== Infinity,
     forget: (id) => {
       deadlines.delete(id);
-      dead.delete(id);
     },
     count: () => deadlines.size,
     stop: () => {

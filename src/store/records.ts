@@ -15,12 +15,12 @@ export interface WriteOptions {
 }
 
 /** Where a record is kept. */
-export function recordKey(collection: { readonly name: string }, id: string): string {
+function recordKey(collection: { readonly name: string }, id: string): string {
   return `${collection.name}/${id}`;
 }
 
 /** Where the index entry of a unique name is kept; its value is the id. */
-export function nameKey(collection: { readonly name: string }, name: string): string {
+function nameKey(collection: { readonly name: string }, name: string): string {
   return `${NAMES}/${collection.name}/${name}`;
 }
 

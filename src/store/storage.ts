@@ -4,7 +4,7 @@
 import type { ChangeBatch, Entry } from './store.ts';
 
 /** An entry without its value. */
-export interface Head {
+interface Head {
   readonly createRevision: number;
   readonly revision: number;
 }
