@@ -33,7 +33,7 @@ export function pathOf(path: string, params: Readonly<Record<string, string>>, q
   });
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
-    if (value !== undefined && value !== null) search.append(name, String(value));
+    if (value !== undefined && value !== null) search.append(name, typeof value === 'string' ? value : JSON.stringify(value));
   }
   const text = search.toString();
   return text === '' ? filled : `${filled}?${text}`;

@@ -39,25 +39,27 @@ export interface StreamOptions {
 
 /** Optional where the input shape has a default, typed as the server will see it: numbers and booleans instead of text. */
 type QueryArgs<In, Out> = { readonly [K in keyof In]: K extends keyof Out ? Out[K] : never };
-type ClientQuery<E> = E extends Endpoint<string, infer Query, z.ZodType, z.ZodType> ? QueryArgs<z.input<Query>, z.output<Query>> : never;
+type ClientQuery<E> = E extends Endpoint<string, infer Query> ? QueryArgs<z.input<Query>, z.output<Query>> : never;
 
+/** Whether nothing in it must be given. */
+type IsOptional<T> = Partial<T> extends T ? true : false;
 type ParamsPart<E> = unknown extends ParamsOf<E> ? { readonly params?: undefined } : { readonly params: ParamsOf<E> };
 type QueryPart<E> =
-  E extends Endpoint<string, infer Query, z.ZodType, z.ZodType>
+  E extends Endpoint<string, infer Query>
     ? undefined extends z.input<Query>
       ? { readonly query?: undefined }
-      : Record<never, never> extends ClientQuery<E>
+      : IsOptional<ClientQuery<E>> extends true
         ? { readonly query?: ClientQuery<E> }
         : { readonly query: ClientQuery<E> }
     : never;
 type BodyPart<E> = [BodyOf<E>] extends [undefined]
   ? { readonly body?: undefined }
-  : Record<never, never> extends BodyOf<E>
+  : IsOptional<BodyOf<E>> extends true
     ? { readonly body?: BodyOf<E> }
     : { readonly body: BodyOf<E> };
 
 type Input<E> = ParamsPart<E> & QueryPart<E>;
-type Arguments<T> = Record<never, never> extends T ? [input?: T] : [input: T];
+type Arguments<T> = IsOptional<T> extends true ? [input?: T] : [input: T];
 type KindOf<E> = E extends Endpoint<string, z.ZodType, z.ZodType, z.ZodType, infer Kind> ? Kind : never;
 
 /** The function of one endpoint. */

@@ -1,6 +1,7 @@
 // A small table with handlers that show what reached them, for the tests of the server itself. Only tests import it.
 
 import { Readable } from 'node:stream';
+import type { WebSocket } from 'ws';
 import { endpoint, page, pageQuery, PERMISSIONS } from '../api/endpoint.ts';
 import { createClient } from '../api/client.ts';
 import type { Client } from '../api/client.ts';
@@ -137,7 +138,7 @@ function handlersOn(state: State): HandlersOf<ItemsTable> {
     if (size === undefined) throw new Failure('not_found', { message: `There is no item ${name}.` });
     return size;
   };
-  const socket = async (_call: unknown, ws: import('ws').WebSocket): Promise<void> => {
+  const socket = async (_call: unknown, ws: WebSocket): Promise<void> => {
     ws.on('message', (data: Buffer) => ws.send(data));
     await new Promise((resolve) => ws.once('close', resolve));
   };

@@ -48,6 +48,7 @@ function fromFramework(error: unknown): Failure | null {
     case 'FST_ERR_BAD_URL':
     case 'FST_ERR_MAX_PARAM_LENGTH':
       return new Failure('invalid_input', { message: 'The path of the request is not valid.', cause: error });
+    case null:
     default:
       return null;
   }

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { request as httpRequest } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import type { Endpoint } from '../api/endpoint.ts';
 import { table } from '../api/table.ts';
 import type { ApiTable } from '../api/table.ts';
