@@ -25,7 +25,18 @@ export function converge(draft: Draft, target: Deployment | null): void {
     if (instance.spec.draining) goOn(draft, instance);
     else if (spare) leave(draft, instance);
   }
-  if (target !== null) fillSlots(draft, target, states);
+  if (target === null) return;
+  const homeless = fillSlots(draft, target, states);
+  if (target.id !== draft.environment().stableDeploymentId) return;
+  for (const state of states) if (homeless.has(state.spec.name)) makeRoom(draft, state);
+}
+
+/** What a Deployment that was taken back left holds the room that the serving one needs: one of them goes, although it serves. */
+function makeRoom(draft: Draft, state: EntrypointState): void {
+  const foreign = liveServices(draft, state.spec.name).filter(({ spec }) => spec.deploymentId !== draft.environment().stableDeploymentId);
+  if (foreign.some(({ spec }) => spec.draining || spec.desired === 'stop')) return;
+  const [first] = foreign.toSorted(dismissOrder(state, null));
+  if (first !== undefined) leave(draft, first);
 }
 
 export function isComplete(state: EntrypointState): boolean {
@@ -104,7 +115,9 @@ function goOn(draft: Draft, instance: RolloutInstance): void {
   else draft.wakeIn(Math.min(restMs, TRAFFIC_POLL_MS));
 }
 
-function fillSlots(draft: Draft, target: Deployment, states: readonly EntrypointState[]): void {
+/** Returns the Entrypoints that have a slot without a Node. */
+function fillSlots(draft: Draft, target: Deployment, states: readonly EntrypointState[]): ReadonlySet<string> {
+  const homeless = new Set<string>();
   const requests: SlotRequest[] = [];
   const slots = new Map<string, { readonly spec: EntrypointSpec; readonly slot: number }>();
   for (const state of states) {
@@ -114,16 +127,19 @@ function fillSlots(draft: Draft, target: Deployment, states: readonly Entrypoint
       requests.push({ key, deployment: target, entrypoint: state.spec, stickyNodeId: volumeNode(draft, state.spec, slot) });
     }
   }
-  if (requests.length === 0) return;
+  if (requests.length === 0) return homeless;
   const plan = draft.input.place(requests);
   for (const { key, message } of plan.unplaced) {
     const slot = slots.get(key);
-    if (slot !== undefined) draft.noteUnplaced(slot.spec.name, slot.slot, message);
+    if (slot === undefined) continue;
+    homeless.add(slot.spec.name);
+    draft.noteUnplaced(slot.spec.name, slot.slot, message);
   }
   for (const [key, nodeId] of plan.placed) {
     const slot = slots.get(key);
-    if (slot !== undefined && !draft.create(newInstance(draft, target, slot.spec.name, 'service', slot.slot, nodeId))) return;
+    if (slot !== undefined && !draft.create(newInstance(draft, target, slot.spec.name, 'service', slot.slot, nodeId))) break;
   }
+  return homeless;
 }
 
 /** Slots that may get an Instance now, lowest first. */

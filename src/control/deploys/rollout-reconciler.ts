@@ -59,7 +59,7 @@ export function createRolloutReconciler(context: ControlContext, deps: RolloutDe
     for (const instance of instances) if (!hasEnded(instance)) take(instance.spec.deploymentId);
     return {
       nowMs: clock.now(),
-      elapsedMs: time.elapsedMs,
+      elapsedMs: (sinceMs) => time.elapsedMs(sinceMs),
       newId: () => newId(clock.now(), context.random),
       appState: view.get(appRecords, environment.appId)?.document.state ?? 'deleting',
       environment,

@@ -31,7 +31,7 @@ export function planRollout(input: RolloutInput): RolloutPlan {
   if (input.environment.stopped) stopInstances(draft, (spec) => spec.role === 'schedule' || spec.role === 'run');
   const target = advance(draft);
   converge(draft, target);
-  describeStart(draft);
+  noteProgress(draft);
   return draft.plan();
 }
 
@@ -187,24 +187,12 @@ function stepRolling(draft: Draft, { deployment, status }: RolloutDeployment): v
     draft.setStatus({ ...runStep(started, 'drain', nowMs, leftMessage(old)), phase: 'draining' });
     return;
   }
-  const progress = { ...status.progress };
-  let noted = false;
   for (const state of states) {
-    if (isComplete(state)) continue;
-    const { name, rollout } = state.spec;
-    const best = state.slots.filter((slot) => slot.available).length;
-    const known = progress[name];
-    const waits = isWaitingForRoom(state);
-    if (waits) draft.wakeIn(rollout.deadlineMs / 4);
-    if (known === undefined || best > known.best || (waits && elapsedMs(known.sinceMs) >= PROGRESS_NOTE_MS)) {
-      progress[name] = { best: Math.max(best, known?.best ?? 0), sinceMs: nowMs };
-      noted = true;
-    } else if (elapsedMs(known.sinceMs) >= rollout.deadlineMs) {
-      return giveBack(draft, status, deadlineReason(draft, state, whyUnplaced(draft, deployment, state)));
-    }
-    draft.wakeIn(rollout.deadlineMs - elapsedMs(progress[name]?.sinceMs ?? nowMs));
+    const known = status.progress?.[state.spec.name];
+    if (known === undefined || isComplete(state) || isWaitingForRoom(state)) continue;
+    if (elapsedMs(known.sinceMs) < state.spec.rollout.deadlineMs) continue;
+    return giveBack(draft, status, deadlineReason(draft, state, whyUnplaced(draft, deployment, state)));
   }
-  if (noted) draft.setStatus({ ...status, progress });
 }
 
 /** Why the first empty slot finds no Node; null where it would. */
@@ -301,12 +289,28 @@ function progressMessage(states: readonly EntrypointState[]): string {
     .join(', ');
 }
 
-/** The line of progress while rolling, with what waits for a Node. */
-function describeStart(draft: Draft): void {
+/** What was reached while rolling: the line for people, with what waits for a Node, and the marks that the deadlines count from. */
+function noteProgress(draft: Draft): void {
   const candidate = draft.deployment(draft.environment().candidateDeploymentId);
   if (candidate === undefined || candidate.status.phase !== 'rolling') return;
+  const { nowMs, elapsedMs } = draft.input;
   const states = servicesOf(candidate.deployment).map((spec) => entrypointState(draft, candidate.deployment, spec));
   const waiting = [...draft.plan().unplaced].slice(0, 3).map(([slot, why]) => `; ${slot} waits: ${why}`);
-  const next = runStep(candidate.status, 'start', draft.input.nowMs, `${progressMessage(states)}${waiting.join('')}`);
-  if (next !== candidate.status) draft.setStatus(next);
+  const next = runStep(candidate.status, 'start', nowMs, `${progressMessage(states)}${waiting.join('')}`);
+  const progress = { ...next.progress };
+  let noted = false;
+  for (const state of states) {
+    const { name, rollout } = state.spec;
+    const best = state.slots.filter((slot) => slot.available).length;
+    const known = progress[name];
+    const waits = isWaitingForRoom(state);
+    if (known === undefined || best > known.best || (waits && elapsedMs(known.sinceMs) >= PROGRESS_NOTE_MS)) {
+      progress[name] = { best: Math.max(best, known?.best ?? 0), sinceMs: nowMs };
+      noted = true;
+    }
+    if (isComplete(state)) continue;
+    const restMs = rollout.deadlineMs - elapsedMs(progress[name]?.sinceMs ?? nowMs);
+    draft.wakeIn(waits ? Math.min(restMs, rollout.deadlineMs / 4) : restMs);
+  }
+  draft.setStatus(noted ? { ...next, progress } : next);
 }

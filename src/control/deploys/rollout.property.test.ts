@@ -1,0 +1,216 @@
+// The rollout in a simulated world full of faults: what must hold at every moment, and that everything comes to rest.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { FINAL_DEPLOYMENT_PHASES } from '../../model/documents.ts';
+import type { EntrypointSpec } from '../../model/manifest-types.ts';
+import { planRollout } from './rollout.ts';
+import { ended, isEmpty, isStopFirst, World } from './rollout-fixture.ts';
+import type { Behaviour } from './rollout-fixture.ts';
+import { wantedOf } from './rollout-slots.ts';
+
+/** Longer than every deadline of the world. */
+const CALM_TICKS = 70;
+
+type Action =
+  | { readonly kind: 'deploy'; readonly behaviour: Behaviour }
+  | { readonly kind: 'scale'; readonly instances: number }
+  | { readonly kind: 'wait'; readonly ticks: number }
+  | { readonly kind: 'kill' | 'drain' | 'undrain' | 'stop-one'; readonly index: number }
+  | { readonly kind: 'cancel' | 'stop' | 'start' | 'revive' };
+
+const wait = fc.record({ kind: fc.constant('wait' as const), ticks: fc.integer({ min: 0, max: 25 }) });
+const deploy = fc.record({
+  kind: fc.constant('deploy' as const),
+  behaviour: fc.constantFrom<Behaviour>('good', 'good', 'good', 'slow', 'crashes', 'fails', 'never-healthy'),
+});
+const quietActions = fc.oneof(wait, deploy, fc.constant<Action>({ kind: 'cancel' }));
+const allActions = fc.oneof(
+  wait,
+  wait,
+  deploy,
+  deploy,
+  fc.record({ kind: fc.constant('scale' as const), instances: fc.integer({ min: 0, max: 5 }) }),
+  fc.record({ kind: fc.constantFrom('kill' as const, 'drain' as const, 'undrain' as const, 'stop-one' as const), index: fc.nat(10) }),
+  fc.constantFrom<Action>({ kind: 'cancel' }, { kind: 'stop' }, { kind: 'start' }, { kind: 'revive' }),
+);
+
+const shapes: readonly Readonly<Record<string, Partial<EntrypointSpec>>>[] = [
+  { web: { instances: 1 } },
+  { web: { instances: 3 }, worker: { instances: 2, listens: true } },
+  { web: { instances: 3, rollout: { surge: 2, unavailable: 1, deadlineMs: 30_000, drainMs: 5000 } } },
+  { web: { instances: 2, rollout: { surge: 0, unavailable: 1, deadlineMs: 30_000, drainMs: 5000 } } },
+  { web: { singleton: true } },
+  { web: { instances: 2, volumes: [{ name: 'data', path: '/data', sizeBytes: 1 }] } },
+  { web: { instances: 2, port: 9000 } },
+];
+
+function act(world: World, action: Action): number {
+  switch (action.kind) {
+    case 'deploy':
+      world.deploy(action.behaviour);
+      return 1;
+    case 'scale':
+      world.scale('web', action.instances);
+      return 1;
+    case 'wait':
+      return action.ticks;
+    case 'kill':
+      world.kill(action.index);
+      return 1;
+    case 'drain':
+    case 'undrain':
+      world.drainNode(action.index, action.kind === 'drain');
+      return 1;
+    case 'stop-one':
+      world.stopByHand(action.index);
+      return 1;
+    case 'cancel':
+      world.cancel();
+      return 1;
+    case 'stop':
+    case 'start':
+      world.setStopped(action.kind === 'stop');
+      return 1;
+    case 'revive':
+      world.revive();
+      return 1;
+  }
+}
+
+/** One pass with everything that must hold whatever happened before. */
+function pass(world: World): boolean {
+  const before = new Map([...world.instances].map(([id, instance]) => [id, instance]));
+  const availableBefore = new Map(['web', 'worker'].map((name) => [name, world.available(name)]));
+  const target = (): string | null => {
+    const candidate = world.deployments.get(world.environment.candidateDeploymentId ?? '');
+    const rolls = candidate?.status.phase === 'rolling' || candidate?.status.phase === 'draining';
+    return rolls ? candidate.deployment.id : world.environment.stableDeploymentId;
+  };
+  const plan = world.reconcile();
+  const again = planRollout(world.input());
+  // Two that want the same last room may show it only in the next look's line of progress.
+  const settled = plan.creates.length > 0 ? { ...again, statuses: [] } : again;
+  assert.ok(isEmpty(settled), `planning again finds more to do: ${JSON.stringify(again)}`);
+
+  const running = world.deployments.get(target() ?? '')?.deployment;
+  for (const [name, count] of availableBefore) {
+    const spec = running?.entrypoints[name];
+    if (spec === undefined) continue;
+    const after = world.available(name);
+    // Where slots find no Node, what was taken back has to make room one by one.
+    if (plan.unplaced.size > 0) continue;
+    const spare = Math.max(spec.rollout.unavailable, isStopFirst(spec) ? 1 : 0);
+    const least = wantedOf(world.input(), spec) - spare;
+    assert.ok(after >= Math.min(count, least), `${name}: the plan itself took ${count - after} of ${count} away, ${least} must stay`);
+  }
+  for (const spec of plan.creates) {
+    if (spec.role !== 'service') continue;
+    const twins = [...before.values()].filter(
+      (one) =>
+        one.spec.deploymentId === spec.deploymentId &&
+        one.spec.entrypoint === spec.entrypoint &&
+        one.spec.slot === spec.slot &&
+        one.spec.desired === 'run' &&
+        !one.spec.draining &&
+        !ended(one) &&
+        world.nodes.get(one.spec.nodeId)?.draining !== true,
+    );
+    assert.equal(twins.length, 0, `two of one Deployment in slot ${spec.slot} of ${spec.entrypoint}`);
+  }
+  for (const { spec } of world.instances.values()) {
+    if (world.specOf({ spec, status: null })?.singleton === true)
+      assert.ok(world.programsOf(spec.entrypoint) <= 1, 'two of a singleton run');
+  }
+  return isEmpty(plan);
+}
+
+/** Lets a healed world come to rest and checks that it is in order. */
+function settle(world: World): void {
+  world.revive();
+  for (let index = 0; index < world.nodes.size; index += 1) world.drainNode(index, false);
+  let calm = 0;
+  for (let tick = 0; tick < 1500 && calm < CALM_TICKS; tick += 1) {
+    world.tick();
+    calm = pass(world) ? calm + 1 : 0;
+  }
+  assert.ok(calm >= CALM_TICKS, 'it never comes to rest');
+  assert.equal(world.environment.candidateDeploymentId, null, 'a Deployment is still on its way');
+  for (const { status } of world.deployments.values()) assert.ok(FINAL_DEPLOYMENT_PHASES.has(status.phase), `phase ${status.phase}`);
+  const stable = world.deployments.get(world.environment.stableDeploymentId ?? '')?.deployment;
+  // One that was scaled to nothing while it rolled has succeeded without ever being started.
+  const behaviour = world.behaviours.get(stable?.id ?? '');
+  if (stable !== undefined && behaviour !== 'good' && behaviour !== 'slow') return;
+  const live = [...world.instances.values()].filter((one) => !ended(one));
+  const wanted = Object.values(stable?.entrypoints ?? {}).flatMap((spec) =>
+    Array.from(
+      { length: Math.min(wantedOf(world.input(), spec), limitOf(world, spec)) },
+      (_unused, slot) => `${stable?.id}/${spec.name}/${slot}`,
+    ),
+  );
+  const there = live.map(({ spec }) => `${spec.deploymentId}/${spec.entrypoint}/${spec.slot}`).sort();
+  assert.deepEqual(there, wanted.sort(), 'what runs is not what shall run');
+  for (const { spec, status } of live) assert.equal(status?.healthy, true, `${spec.id} is not healthy`);
+}
+
+/** A fixed port means one Instance per Node. */
+function limitOf(world: World, spec: EntrypointSpec): number {
+  return spec.port === null ? Number.POSITIVE_INFINITY : world.nodes.size;
+}
+
+function run(world: World, actions: readonly Action[]): void {
+  for (const action of actions) {
+    const ticks = act(world, action);
+    pass(world);
+    for (let tick = 0; tick < ticks; tick += 1) {
+      world.tick();
+      pass(world);
+    }
+  }
+}
+
+test('whatever happens, a rollout keeps its promises at every moment and comes to rest in order', () => {
+  fc.assert(
+    fc.property(fc.integer(), fc.constantFrom(...shapes), fc.array(allActions, { maxLength: 14 }), (seed, entrypoints, actions) => {
+      const world = new World({ seed, nodes: 3, crashRate: 0.02, entrypoints });
+      world.deploy('good');
+      run(world, actions);
+      const calm = new World({ seed, nodes: 3, crashRate: 0, entrypoints });
+      Object.assign(world, { options: { ...calm['options'] } });
+      settle(world);
+    }),
+    { numRuns: 2000 },
+  );
+});
+
+test('without faults of Nodes the number of healthy targets never falls below what the Entrypoint allows', () => {
+  fc.assert(
+    fc.property(
+      fc.integer(),
+      fc.constantFrom(...shapes.slice(0, 4)),
+      fc.array(quietActions, { maxLength: 14 }),
+      (seed, entrypoints, actions) => {
+        const world = new World({ seed, nodes: 3, crashRate: 0, entrypoints });
+        const { instances = 1, rollout } = entrypoints['web'] ?? {};
+        world.deploy('good');
+        for (let tick = 0; tick < 60; tick += 1) {
+          world.tick();
+          pass(world);
+        }
+        assert.equal(world.available('web'), instances, 'the first Deployment serves');
+        for (const action of actions) {
+          const ticks = act(world, action);
+          for (let tick = 0; tick <= ticks; tick += 1) {
+            pass(world);
+            assert.ok(world.available('web') >= instances - (rollout?.unavailable ?? 0), `${world.available('web')} of ${instances} serve`);
+            world.tick();
+            assert.ok(world.available('web') >= instances - (rollout?.unavailable ?? 0), `${world.available('web')} of ${instances} serve`);
+          }
+        }
+        settle(world);
+      },
+    ),
+    { numRuns: 200 },
+  );
+});
