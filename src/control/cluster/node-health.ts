@@ -1,5 +1,5 @@
-// Marks Nodes down that are silent, and gives up what ran there. Silence counts only from the later of the last heartbeat and this
-// control's start, on the monotonic clock: neither an outage of control nor a jump of the wall clock moves an Instance.
+// Marks Nodes down that are silent, and gives up what ran there. Silence counts only while this control listens, on the monotonic clock:
+// neither an outage nor a stall of control (stopped, suspended, starved) nor a jump of the wall clock moves an Instance.
 
 import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
 import type { InstanceSpec, InstanceStatus, NodeSpec, NodeStatus } from '../../model/documents.ts';
@@ -13,13 +13,18 @@ import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords } from './rec
 const EVERY_MS = 2000;
 const PER_COMMIT = 40;
 const SWEEP_MS = 60_000;
+/** A pass that is so late shows that this process did not run, and so heard nobody. */
+const STALL_MS = 4 * EVERY_MS;
 
 export function createNodeHealth(context: ControlContext, deps: { readonly heartbeats: Heartbeats }): Reconciler {
   const { view, clock } = context;
-  const startedMs = clock.monotonic();
-  let sweptMs = startedMs;
+  /** Since when it has been listening without a break. */
+  let listeningSinceMs = clock.monotonic();
+  let lastPassMs = listeningSinceMs;
+  let sweptMs = listeningSinceMs;
 
-  const silenceMs = (nodeId: string): number => clock.monotonic() - Math.max(startedMs, deps.heartbeats.lastHeardMs(nodeId) ?? startedMs);
+  const silenceMs = (nodeId: string): number =>
+    clock.monotonic() - Math.max(listeningSinceMs, deps.heartbeats.lastHeardMs(nodeId) ?? listeningSinceMs);
 
   const givenUp = (node: NodeSpec, silentMs: number): InstanceStatus[] =>
     view.by(instanceSpecRecords, 'node', node.id).flatMap(({ document: spec }) => {
@@ -55,6 +60,9 @@ export function createNodeHealth(context: ControlContext, deps: { readonly heart
     everyMs: EVERY_MS,
     wakeOn: [],
     run: async () => {
+      const nowMs = clock.monotonic();
+      if (nowMs - lastPassMs > STALL_MS) listeningSinceMs = nowMs;
+      lastPassMs = nowMs;
       for (const { document: node } of view.list(nodeSpecRecords)) {
         const status = view.get(nodeStatusRecords, node.id)?.document;
         const silentMs = silenceMs(node.id);

@@ -140,6 +140,7 @@ export function ruleKey(rule: Pick<RouteRule, 'host' | 'path' | 'headers'>): str
   return JSON.stringify([rule.host, rule.path, headers]);
 }
 
-function lowerNames(headers: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+/** Header names compare without case. */
+export function lowerNames(headers: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
   return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
 }

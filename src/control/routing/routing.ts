@@ -11,7 +11,7 @@ import type { ControlContext, ControlSettings } from '../context.ts';
 import { deploymentRecords, environmentRecords } from '../deploys/records.ts';
 import type { Handler, NounHandlers } from '../handler.ts';
 import { findEnvironment } from '../lookup.ts';
-import { ruleKey } from './compile.ts';
+import { lowerNames, ruleKey } from './compile.ts';
 import { createEdges } from './edges.ts';
 import type { Edges, TrafficState } from './edges.ts';
 import { createLiveTable } from './table.ts';
@@ -83,8 +83,7 @@ export function createRouting(context: ControlContext, options: { readonly recon
     },
     routeOwner: (host, path, headers = {}) => {
       live.flush();
-      const key = ruleKey({ host: host.toLowerCase(), path, headers });
-      const rule = live.rules().find((candidate) => ruleKey(candidate) === key);
+      const rule = live.ruleOf(ruleKey({ host: host.toLowerCase(), path, headers: lowerNames(headers) }));
       const environment =
         rule === undefined ? undefined : view.get(environmentRecords, rule.group.slice(0, rule.group.indexOf('/')))?.document;
       const app = environment === undefined ? undefined : view.get(appRecords, environment.appId)?.document;

@@ -8,7 +8,7 @@ import { appRecords } from '../apps/records.ts';
 import { instanceStatusRecords } from '../cluster/records.ts';
 import type { ControlContext } from '../context.ts';
 import { deploymentRecords, environmentRecords, instanceSpecRecords } from '../deploys/records.ts';
-import { compileEnvironment, mergeRules } from './compile.ts';
+import { compileEnvironment, mergeRules, ruleKey } from './compile.ts';
 import type { CompiledEnvironment, RuleConflict } from './compile.ts';
 
 const KEPT_DELTAS = 512;
@@ -35,7 +35,8 @@ export interface LiveTable {
   after(sequence: number): Delta | null | undefined;
   targetState(instanceId: string): TargetState;
   parts(): ReadonlyMap<string, CompiledEnvironment>;
-  rules(): readonly RouteRule[];
+  /** The rule in force for exactly this host, path and headers, by ruleKey. */
+  ruleOf(key: string): RouteRule | undefined;
   conflicts(): readonly RuleConflict[];
   /** Takes in all changes at once, without waiting for more of them. */
   flush(): void;
@@ -56,6 +57,7 @@ export function createLiveTable(context: ControlContext): LiveTable {
   const deltas: Delta[] = [];
   const listeners = new Set<() => void>();
   let rules: readonly RouteRule[] = [];
+  let ruleByKey: ReadonlyMap<string, RouteRule> = new Map();
   let conflicts: readonly RuleConflict[] = [];
   let cancelTimer: (() => void) | null = null;
 
@@ -145,6 +147,7 @@ export function createLiveTable(context: ControlContext): LiveTable {
     conflicts = merged.conflicts;
     if (isDeepStrictEqual(merged.rules, rules)) return null;
     rules = merged.rules;
+    ruleByKey = new Map(rules.map((rule) => [ruleKey(rule), rule]));
     return rules;
   };
 
@@ -185,7 +188,7 @@ export function createLiveTable(context: ControlContext): LiveTable {
     },
     targetState: (instanceId) => states.get(instanceId) ?? { state: 'absent', since: first },
     parts: () => parts,
-    rules: () => rules,
+    ruleOf: (key) => ruleByKey.get(key),
     conflicts: () => conflicts,
     flush,
     onDelta: (listener) => {

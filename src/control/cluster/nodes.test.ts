@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { table } from '../../api/table.ts';
+import { isFailure } from '../../lib/failure.ts';
+import { create, put } from '../../store/records.ts';
+import { instanceSpecRecords } from '../deploys/records.ts';
+import { anInstance, aNode, aStatus, callOf, createTestContext, seedApp } from '../test-context.ts';
+import type { TestContext } from '../test-context.ts';
+import { ensureLocalNode } from './bootstrap.ts';
+import { createNodeHandlers } from './nodes.ts';
+import { instanceStatusRecords, nodeSpecRecords, runtimeRecords } from './records.ts';
+
+const heartbeats = { lastHeardMs: () => undefined, lastSeenMs: () => null };
+
+async function withContext(run: (context: TestContext) => Promise<void>): Promise<void> {
+  const context = await createTestContext();
+  try {
+    await run(context);
+  } finally {
+    await context.close();
+  }
+}
+
+const ensure = (context: TestContext, nodeId: string, hostname: string) => ensureLocalNode(context, { nodeId, hostname, teamId: 'team-1' });
+
+test('a machine is one Node whatever it is called, and two machines of one name are two', () =>
+  withContext(async (context) => {
+    assert.equal((await ensure(context, 'a', 'Build_Box.example.org')).name, 'build-box');
+    assert.equal((await ensure(context, 'a', 'other')).name, 'build-box');
+    assert.equal((await ensure(context, 'b', 'build-box')).name, 'build-box-2');
+    assert.equal((await ensure(context, 'c', '???')).name, 'node');
+    assert.equal((await ensure(context, 'd', `${'x'.repeat(60)}.local`)).name, 'x'.repeat(30));
+    assert.equal(context.view.list(runtimeRecords).length, 1);
+    assert.equal(context.view.list(nodeSpecRecords).length, 4);
+  }));
+
+test('what is asked of a Node is counted from its Instances that have not ended', () =>
+  withContext(async (context) => {
+    await seedApp(context);
+    await context.view.commit(
+      create(instanceSpecRecords, anInstance()),
+      create(instanceSpecRecords, anInstance({ id: 'instance-2', slot: 1 })),
+      put(instanceStatusRecords, aStatus({ id: 'instance-2', phase: 'failed' })),
+    );
+    const { nodes } = createNodeHandlers(context, { heartbeats });
+    const reply = await nodes.get(callOf<typeof table.nodes.get>({ params: { node: 'laptop' }, query: undefined, body: undefined }));
+    assert.deepEqual(reply.requested, { cpu: 0.1, memoryBytes: 1e6, instances: 1 });
+    assert.equal(reply.state, 'unknown');
+  }));
+
+test('cordon, drain and uncordon change what is asked of a Node, once each', () =>
+  withContext(async (context) => {
+    await context.view.commit(create(nodeSpecRecords, aNode()));
+    const { nodes } = createNodeHandlers(context, { heartbeats });
+    const parts = { params: { node: 'laptop' }, query: undefined, body: undefined };
+    const call = callOf<typeof table.nodes.cordon>(parts);
+    assert.equal((await nodes.cordon(call)).scheduling, 'cordoned');
+    const { revision } = context.view;
+    await nodes.cordon(call);
+    assert.equal(context.view.revision, revision);
+    assert.equal((await nodes.drain(callOf<typeof table.nodes.drain>(parts))).scheduling, 'draining');
+    assert.equal((await nodes.uncordon(callOf<typeof table.nodes.uncordon>(parts))).scheduling, 'open');
+    assert.deepEqual(
+      context.events.map((event) => event.kind),
+      ['node.cordoned', 'node.draining', 'node.open'],
+    );
+    const none = callOf<typeof table.nodes.cordon>({ params: { node: 'none' }, query: undefined, body: undefined });
+    await assert.rejects(nodes.cordon(none), (error) => isFailure(error, 'not_found'));
+  }));
