@@ -1,7 +1,7 @@
 // The agent whole, on a fake driver: what control sees of Instances through everything that happens to agent, control and programs.
 
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -269,4 +269,48 @@ test('the output of an Instance is sent as frames on the socket of the call', as
   control.call({ type: 'call', callId: 'c2', call: { kind: 'exec', instanceId: 'nobody', command: ['ls'] } });
   await until('the second call is closed', () => control.closed.has('c2'));
   assert.equal(control.frames.get('c2')?.[0]?.[0], CALL_FRAME.failure);
+});
+
+test('a one-off whose state file is damaged is unknown, not run again; a service starts anew', async (context) => {
+  const { control, driver, until, restart, folder } = await bench(context, (key) =>
+    key.startsWith('job') ? { exitAfterMs: 100 } : { listens: true },
+  );
+  control.snapshot(service, desiredOneOff({ id: 'job' }));
+  await until('both are there', () => control.told.get('job')?.phase === 'succeeded' && control.told.get(service.id)?.healthy === true);
+  await restart({
+    stopInstances: true,
+    between: () => {
+      for (const id of ['job', service.id]) writeFileSync(join(folder, 'instances', id, 'state.json'), '{"schema":1,"sta');
+    },
+  });
+  await until('the service runs', () => control.told.get(service.id)?.healthy === true && control.connections === 2);
+  await until('the one-off is unknown', () => control.told.get('job')?.phase === 'unknown');
+  assert.equal(driver().world.started.filter((key) => key.startsWith('job')).length, 1);
+});
+
+test('an Instance that is wanted again while it is being forgotten comes back', async (context) => {
+  const { control, until, status } = await bench(context, { listens: true });
+  control.snapshot(service);
+  await until('it runs', () => status()?.healthy === true);
+  control.delta([], [service.id]);
+  await until('it stops', () => status()?.phase !== 'running');
+  control.delta([service]);
+  await until('it runs again', () => status()?.healthy === true);
+});
+
+test('a driver that hangs at the start does not start twice, and what it started is found', async (context) => {
+  const { control, driver, until, status } = await bench(context, { listens: true, startDelayMs: 90_000 });
+  control.snapshot(service);
+  await until('it runs', () => status()?.healthy === true);
+  assert.deepEqual(driver().world.started, ['instance-1.1']);
+});
+
+test('an Instance that was stopped while its start was unclear leaves nothing behind', async (context) => {
+  const { control, driver, until, status, pass } = await bench(context, { listens: true, startDelayMs: 90_000 });
+  control.snapshot(service);
+  await until('the start is unclear', () => status()?.reason?.code === 'driver_error');
+  control.delta([desiredInstance({ generation: 2, desired: 'stop' })]);
+  await until('it is stopped', () => status()?.phase === 'stopped');
+  await pass(40_000);
+  await until('nothing runs', () => driver().world.runs.size === 0);
 });

@@ -1,8 +1,8 @@
 // Bundles on this machine, by digest: fetched once, verified before anything reads them, collected when nobody used them for long.
 
 import { createHash } from 'node:crypto';
-import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { Clock } from '../lib/clock.ts';
@@ -38,7 +38,16 @@ export function createBundleCache(options: BundleCacheOptions): BundleCache {
     const part = `${pathOf(digest)}.part`;
     const have = (await sizeOf(part)) ?? 0;
     const body = await options.link.fetchBlob(digest, have, signal);
-    await pipeline(body, createWriteStream(part, { flags: 'a', mode: 0o600 }), { signal });
+    // Chunk by chunk, so that everything that came before a break is on disk for the next try.
+    const file = await open(part, 'a', 0o600);
+    try {
+      for await (const chunk of body.iterator({ destroyOnReturn: true })) {
+        signal.throwIfAborted();
+        await file.appendFile(chunk);
+      }
+    } finally {
+      await file.close();
+    }
     const found = await digestOf(part);
     if (found !== digest) {
       await rm(part, { force: true });

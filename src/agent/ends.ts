@@ -46,7 +46,7 @@ export const brokenOff = (state: InstanceState): Reason => ({
   instanceId: state.id,
 });
 
-const unseenEnd = (state: InstanceState): Reason => ({
+export const unseenEnd = (state: InstanceState): Reason => ({
   code: 'outcome_unknown',
   message: 'It ended while nobody watched, so nobody knows how. It is not run again by itself.',
   hint: 'Look at its logs, then run it again if that is safe.',

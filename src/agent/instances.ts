@@ -5,6 +5,7 @@ import type { Driver } from '../driver/contract.ts';
 import { messageOf } from '../lib/failure.ts';
 import type { Log } from '../sys/log.ts';
 import { within } from './deadline.ts';
+import { unseenEnd } from './ends.ts';
 import { newInstanceState, restoredState } from './instance-state.ts';
 import type { InstanceState } from './instance-state.ts';
 import type { SecretFiles } from './secret-files.ts';
@@ -47,6 +48,10 @@ export function createInstances(options: InstancesOptions): Instances {
   const supervisors = new Map<string, Supervisor>();
   const dropped = new Set<string>();
   const forgetting = new Map<string, Promise<void>>();
+  /** Wanted again while they were being forgotten. */
+  const late = new Map<string, DesiredInstance>();
+  /** What was there of them cannot be read. */
+  const damaged = new Set<string>();
   let sweeping: Promise<void> = Promise.resolve();
 
   const add = (state: InstanceState): Supervisor => {
@@ -72,11 +77,23 @@ export function createInstances(options: InstancesOptions): Instances {
       options.onForgotten(id);
     })()
       .catch((error: unknown) => options.log.error({ instanceId: id, error: messageOf(error) }, 'the folder of an Instance is not deleted'))
-      .finally(() => forgetting.delete(id));
+      .finally(() => {
+        forgetting.delete(id);
+        const again = late.get(id);
+        late.delete(id);
+        if (again !== undefined) put(again);
+      });
     forgetting.set(id, going);
   };
 
+  /** Nobody can know whether a one-off whose state is damaged has run: it is not run again. */
+  const firstState = (wanted: DesiredInstance): InstanceState => {
+    const state = newInstanceState(wanted);
+    return damaged.has(wanted.id) && !state.service ? { ...state, activity: 'done', outcome: 'unknown', reason: unseenEnd(state) } : state;
+  };
+
   const drop = (id: string): void => {
+    late.delete(id);
     const supervisor = supervisors.get(id);
     if (supervisor === undefined) return;
     dropped.add(id);
@@ -109,9 +126,12 @@ export function createInstances(options: InstancesOptions): Instances {
       options.log.error({ error: messageOf(error) }, `not ${what}`);
 
   const put = (wanted: DesiredInstance): void => {
-    if (forgetting.has(wanted.id)) return; // ids are never used again; a late message of an older stream
+    if (forgetting.has(wanted.id)) {
+      late.set(wanted.id, wanted);
+      return;
+    }
     dropped.delete(wanted.id);
-    const supervisor = supervisors.get(wanted.id) ?? add(newInstanceState(wanted));
+    const supervisor = supervisors.get(wanted.id) ?? add(firstState(wanted));
     supervisor.send({ kind: 'desired', spec: wanted });
   };
 
@@ -119,7 +139,9 @@ export function createInstances(options: InstancesOptions): Instances {
     get: (id) => supervisors.get(id),
     all: () => [...supervisors.values()],
     recover: async () => {
-      for (const state of await options.states.load()) add(restoredState(state));
+      const found = await options.states.load();
+      for (const id of found.damaged) damaged.add(id);
+      for (const state of found.states) add(restoredState(state));
       await Promise.all(
         [...supervisors.values()].map((supervisor) =>
           supervisor.recover().catch((error: unknown) => {

@@ -14,8 +14,8 @@ export interface StateFiles {
   readonly folder: (id: string) => string;
   /** `durable`: on disk before it resolves, power cuts included. */
   save(state: InstanceState, options: { readonly durable: boolean }): Promise<void>;
-  /** All that can be read; what is damaged is logged and left out. */
-  load(): Promise<readonly InstanceState[]>;
+  /** All that can be read, and the ids of what cannot. */
+  load(): Promise<{ readonly states: readonly InstanceState[]; readonly damaged: readonly string[] }>;
   /** Deletes the whole folder of an Instance: state, work, logs. */
   remove(id: string): Promise<void>;
 }
@@ -51,11 +51,13 @@ export function createStateFiles(root: string, log: Log): StateFiles {
         throw new Failure('storage_failed', { message: `The folder ${root} cannot be read: ${String(error)}`, cause: error });
       });
       const states: InstanceState[] = [];
+      const damaged: string[] = [];
       for (const name of names) {
         const state = await readState(join(root, name, 'state.json'), log);
-        if (state?.id === name) states.push(state);
+        if (state !== null && state !== 'missing' && state.id === name) states.push(state);
+        else if (state !== 'missing') damaged.push(name);
       }
-      return states;
+      return { states, damaged };
     },
     remove: (id) => rm(folder(id), { recursive: true, force: true, maxRetries: 3 }),
   };
@@ -70,15 +72,17 @@ async function syncFolder(path: string): Promise<void> {
   }
 }
 
-async function readState(path: string, log: Log): Promise<InstanceState | undefined> {
+async function readState(path: string, log: Log): Promise<InstanceState | 'missing' | null> {
   try {
     const value: unknown = JSON.parse(await readFile(path, 'utf8'));
     if (isStateRecord(value)) return value.state;
-    log.warn({ path }, 'the state of an Instance is of another version and is left out');
+    log.error({ path }, 'the state of an Instance is not one that this version can read');
   } catch (error) {
-    if (!isMissing(error)) log.warn({ path, error: String(error) }, 'the state of an Instance cannot be read and is left out');
+    // A folder without a state: killed before anything was started.
+    if (isMissing(error)) return 'missing';
+    log.error({ path, error: String(error) }, 'the state of an Instance cannot be read');
   }
-  return undefined;
+  return null;
 }
 
 /** Written by `save` alone and replaced in one step, so the schema number vouches for the shape. */

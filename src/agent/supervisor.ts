@@ -212,13 +212,18 @@ export function createSupervisor(deps: SupervisorDeps, initial: InstanceState): 
     } catch (error) {
       return send({ kind: 'launch-unclear', reason: thrownReason(state.id, error, 'driver_error') });
     }
+    const { attempt } = state;
     try {
       const driver = driverOf();
       await deps.sweepDone();
-      const handle = await within(clock, LAUNCH_DEADLINE_MS, 'The start', driver.ensure(runSpec()));
+      const starting = driver.ensure(runSpec());
+      const handle = await within(clock, LAUNCH_DEADLINE_MS, 'The start', starting).catch((error: unknown) => {
+        void starting.then((late) => endIfGivenUp(driver, late, attempt)).catch(() => undefined);
+        throw error;
+      });
       const seen = await driver.inspect(handle);
       const startedAtMs = seen.state === 'running' ? seen.startedAtMs : clock.now();
-      launchedHere = state.attempt;
+      launchedHere = attempt;
       const pid = seen.state === 'running' ? seen.pid : null;
       send({ kind: 'launched', handle, pid, startedAtMs, notEnforced: driver.notEnforced(handle) });
     } catch (error) {
@@ -226,6 +231,14 @@ export function createSupervisor(deps: SupervisorDeps, initial: InstanceState): 
       if (isFailure(error, 'start_failed')) send({ kind: 'not-launched', reason: why, atMs: clock.now() });
       else send({ kind: 'launch-unclear', reason: why });
     }
+  };
+
+  /** A start that answered after its deadline, for an attempt that meanwhile nobody waits for. */
+  const endIfGivenUp = async (driver: Driver, handle: DriverHandle, attempt: number): Promise<void> => {
+    const wanted = state.attempt === attempt && (state.activity === 'launching' || state.relaunch || state.handle !== null);
+    if (wanted || detached.signal.aborted) return;
+    await driver.stop(handle, { signal: state.stop.signal, timeoutMs: REMAINS_TIMEOUT_MS });
+    await driver.remove(handle);
   };
 
   const startWatching = async (): Promise<void> => {

@@ -20,7 +20,10 @@ import type { Agent } from './agent.ts';
 import type { AgentLink, CallSocket } from './link.ts';
 
 const STEP_MS = 50;
-const WAIT_STEPS = 3000;
+const WAIT_STEPS = 1000;
+/** After so many steps, something that takes long is waited for: steps get longer. */
+const SHORT_STEPS = 100;
+const LONG_STEP_MS = 500;
 
 /** Control as the agent sees it. */
 export interface FakeControl extends AgentLink {
@@ -176,11 +179,12 @@ export async function createBench(script: FakeScript): Promise<Bench> {
     return { driver, agent };
   };
   let current = begin();
+  const step = async (ms: number): Promise<void> => {
+    await clock.advance(ms);
+    await realSleep(1);
+  };
   const pass = async (ms: number): Promise<void> => {
-    for (let passed = 0; passed < ms; passed += STEP_MS) {
-      await clock.advance(Math.min(STEP_MS, ms - passed));
-      await realSleep(1);
-    }
+    for (let passed = 0; passed < ms; passed += STEP_MS) await step(Math.min(STEP_MS, ms - passed));
   };
   /** Something that ends needs time to pass on both clocks. */
   const drive = async (work: Promise<unknown>): Promise<void> => {
@@ -200,9 +204,9 @@ export async function createBench(script: FakeScript): Promise<Bench> {
     agent: () => current.agent,
     status: (id = 'instance-1') => current.agent.statuses().find((each) => each.id === id),
     until: async (what, condition) => {
-      for (let step = 0; step < WAIT_STEPS; step += 1) {
+      for (let index = 0; index < WAIT_STEPS; index += 1) {
         if (condition()) return;
-        await pass(STEP_MS);
+        await step(index < SHORT_STEPS ? STEP_MS : LONG_STEP_MS);
       }
       throw new Error(`waited in vain until ${what}; it is ${JSON.stringify(current.agent.statuses())}`);
     },
