@@ -4,6 +4,7 @@
 import type { Clock } from '../lib/clock.ts';
 import { Failure } from '../lib/failure.ts';
 import { newId } from '../lib/id.ts';
+import { createLeaseFill, refusedLease } from './lease-fill.ts';
 import { createLeaseTimes } from './lease-times.ts';
 import type { Storage } from './storage.ts';
 import { checkTransaction, STORE_LIMITS } from './store.ts';
@@ -19,8 +20,6 @@ export const ENGINE_LIMITS = {
   groupBytes: 4 * 1024 * 1024,
   /** Leases alive at once. */
   leases: 50_000,
-  /** Keys of one lease; they all go in one revision. */
-  leaseKeys: 50_000,
   minLeaseMs: 1000,
 } as const;
 
@@ -253,45 +252,6 @@ function failedComparisons(storage: Storage, transaction: Transaction): readonly
     if (!holds) failed.add(comparison.key);
   }
   return [...failed];
-}
-
-function refusedLease(storage: Storage, fill: LeaseFill, writes: readonly Write[]): Failure | undefined {
-  const added = new Map<string, number>();
-  for (const write of writes) {
-    if (write.kind === 'put' && write.leaseId !== undefined) added.set(write.leaseId, (added.get(write.leaseId) ?? 0) + 1);
-  }
-  for (const [leaseId, count] of added) {
-    if (!storage.hasLease(leaseId)) {
-      return new Failure('not_found', { message: `The lease ${leaseId} does not exist or has expired.`, details: { leaseId } });
-    }
-    if (!fill.add(leaseId, count)) {
-      return new Failure('too_large', { message: `A lease may hold ${ENGINE_LIMITS.leaseKeys} keys.`, details: { leaseId } });
-    }
-  }
-  return undefined;
-}
-
-interface LeaseFill {
-  /** False when the lease would hold too many keys. */
-  add(leaseId: string, count: number): boolean;
-  forget(leaseId: string): void;
-}
-
-/** Bounds the keys of a lease by an estimate that is never too low; only at the bound are the keys really counted. */
-function createLeaseFill(storage: Storage): LeaseFill {
-  const estimates = new Map<string, number>();
-  return {
-    add: (leaseId, count) => {
-      let keys = estimates.get(leaseId);
-      if (keys === undefined || keys + count > ENGINE_LIMITS.leaseKeys) keys = storage.leaseKeyCount(leaseId);
-      if (keys + count > ENGINE_LIMITS.leaseKeys) return false;
-      estimates.set(leaseId, keys + count);
-      return true;
-    },
-    forget: (leaseId) => {
-      estimates.delete(leaseId);
-    },
-  };
 }
 
 function closedFailure(): Failure {
