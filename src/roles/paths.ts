@@ -1,7 +1,7 @@
 // Where everything lies in the data folder. One place, so that roles that run as different processes agree.
 
-import { mkdir, chmod } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chmod, mkdir, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { Failure } from '../lib/failure.ts';
 
 export interface DataPaths {
@@ -43,16 +43,36 @@ export function dataPaths(data: string): DataPaths {
   };
 }
 
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
+}
+
+/** mkdir with its parents. Node's own recursive mode never ends where a parent exists that takes no folders, such as /proc. */
+async function makeFolder(folder: string, mode: number): Promise<void> {
+  const make = async (): Promise<void> => {
+    await mkdir(folder, { mode }).catch(async (error: unknown) => {
+      if (codeOf(error) !== 'EEXIST' || !(await stat(folder)).isDirectory()) throw error;
+    });
+  };
+  try {
+    await make();
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT' || dirname(folder) === folder) throw error;
+    await makeFolder(dirname(folder), mode);
+    await make();
+  }
+}
+
 /** Makes the folders. As root the path down to the Instances must be passable for the users of Apps; otherwise all is private. */
 export async function makeDataFolders(paths: DataPaths, isRoot: boolean): Promise<void> {
   try {
     const passable = isRoot ? 0o711 : 0o700;
-    await mkdir(paths.data, { recursive: true, mode: passable });
+    await makeFolder(paths.data, passable);
     await chmod(paths.data, passable);
-    await mkdir(paths.node, { recursive: true, mode: passable });
-    for (const folder of [paths.blobs, paths.run, paths.logs, paths.edge]) await mkdir(folder, { recursive: true, mode: 0o700 });
+    await makeFolder(paths.node, passable);
+    for (const folder of [paths.blobs, paths.run, paths.logs, paths.edge]) await makeFolder(folder, 0o700);
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
+    const code = codeOf(error);
     throw new Failure('storage_failed', {
       message: `The data folder ${paths.data} cannot be used: ${code === 'EROFS' ? 'its disk is read-only' : code === 'EACCES' || code === 'EPERM' ? 'this user may not write there' : code === 'ENOSPC' ? 'the disk is full' : code === 'ENOTDIR' || code === 'EEXIST' ? 'a file is in its place' : code}.`,
       hint: 'Choose another with --data or LIBRA_DATA, or mend this one.',
