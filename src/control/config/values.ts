@@ -120,10 +120,15 @@ export function createValues(context: ControlContext, deps: { readonly sealer: S
       const existing = versions.get(name) ?? [];
       const next = nextVersion(existing, { environmentId, kind, name, createdBy }, plain);
       if (next === null) continue;
-      const operations = [create(configValueRecords, next), ...drop(existing, inUse).map((stored) => remove(configValueRecords, stored))];
       const bytes = next.sealed?.length ?? 0;
-      if (batchBytes + bytes > COMMIT_BYTES || batch.length + operations.length > COMMIT_OPERATIONS) await flush();
-      batch.push(...operations);
+      if (batchBytes + bytes > COMMIT_BYTES) await flush();
+      for (const operation of [
+        create(configValueRecords, next),
+        ...drop(existing, inUse).map((stored) => remove(configValueRecords, stored)),
+      ]) {
+        if (batch.length >= COMMIT_OPERATIONS) await flush();
+        batch.push(operation);
+      }
       batchBytes += bytes;
     }
     await flush();

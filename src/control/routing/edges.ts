@@ -23,8 +23,8 @@ interface Edge {
   /** Sequence in force there; 0 while nothing is known. */
   acknowledged: number;
   draining: ReadonlyMap<string, number>;
-  /** Monotonic. */
-  lastReportMs: number;
+  /** Monotonic time of its last report, or of the end of its stream. */
+  lastContactMs: number;
   lastSeenWallMs: number;
 }
 
@@ -73,7 +73,7 @@ export function createEdges(context: ControlContext, deps: { readonly table: Liv
   const forgetGone = (): void => {
     for (const [id, edge] of edges) if (!isConnected(edge)) edges.delete(id);
   };
-  const isConnected = (edge: Edge): boolean => edge.stream !== null || clock.monotonic() - edge.lastReportMs < SILENCE_MS;
+  const isConnected = (edge: Edge): boolean => edge.stream !== null || clock.monotonic() - edge.lastContactMs < SILENCE_MS;
 
   const unsubscribe = live.onDelta(() => {
     for (const edge of edges.values()) edge.stream?.wakeup.wake();
@@ -90,7 +90,7 @@ export function createEdges(context: ControlContext, deps: { readonly table: Liv
       stream: null,
       acknowledged: 0,
       draining: new Map(),
-      lastReportMs: clock.monotonic(),
+      lastContactMs: clock.monotonic(),
       lastSeenWallMs: clock.now(),
     };
     edges.set(id, edge);
@@ -125,6 +125,7 @@ export function createEdges(context: ControlContext, deps: { readonly table: Liv
     } finally {
       if (edge.stream === stream) {
         edge.stream = null;
+        edge.lastContactMs = clock.monotonic();
         log.info({ edge: edgeId }, 'edge disconnected');
         later(SILENCE_MS + 1, () => {
           forgetGone();
@@ -136,7 +137,7 @@ export function createEdges(context: ControlContext, deps: { readonly table: Liv
 
   const take = (report: EdgeReport): void => {
     const edge = edgeOf(report.edgeId);
-    edge.lastReportMs = clock.monotonic();
+    edge.lastContactMs = clock.monotonic();
     edge.lastSeenWallMs = clock.now();
     // A sequence of an earlier control is no acknowledgement of this one's tables.
     const known = report.sequence >= live.firstSequence() && report.sequence <= live.sequence() ? report.sequence : 0;

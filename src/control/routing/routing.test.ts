@@ -165,6 +165,8 @@ test('an Edge that goes counts for ten seconds more, and one that comes back has
     const edge = await connect(routing, context, 'one');
     await edge.report();
     assert.equal(routing.trafficState().inForce('instance-1'), true);
+    // Its last report is long ago: a crash now must not make it look as if there were no Edge.
+    await context.clock.advance(14_000);
     await edge.disconnect();
     assert.equal(routing.trafficState().edges, 1);
     const back = await connect(routing, context, 'one');
