@@ -43,6 +43,8 @@ export interface Deadline {
   readonly signal: AbortSignal;
   /** Starts the time anew. */
   touch(): void;
+  /** Lets no time pass until the next touch: what is waited for then is the caller, not the network. */
+  pause(): void;
   /** Ends it without an abort. */
   clear(): void;
 }
@@ -73,6 +75,7 @@ export function createDeadline(clock: Clock, ms: number, what: string, signal: A
       cancel();
       cancel = start();
     },
+    pause: () => cancel(),
     clear: () => {
       cleared = true;
       cancel();

@@ -64,11 +64,12 @@ async function* connection(
     const parser = createSseParser();
     reader = response.body.getReader();
     for (;;) {
+      deadline.touch();
       const part = await reader.read().catch((error: unknown) => {
         throw broke(error);
       });
       if (part.done) throw new Broken(new Error('the connection was closed'));
-      deadline.touch();
+      deadline.pause();
       for (const event of parser.push(part.value)) {
         if (event.event === 'end') return;
         const data = parseData(event.data);

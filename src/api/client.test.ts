@@ -208,6 +208,44 @@ test('an established stream gives up when nothing answers for too long', async (
   assert.ok(clock.monotonic() >= 30_000 && clock.monotonic() < 45_000, String(clock.monotonic()));
 });
 
+test('a consumer that takes its time does not break its stream', async () => {
+  const clock = createFakeClock();
+  const body = new ReadableStream<Uint8Array>({
+    start: (controller) => {
+      for (const text of ['id: 1\ndata: {}\n\n', 'id: 2\ndata: {}\n\nevent: end\ndata: {}\n\n'])
+        controller.enqueue(new TextEncoder().encode(text));
+    },
+  });
+  const { client, seen } = clientWith(() => new Response(body), { clock });
+  let items = 0;
+  for await (const item of client.events.follow()) {
+    assert.ok(item);
+    items += 1;
+    await clock.advance(10 * 60_000);
+  }
+  assert.deepEqual([items, seen.length], [2, 1]);
+});
+
+test('a connection that falls silent is given up and made again', async () => {
+  const clock = createFakeClock();
+  const { client, seen } = clientWith(
+    ({ init }, count) => {
+      if (count > 1) return sse('event: end\ndata: {}\n\n');
+      const body = new ReadableStream<Uint8Array>({
+        start: (controller) => init.signal?.addEventListener('abort', () => controller.error(init.signal?.reason)),
+      });
+      return new Response(body);
+    },
+    { clock: { ...clock, sleep: async () => undefined } },
+  );
+  const drained = (async () => {
+    for await (const item of client.events.follow()) assert.fail(item.id);
+  })();
+  await clock.advance(60_000);
+  await drained;
+  assert.equal(seen.length, 2);
+});
+
 test('leaving a stream early closes its connection', async () => {
   let canceled = false;
   const body = new ReadableStream<Uint8Array>({

@@ -140,40 +140,48 @@ async function upload(transport: Transport, endpoint: Endpoint, input: AnyInput,
   }
 }
 
-/** Hands chunks on as the network takes them; each one starts the deadline anew. */
+/** Hands chunks on as the network takes them; only the network's time counts, not the source's. */
 function streamOf(source: ReadableStream<Uint8Array> | AsyncIterable<Uint8Array>, deadline: Deadline): ReadableStream<Uint8Array> {
+  const timed = async (next: () => Promise<Part>): Promise<Part> => {
+    deadline.pause();
+    const part = await next();
+    deadline.touch();
+    return part;
+  };
   if (source instanceof ReadableStream) {
     const reader = source.getReader();
     return pulled(
-      () => reader.read(),
+      () => timed(() => reader.read()),
       () => reader.cancel(),
-      deadline,
     );
   }
   const iterator = source[Symbol.asyncIterator]();
   return pulled(
-    () => iterator.next(),
+    () => timed(() => iterator.next()),
     async () => {
       await iterator.return?.();
     },
-    deadline,
   );
 }
 
-function pulled(
-  next: () => Promise<{ readonly done?: boolean | undefined; readonly value?: Uint8Array | undefined }>,
-  cancel: () => Promise<void>,
-  deadline: Deadline,
-): ReadableStream<Uint8Array> {
-  return new ReadableStream<Uint8Array>({
-    pull: async (controller) => {
-      const part = await next();
-      deadline.touch();
-      if (part.done === true || part.value === undefined) controller.close();
-      else controller.enqueue(part.value);
+interface Part {
+  readonly done?: boolean | undefined;
+  readonly value?: Uint8Array | undefined;
+}
+
+/** A stream that holds nothing: it asks for a part when it is asked for one. */
+function pulled(next: () => Promise<Part>, cancel: () => Promise<void>): ReadableStream<Uint8Array> {
+  return new ReadableStream<Uint8Array>(
+    {
+      pull: async (controller) => {
+        const part = await next();
+        if (part.done === true || part.value === undefined) controller.close();
+        else controller.enqueue(part.value);
+      },
+      cancel,
     },
-    cancel,
-  });
+    { highWaterMark: 0 },
+  );
 }
 
 async function download(transport: Transport, endpoint: Endpoint, input: AnyInput, timeoutMs: number): Promise<DownloadReply> {
@@ -193,9 +201,11 @@ async function download(transport: Transport, endpoint: Endpoint, input: AnyInpu
     const reader = response.body.getReader();
     const body = pulled(
       async () => {
+        deadline.touch();
         const part = await reader.read().catch((error: unknown) => {
           throw connectionFailure(error, transport.url, deadline.signal);
         });
+        deadline.pause();
         if (part.done) deadline.clear();
         return part;
       },
@@ -203,8 +213,8 @@ async function download(transport: Transport, endpoint: Endpoint, input: AnyInpu
         deadline.clear();
         await reader.cancel();
       },
-      deadline,
     );
+    deadline.pause();
     handedOver = true;
     return { status: response.status, sizeBytes, body };
   } finally {

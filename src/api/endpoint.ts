@@ -124,7 +124,7 @@ export type BodyOf<E> = E extends Endpoint<string, z.ZodType, infer Body> ? z.in
 export type ReplyOf<E> = E extends Endpoint<string, z.ZodType, z.ZodType, infer Reply> ? z.output<Reply> : never;
 export type ParsedQueryOf<E> = E extends Endpoint<string, infer Query> ? z.output<Query> : never;
 export type ParsedBodyOf<E> = E extends Endpoint<string, z.ZodType, infer Body> ? z.output<Body> : never;
-export type ParamsOf<E> = E extends Endpoint<infer Path> ? PathParams<Path> : never;
+export type ParamsOf<E> = E extends { readonly path: infer Path extends string } ? PathParams<Path> : never;
 
 /** A page of a list: `next` is the opaque cursor for the following page, null at the end. */
 export const page = <T extends z.ZodType>(z: Z, item: T): z.ZodObject<{ items: z.ZodArray<T>; next: z.ZodNullable<z.ZodString> }> =>

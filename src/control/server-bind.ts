@@ -4,7 +4,7 @@
 import { z } from 'zod';
 import { Failure } from '../lib/failure.ts';
 import type { Endpoint, EndpointTable, Shape, Z } from '../api/endpoint.ts';
-import type { Call, HandlersOf, Principal } from './handler.ts';
+import type { Call, HandlersOf } from './handler.ts';
 import type { WebSocket } from 'ws';
 
 /** zod whose plain objects refuse unknown keys. */
@@ -75,10 +75,10 @@ function bindOne(name: string, endpoint: Endpoint, handler: AnyHandler): Bound {
 }
 
 /** Compiled at first use: most endpoints are never called. */
-function lazily(shape: Shape | null, with_: Z): (() => z.ZodType) | null {
+function lazily(shape: Shape | null, zod: Z): (() => z.ZodType) | null {
   if (shape === null) return null;
   let made: z.ZodType | null = null;
-  return () => (made ??= shape(with_));
+  return () => (made ??= shape(zod));
 }
 
 function nothing(value: unknown, where: string, internal: boolean): undefined {
@@ -120,9 +120,4 @@ export function checkParams(params: unknown): Readonly<Record<string, string>> {
     checked[name] = value;
   }
   return checked;
-}
-
-export interface Exchange {
-  readonly requestId: string;
-  readonly principal: Principal;
 }

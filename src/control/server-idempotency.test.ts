@@ -113,6 +113,15 @@ test('a reply that is too large to keep is not carried out twice', async () => {
   await assert.rejects(keys.begin('owner/a', 'k', 'hash'), (error) => isFailure(error, 'exists'));
 });
 
+test('a lease that expired while the machine slept is replaced', async () => {
+  const storeClock = createFakeClock();
+  const store = createMemoryStore({ clock: storeClock });
+  const keys = createIdempotencyStore({ store, clock: createFakeClock(), random: systemRandom });
+  await keys.begin('owner/a', 'k1', 'hash');
+  await storeClock.advance(2 * IDEMPOTENCY_TTL_MS);
+  assert.equal((await keys.begin('owner/a', 'k2', 'hash')).state, 'run');
+});
+
 test('keys are remembered for a day and forgotten after', async () => {
   const clock = createFakeClock();
   const store = createMemoryStore({ clock });

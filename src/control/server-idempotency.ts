@@ -3,10 +3,10 @@
 
 import { createHash } from 'node:crypto';
 import type { Clock } from '../lib/clock.ts';
-import { Failure } from '../lib/failure.ts';
+import { Failure, isFailure } from '../lib/failure.ts';
 import { newId } from '../lib/id.ts';
 import type { Random } from '../lib/id.ts';
-import type { Lease, Store } from '../store/store.ts';
+import type { CommitResult, Lease, Store } from '../store/store.ts';
 
 export interface KeptReply {
   readonly status: number;
@@ -62,10 +62,15 @@ export function createIdempotencyStore(deps: { readonly store: Store; readonly c
   };
 
   const write = async (key: string, record: KeyRecord, revision: number): Promise<number> => {
-    const leaseId = await currentLease();
-    const result = await store.commit({
-      compare: [{ key, revision }],
-      writes: [{ kind: 'put', key, value: JSON.stringify(record), leaseId }],
+    const put = async (): Promise<CommitResult> => {
+      const leaseId = await currentLease();
+      return await store.commit({ compare: [{ key, revision }], writes: [{ kind: 'put', key, value: JSON.stringify(record), leaseId }] });
+    };
+    const result = await put().catch(async (error: unknown) => {
+      // The lease has expired while the machine slept: its clock ran on, ours did not.
+      if (!isFailure(error, 'not_found')) throw error;
+      lease = null;
+      return await put();
     });
     if (!result.committed) throw busy();
     return result.revision;

@@ -177,6 +177,7 @@ async function serve(
   cancelGrace();
   cancelBeat();
   stopping.removeEventListener('abort', onStop);
+  if (bound.endpoint.internal) return;
   deps.audit({
     atMs: deps.clock.now(),
     requestId: call.requestId,

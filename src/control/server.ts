@@ -51,7 +51,7 @@ export interface ServerOptions<T extends EndpointTable> extends Gate {
   readonly tls?: { readonly key: string; readonly cert: string };
   /** Prometheus text for /metrics, which needs `platform.read`: loopback is no proof of anything where Apps run beside. */
   readonly metrics?: () => string | Promise<string>;
-  /** Called once per write and per socket, done or refused; must not throw. */
+  /** Called once per write and per socket of the public contract, done or refused; must not throw. */
   readonly audit?: (entry: AuditEntry) => void;
 }
 
@@ -164,7 +164,7 @@ export function createServer<T extends EndpointTable>(options: ServerOptions<T>)
       { requestId: request.id, endpoint: name, status: reply.statusCode, principal: exchange.principal.name, durationMs },
       'request',
     );
-    if (endpoint.method === 'GET') return;
+    if (endpoint.method === 'GET' || endpoint.internal) return;
     audit({
       atMs: clock.now(),
       requestId: request.id,
