@@ -1,6 +1,7 @@
 // Lists what of a folder goes into a bundle, in a fixed order. Ignore files count as git counts them: in every folder, the nearer one
 // wins, and what lies in an ignored folder is not looked at. Links are never followed.
 
+import type { Stats } from 'node:fs';
 import { lstat, readFile, readdir, readlink, realpath } from 'node:fs/promises';
 import { dirname, isAbsolute, join, relative, sep } from 'node:path';
 import ignore from 'ignore';
@@ -28,6 +29,8 @@ interface IgnoreLayer {
 }
 
 const MAX_IGNORE_FILE_BYTES = 256 * 1024;
+/** Entries of one folder that are looked at together. */
+const STAT_AHEAD = 32;
 
 /** The entries by path, a folder before what is in it. Rejects with `bundle_invalid` or `too_large`, naming the entry or the bound. */
 export async function scanFolder(folder: string, options: ScanOptions): Promise<readonly BundleEntry[]> {
@@ -62,14 +65,19 @@ export async function scanFolder(folder: string, options: ScanOptions): Promise<
   };
 
   const visit = async (prefix: string, inherited: readonly IgnoreLayer[]): Promise<void> => {
-    const names = (await readdir(join(root, prefix))).sort(byCodeUnit);
+    const names = (await readable(prefix, readdir(join(root, prefix)))).filter((name) => !always.has(name)).sort(byCodeUnit);
+    for (const name of names) if (name.includes('\uFFFD')) throw invalid(prefix + name, 'has a name that is not UTF-8', 'Rename it.');
     const own = await readIgnoreFiles(root, prefix, names, options.ignoreFiles);
     const layers = own === null ? inherited : [...inherited, own];
-    for (const name of names) {
+    let infos: readonly Stats[] = [];
+    for (const [index, name] of names.entries()) {
       const path = prefix + name;
-      if (always.has(name)) continue;
-      if (name.includes('\uFFFD')) throw invalid(path, 'has a name that is not UTF-8', 'Rename it.');
-      const info = await lstat(join(root, path));
+      if (index % STAT_AHEAD === 0)
+        infos = await Promise.all(
+          names.slice(index, index + STAT_AHEAD).map((each) => readable(prefix + each, lstat(join(root, prefix, each)))),
+        );
+      const info = infos[index % STAT_AHEAD];
+      if (info === undefined) continue;
       const isFolder = info.isDirectory();
       if (isIgnored(layers, isFolder ? `${path}/` : path)) continue;
       if (isFolder) {
@@ -109,6 +117,20 @@ function invalid(path: string, what: string, hint: string | undefined): Failure 
   return new Failure('bundle_invalid', { message: `The entry ${path} ${what}.`, hint, details: { path } });
 }
 
+/** What cannot be looked at (no permission, or gone meanwhile) is told with its path. */
+async function readable<T>(path: string, operation: Promise<T>): Promise<T> {
+  try {
+    return await operation;
+  } catch (error) {
+    throw new Failure('bundle_invalid', {
+      message: `${path === '' ? 'The folder' : path} cannot be read: ${messageOf(error)}.`,
+      hint: 'Make it readable, or leave it out in .libraignore.',
+      details: { path },
+      cause: error,
+    });
+  }
+}
+
 async function readIgnoreFiles(
   root: string,
   prefix: string,
@@ -120,10 +142,10 @@ async function readIgnoreFiles(
   const rules = ignore();
   for (const name of present) {
     const path = join(root, prefix, name);
-    const info = await lstat(path);
+    const info = await readable(prefix + name, lstat(path));
     if (!info.isFile()) continue;
     if (info.size > MAX_IGNORE_FILE_BYTES) throw invalid(prefix + name, `has more than ${MAX_IGNORE_FILE_BYTES} bytes`, undefined);
-    rules.add(await readFile(path, 'utf8'));
+    rules.add(await readable(prefix + name, readFile(path, 'utf8')));
   }
   return { prefix, rules };
 }
@@ -140,7 +162,7 @@ function isIgnored(layers: readonly IgnoreLayer[], path: string): boolean {
 
 /** The link's target; one with an absolute path inside the folder is made relative, because the folder will stand elsewhere. */
 async function linkTarget(root: string, path: string, limits: BundleLimits): Promise<string> {
-  const target = await readlink(join(root, path));
+  const target = await readable(path, readlink(join(root, path)));
   if (Buffer.byteLength(target) > limits.maxPathBytes) {
     throw invalid(path, `is a link to a path of more than ${limits.maxPathBytes} bytes`, undefined);
   }

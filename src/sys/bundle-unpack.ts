@@ -79,6 +79,8 @@ function createUnpacking(targetFolder: string): Unpacking {
   const kinds = new Map<string, 'file' | 'folder' | 'link'>();
   const links = new Map<string, string>();
   const writing = new Set<Promise<void>>();
+  /** Modes that new files get as asked for. */
+  const plainModes = new Set<number>();
   let failure: unknown = null;
   let count = 0;
 
@@ -123,12 +125,12 @@ function createUnpacking(targetFolder: string): Unpacking {
     const mode = ((entry.header.mode ?? 0) & 0o111) === 0 ? 0o644 : 0o755;
     const file = join(targetFolder, path);
     if (entry.header.size > SMALL_FILE_BYTES) {
-      await writeFile(path, file, mode, entry.body);
+      await writeFile(path, file, mode, plainModes, entry.body);
       return;
     }
     const chunks: Uint8Array[] = [];
     for await (const chunk of entry.body) chunks.push(chunk);
-    await inBackground(writeFile(path, file, mode, chunks));
+    await inBackground(writeFile(path, file, mode, plainModes, chunks));
   };
 
   const takeHardLink = async (entry: ArchiveEntry, path: string, limits: BundleLimits): Promise<void> => {
@@ -192,14 +194,20 @@ async function writeFile(
   path: string,
   file: string,
   mode: number,
+  plainModes: Set<number>,
   chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
 ): Promise<void> {
   const handle: FileHandle = await storageFailure(path, open(file, CREATE_ONLY, mode));
   try {
     for await (const chunk of chunks) await storageFailure(path, handle.writeFile(chunk));
-    // The process's umask must not decide who can read an App's files.
-    await storageFailure(path, handle.chmod(mode));
+    if (!plainModes.has(mode)) await storageFailure(path, setMode(handle, mode, plainModes));
   } finally {
     await handle.close();
   }
+}
+
+/** The process's umask must not decide who can read an App's files; where it does not, later files of this mode need no further call. */
+async function setMode(handle: FileHandle, mode: number, plainModes: Set<number>): Promise<void> {
+  if (((await handle.stat()).mode & 0o7777) === mode) plainModes.add(mode);
+  else await handle.chmod(mode);
 }
