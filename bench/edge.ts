@@ -206,7 +206,7 @@ async function main(seconds: number): Promise<void> {
     if (nginx === null) process.stdout.write('nginx is not installed: apt-get install nginx-light\n');
   } finally {
     for (const child of started) child.kill('SIGTERM');
-    await Promise.all(started.map((child) => (child.exitCode === null && child.signalCode === null ? once(child, 'exit') : undefined)));
+    await Promise.all(started.filter((child) => child.exitCode === null && child.signalCode === null).map((child) => once(child, 'exit')));
     await rm(folder, { recursive: true, force: true });
   }
 }

@@ -12,22 +12,17 @@ export interface Admin {
 export function createAdmin(options: { readonly socketPath: string; readonly edge: Edge }): Admin {
   const { socketPath, edge } = options;
   let inode: bigint | null = null;
+  let listening = false;
   const server = http.createServer((request, response) => {
     const answer = (type: string, body: string): void => {
       response.writeHead(200, { 'content-type': type, 'content-length': Buffer.byteLength(body) });
       response.end(body);
     };
-    switch (request.url) {
-      case '/metrics':
-        return answer('text/plain; version=0.0.4; charset=utf-8', edge.metrics());
-      case '/healthz':
-        return answer('application/json', JSON.stringify(edge.health()));
-      case '/table':
-        return answer('application/json', JSON.stringify(edge.table()));
-      default:
-        response.writeHead(404);
-        response.end();
-    }
+    if (request.url === '/metrics') return answer('text/plain; version=0.0.4; charset=utf-8', edge.metrics());
+    if (request.url === '/healthz') return answer('application/json', JSON.stringify(edge.health()));
+    if (request.url === '/table') return answer('application/json', JSON.stringify(edge.table()));
+    response.writeHead(404);
+    response.end();
   });
   server.keepAliveTimeout = 1_000;
 
@@ -44,11 +39,13 @@ export function createAdmin(options: { readonly socketPath: string; readonly edg
           resolve();
         });
       });
+      listening = true;
       await chmod(temporary, 0o600);
       inode = (await stat(temporary, { bigint: true })).ino;
       await rename(temporary, socketPath);
     },
     stop: async () => {
+      if (!listening) return;
       const closed = new Promise<void>((resolve) => {
         server.close(() => resolve());
       });

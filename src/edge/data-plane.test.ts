@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { EdgeReport, RouteTable } from '../api/dataplane.ts';
 import { call, group, read, rule, startInstance, text, until } from './edge-fixture.ts';
-import type { Reply, TestInstance } from './edge-fixture.ts';
+import type { CallOptions, Reply, TestInstance } from './edge-fixture.ts';
 import type { DataPlaneOptions } from './data-plane.ts';
 
 const HOST = 'app.localhost';
@@ -108,9 +108,9 @@ async function startDataPlane(more: Partial<DataPlaneOptions> = {}): Promise<Chi
 function startLoad(mayBreak: (error: Error & { code?: string }) => boolean): { done(): number; stop(): Promise<string[]> } {
   const failures: string[] = [];
   let done = 0;
-  let stopped = false;
+  const stopped = new AbortController();
   const agent = new http.Agent({ keepAlive: true });
-  const once = async (options: http.RequestOptions): Promise<Reply> => {
+  const once = async (options: CallOptions): Promise<Reply> => {
     const request: { reused: boolean } = { reused: false };
     try {
       return await call(held.port, HOST, '/', { ...options, onReused: () => (request.reused = true) });
@@ -119,8 +119,8 @@ function startLoad(mayBreak: (error: Error & { code?: string }) => boolean): { d
       return await call(held.port, HOST, '/', { ...options, agent: false });
     }
   };
-  const lane = async (options: http.RequestOptions): Promise<void> => {
-    while (!stopped) {
+  const lane = async (options: CallOptions): Promise<void> => {
+    while (!stopped.signal.aborted) {
       try {
         const reply = await once(options);
         if (reply.status !== 200) failures.push(`${reply.status} ${String(reply.body)}`);
@@ -130,11 +130,11 @@ function startLoad(mayBreak: (error: Error & { code?: string }) => boolean): { d
       done += 1;
     }
   };
-  const lanes = [{ agent }, { agent }, { agent: false }, { agent: false }].map((options) => lane(options as http.RequestOptions)); // agent: false is a RequestOptions
+  const lanes = [{ agent }, { agent }, { agent: false }, { agent: false }].map((options) => lane(options));
   return {
     done: () => done,
     stop: async () => {
-      stopped = true;
+      stopped.abort();
       await Promise.all(lanes);
       agent.destroy();
       return failures;

@@ -42,7 +42,8 @@ export async function runDataPlane(
   const edge = createEdge({ ...options, edgeId, link, clock, log });
   const admin = options.admin === null ? null : createAdmin({ socketPath: options.admin.socketPath, edge });
   await edge.start();
-  await admin?.start();
+  // Traffic is worth more than the window on it.
+  await admin?.start().catch((error: unknown) => log.warn({ error }, 'admin socket cannot be opened; serving without'));
 
   let resolveStopped = (): void => undefined;
   const stopped = new Promise<void>((resolve) => {

@@ -153,6 +153,19 @@ test('an idle connection that the target closes in the moment of the next reques
   assert.equal(sockets, 6);
 });
 
+test('a server that closes behind each answer, without saying so, costs a POST nothing', async () => {
+  const server = await rawInstance((socket) => {
+    socket.once('data', () => {
+      socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+      socket.end();
+    });
+  });
+  await serve(server);
+  for (let round = 0; round < 100; round += 1) {
+    assert.equal((await call(edge.port, HOST, '/', { method: 'POST', body: 'pay' })).status, 200);
+  }
+});
+
 test('connections to a target are not kept longer than a second', async () => {
   let open = 0;
   const app = await instance((_request, response) => text(response, 'ok'));

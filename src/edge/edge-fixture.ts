@@ -53,7 +53,8 @@ export function createScriptedLink(): ScriptedLink {
       connections += 1;
       const mine = generation;
       signal.addEventListener('abort', () => wake(), { once: true });
-      while (!signal.aborted && mine === generation) {
+      const current = (): boolean => !signal.aborted && mine === generation;
+      while (current()) {
         const message = queue.shift();
         if (message !== undefined) {
           yield message;
@@ -193,7 +194,8 @@ export interface Reply {
   readonly reused: boolean;
 }
 
-export interface CallOptions extends http.RequestOptions {
+export interface CallOptions extends Omit<http.RequestOptions, 'headers'> {
+  readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string | Buffer;
   /** Called when the request was given a connection that had carried another. */
   readonly onReused?: () => void;

@@ -51,7 +51,7 @@ test('2,000 requests of all kinds survive 20 exchanges of both targets', async (
     while (done < total) {
       done += 1;
       const kind = (done + lane) % 8;
-      const options: http.RequestOptions & { body?: Buffer } = { agent: kind < 4 ? agent : false };
+      const options: { agent: http.Agent | false; method?: string; body?: Buffer } = { agent: kind < 4 ? agent : false };
       if (kind === 1 || kind === 5) Object.assign(options, { method: 'POST', body: Buffer.from('short') });
       if (kind === 2 || kind === 6) Object.assign(options, { method: 'POST', body: big });
       const expected = options.method === undefined ? 'ok' : String(options.body?.length);
@@ -99,10 +99,10 @@ test('a target that stops before the table says so costs no request that may be 
   let leaves = await startInstance('leaves', (_request, response) => text(response, 'ok'));
   await edge.install({ rules: [rule('app.localhost', 'app')], groups: [group('app', [stays.target, leaves.target])] });
   const failures: string[] = [];
-  let stop = false;
+  const stop = new AbortController();
   let done = 0;
   const worker = async (): Promise<void> => {
-    while (!stop) {
+    while (!stop.signal.aborted) {
       const reply = await call(edge.port, 'app.localhost', '/').catch((error: unknown) => String(error));
       if (typeof reply === 'string' || reply.status !== 200) failures.push(typeof reply === 'string' ? reply : String(reply.body));
       done += 1;
@@ -118,7 +118,7 @@ test('a target that stops before the table says so costs no request that may be 
     await until('requests flow on', () => done > killedAt + 20);
     leaves = await startInstance('leaves', (_request, response) => text(response, 'ok'), port);
   }
-  stop = true;
+  stop.abort();
   await Promise.all(workers);
   await leaves.kill();
   assert.deepEqual(failures, []);

@@ -335,7 +335,7 @@ test('an Instance that refuses the upgrade is heard', async () => {
 });
 
 test('an ask for any other protocol is passed over', async () => {
-  await serve((request, response) => text(response, `${request.headers.upgrade ?? 'none'}`));
+  await serve((request, response) => text(response, request.headers.upgrade ?? 'none'));
   const answer = await raw(
     `GET / HTTP/1.1\r\nHost: ${HOST}\r\nConnection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n`,
   );

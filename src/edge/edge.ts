@@ -3,7 +3,8 @@
 
 import type { EdgeReport } from '../api/dataplane.ts';
 import type { Clock } from '../lib/clock.ts';
-import { createAccessLog } from '../proxy/access-log.ts';
+import { createAccessLog, noAccessLog } from '../proxy/access-log.ts';
+import type { AccessLog } from '../proxy/access-log.ts';
 import { createDeadlines } from '../proxy/deadlines.ts';
 import { dialDirect } from '../proxy/dial.ts';
 import type { Dial } from '../proxy/dial.ts';
@@ -60,6 +61,17 @@ const STARTING_QUEUE = 512;
 /** Streams are asked to end this long before a stop breaks them off. */
 const STREAM_END_MS = 500;
 
+/** A log that cannot be written is no reason not to serve. */
+function openAccessLog({ accessLog, log }: EdgeOptions): AccessLog {
+  if (accessLog === null) return noAccessLog;
+  try {
+    return createAccessLog(accessLog);
+  } catch (error) {
+    log.warn({ error, file: accessLog.file }, 'access log cannot be opened; serving without');
+    return noAccessLog;
+  }
+}
+
 export function createEdge(options: EdgeOptions): Edge {
   const { clock, log, link } = options;
   const limits: ProxyLimits = { ...DEFAULT_LIMITS, ...options.limits };
@@ -67,7 +79,7 @@ export function createEdge(options: EdgeOptions): Edge {
   const pool = createPool({ dial: options.dial ?? dialDirect, limits });
   const deadlines = createDeadlines(clock);
   const metrics = createEdgeMetrics();
-  const accessLog = options.accessLog === null ? null : createAccessLog(options.accessLog);
+  const accessLog = openAccessLog(options);
   let sync: Sync | null = null;
   const open = createOpenCounts((targetId) => {
     if (routing.isDraining(targetId)) sync?.reportSoon();
@@ -133,7 +145,7 @@ export function createEdge(options: EdgeOptions): Edge {
       await sync?.stop();
       deadlines.stop();
       pool.stop();
-      await accessLog?.stop();
+      await accessLog.stop();
     },
     addresses: () => front.addresses(),
     metrics: () => {

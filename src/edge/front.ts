@@ -178,18 +178,17 @@ export function createFront(options: FrontOptions): Front {
   };
 }
 
-function statusOfClientError(code: string | undefined): 400 | 408 | 431 | null {
-  switch (code) {
-    case 'ECONNRESET':
-    case 'EPIPE':
-      return null;
-    case 'HPE_HEADER_OVERFLOW':
-      return 431;
-    case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return 408;
-    default:
-      return 400;
-  }
+/** Null: the connection is gone. Codes of Node's parser and timers; anything else is a message that makes no sense. */
+const CLIENT_ERRORS: Readonly<Record<string, number | null>> = {
+  ECONNRESET: null,
+  EPIPE: null,
+  HPE_HEADER_OVERFLOW: 431,
+  ERR_HTTP_REQUEST_TIMEOUT: 408,
+};
+
+function statusOfClientError(code: string | undefined): number | null {
+  const known = CLIENT_ERRORS[code ?? ''];
+  return known === undefined ? 400 : known;
 }
 
 function plainAnswer(status: number, reason: string): string {

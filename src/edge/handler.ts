@@ -4,7 +4,6 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { RouteGroup } from '../api/dataplane.ts';
 import type { Clock } from '../lib/clock.ts';
 import { newId } from '../lib/id.ts';
-import { noAccessLog } from '../proxy/access-log.ts';
 import type { AccessLog } from '../proxy/access-log.ts';
 import type { Exchange, ExchangeResult } from '../proxy/exchange.ts';
 import { forward } from '../proxy/forward.ts';
@@ -24,7 +23,7 @@ export interface HandlerDeps {
   readonly routing: Routing;
   readonly groups: Groups;
   readonly metrics: EdgeMetrics;
-  readonly accessLog: AccessLog | null;
+  readonly accessLog: AccessLog;
   readonly clock: Clock;
 }
 
@@ -40,8 +39,7 @@ interface Found {
 }
 
 export function createHandler(deps: HandlerDeps): Handler {
-  const { routing, groups, metrics, clock } = deps;
-  const accessLog = deps.accessLog ?? noAccessLog;
+  const { routing, groups, metrics, accessLog, clock } = deps;
 
   const find = (host: string, path: string, request: IncomingMessage): Found | Situation => {
     const table = routing.table();

@@ -47,7 +47,7 @@ export function startSync(options: SyncOptions): Sync {
     run: async (signal) => {
       const report = options.report();
       // Without a connection there is nobody to tell; the next message of control wakes this loop again.
-      if (report === null || !connected) return;
+      if (report === null || !connected) return REPORT_EVERY_MS;
       await link.report(report, signal);
       return Object.keys(report.draining).length > 0 ? REPORT_WHILE_DRAINING_MS : REPORT_EVERY_MS;
     },

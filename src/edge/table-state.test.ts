@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import type { RouteGroup, RouteTable, TableMessage } from '../api/dataplane.ts';
 import { group, rule } from './edge-fixture.ts';
 import { applyMessage } from './table-state.ts';

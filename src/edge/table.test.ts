@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import type { RouteRule } from '../api/dataplane.ts';
 import { canonicalHost } from './host.ts';
 import { compileTable } from './table.ts';

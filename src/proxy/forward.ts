@@ -1,6 +1,7 @@
 // Carries one request to a target and its answer back, streaming both ways. A try is repeated elsewhere only where it cannot have had
 // an effect, or where an effect twice is the same as once and the whole body is still at hand.
 
+import type { Socket } from 'node:net';
 import type { Clock } from '../lib/clock.ts';
 import { messageOf } from '../lib/failure.ts';
 import type { Deadlines } from './deadlines.ts';
@@ -32,8 +33,8 @@ export type AttemptResult =
   | { readonly type: 'done'; readonly result: ExchangeResult }
   /** No connection: nothing was sent. */
   | { readonly type: 'unconnected' }
-  /** The connection broke before the answer began. */
-  | { readonly type: 'broken'; readonly reused: boolean; readonly message: string };
+  /** The connection broke before the answer began. `sent`: something of the request had left. */
+  | { readonly type: 'broken'; readonly reused: boolean; readonly sent: boolean; readonly message: string };
 
 /** Runs the exchange to its end. Resolves always, whatever client and targets do. */
 export async function forward(deps: ForwardDeps, exchange: Exchange): Promise<ExchangeResult> {
@@ -43,7 +44,7 @@ export async function forward(deps: ForwardDeps, exchange: Exchange): Promise<Ex
     deps,
     exchange,
     (target) => tryTarget(deps, exchange, body, target),
-    () => repeatable && body.replayable(),
+    (sent) => (repeatable || !sent) && body.replayable(),
   );
   exchange.facts.bytesIn = body.bytes();
   return result;
@@ -54,7 +55,7 @@ export async function tryTargets(
   deps: ForwardDeps,
   exchange: Exchange,
   attempt: (target: Target) => Promise<AttemptResult>,
-  mayRepeat: () => boolean,
+  mayRepeat: (sent: boolean) => boolean,
 ): Promise<ExchangeResult> {
   const { facts } = exchange;
   const tried = new Set<string>();
@@ -78,7 +79,7 @@ export async function tryTargets(
         break;
       case 'broken':
         givenUp = { type: 'failed', reason: 'reset', message: outcome.message };
-        if (!mayRepeat()) return givenUp;
+        if (!mayRepeat(outcome.sent)) return givenUp;
         // What else is idle there is as old as the connection that broke.
         deps.pool.closeIdle(target);
         if (outcome.reused) again = target;
@@ -99,7 +100,8 @@ function tryTarget(deps: ForwardDeps, exchange: Exchange, body: RequestBody, tar
       headers: upstreamHeaders(request, exchange.client, null),
     });
     const deadline = deps.deadlines.create();
-    let connected = false;
+    let connection: Socket | null = null;
+    let writtenBefore = 0;
     let relay: Relay | null = null;
     let stopSending = (): void => undefined;
     let settled = false;
@@ -148,8 +150,9 @@ function tryTarget(deps: ForwardDeps, exchange: Exchange, body: RequestBody, tar
       );
     };
 
-    upstream.on('socket', () => {
-      connected = true;
+    upstream.on('socket', (socket) => {
+      connection = socket;
+      writtenBefore = socket.bytesWritten;
       facts.connectMs ??= clock.monotonic() - facts.startedMs;
       if (settled) return;
       if (request.headers.expect === undefined || body.ended()) return send();
@@ -170,9 +173,10 @@ function tryTarget(deps: ForwardDeps, exchange: Exchange, body: RequestBody, tar
       if (relay !== null) {
         // The target has begun its answer and reads no further: what it says counts, not that it no longer listens.
         stopSending();
-      } else if (!connected) settle({ type: 'unconnected' });
+      } else if (connection === null) settle({ type: 'unconnected' });
       else if (isParseError(error)) fail('invalid_answer', messageOf(error));
-      else settle({ type: 'broken', reused: upstream.reusedSocket, message: messageOf(error) });
+      else
+        settle({ type: 'broken', reused: upstream.reusedSocket, sent: connection.bytesWritten > writtenBefore, message: messageOf(error) });
     });
     upstream.on('response', (answer) => {
       if (settled) {

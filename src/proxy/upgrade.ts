@@ -94,7 +94,7 @@ function tryUpgrade(deps: ForwardDeps, exchange: Exchange, head: Buffer, target:
     });
     upstream.on('error', (error) => {
       if (relay !== null) return;
-      if (connected) settle({ type: 'broken', reused: false, message: messageOf(error) });
+      if (connected) settle({ type: 'broken', reused: false, sent: true, message: messageOf(error) });
       else settle({ type: 'unconnected' });
     });
     upstream.on('response', (answer) => {
