@@ -58,8 +58,9 @@ export function createCalls(options: CallsOptions): Calls {
       const { code, message: text, hint } = toFailure(error);
       await socket.send(jsonFrame(CALL_FRAME.failure, { code, message: text, hint: hint ?? null })).catch(() => undefined);
     } finally {
-      call.abort(new Error('the call is over'));
+      // In this order: an abort would cut the socket off before its last frames have arrived.
       await socket.close();
+      call.abort(new Error('the call is over'));
     }
   };
 
