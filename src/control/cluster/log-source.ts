@@ -15,8 +15,10 @@ import { instanceStatusRecords } from './records.ts';
 /** All that an agent keeps, when reading from the beginning. */
 const ALL_LINES = 1_000_000;
 const RETRY_MS = 1000;
+/** An agent that does not know a new Instance yet is about to. */
+const UNKNOWN_RETRY_MS = 150;
 /** After the end of an Instance so long its last output may still be on its way through the pump. */
-const SETTLE_MS = 500;
+const SETTLE_MS = 200;
 const FINAL_ATTEMPTS = 3;
 
 export interface LogSources {
@@ -85,6 +87,7 @@ export function createLogSources(context: ControlContext, deps: { readonly calls
     try {
       while (!signal.aborted) {
         const last = end.signal.aborted;
+        let retryMs = RETRY_MS;
         const attempt = last ? signal : AbortSignal.any([signal, end.signal]);
         try {
           for await (const line of request(spec, { after: cursor, tail: ALL_LINES, follow: !last }, attempt)) {
@@ -94,13 +97,16 @@ export function createLogSources(context: ControlContext, deps: { readonly calls
           if (last) return;
         } catch (error) {
           if (signal.aborted) return;
-          // An agent that has forgotten an ended Instance has nothing more to say; one that does not know a new one yet will.
-          if (last && isFailure(error, 'not_found')) return;
+          if (isFailure(error, 'not_found')) {
+            // An agent that has forgotten an ended Instance has nothing more to say.
+            if (last) return;
+            retryMs = UNKNOWN_RETRY_MS;
+          }
           finalAttempts += last ? 1 : 0;
           if (finalAttempts >= FINAL_ATTEMPTS) return;
           log.debug({ instanceId: spec.id, error: messageOf(error) }, 'log stream of an Instance broke; goes on where it was');
         }
-        await clock.sleep(RETRY_MS, last ? signal : AbortSignal.any([signal, end.signal])).catch(() => undefined);
+        await clock.sleep(retryMs, last ? signal : AbortSignal.any([signal, end.signal])).catch(() => undefined);
       }
     } finally {
       end.release();
