@@ -11,7 +11,7 @@ import type { Endpoint } from './endpoint.ts';
 import { failureOf } from './problem.ts';
 
 /** The server sends at least a heartbeat every 15 s; three missed ones are a dead connection. */
-export const STREAM_SILENCE_MS = 45_000;
+const STREAM_SILENCE_MS = 45_000;
 const RETRY = { minMs: 200, maxMs: 5000 } as const;
 const GIVE_UP_AFTER_MS = 60_000;
 

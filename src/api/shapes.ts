@@ -3,8 +3,6 @@
 import type { z } from 'zod';
 import type { Z } from './endpoint.ts';
 
-export const NAME_PATTERN = /^[a-z0-9](?:[a-z0-9]|-(?!-))*$/u;
-
 /** A lower-case DNS label without `--`, at most 30 characters. */
 export const nameShape = (z: Z): z.ZodString =>
   z
@@ -15,7 +13,7 @@ export const nameShape = (z: Z): z.ZodString =>
 
 export const digestShape = (z: Z): z.ZodString => z.string().regex(/^sha256:[0-9a-f]{64}$/u, 'must be sha256: and 64 hex digits');
 
-export const reasonShape = (z: Z) =>
+const reasonShape = (z: Z) =>
   z.object({
     code: z.string(),
     message: z.string(),
@@ -61,7 +59,7 @@ export const releaseShape = (z: Z) =>
     createdBy: z.string(),
   });
 
-export const stepShape = (z: Z) =>
+const stepShape = (z: Z) =>
   z.object({
     name: z.enum(['build', 'before-deploy', 'start', 'drain', 'return']),
     state: z.enum(['pending', 'running', 'done', 'failed', 'skipped']),
@@ -211,9 +209,6 @@ export const logLineShape = (z: Z) =>
     stream: z.enum(['stdout', 'stderr']),
     text: z.string(),
   });
-
-export const problemShape = (z: Z) =>
-  z.object({ file: z.string(), line: z.number(), column: z.number(), path: z.string(), message: z.string() });
 
 /** What a change would do, before anything is done. */
 export const planShape = (z: Z) =>

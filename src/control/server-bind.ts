@@ -9,7 +9,7 @@ import type { WebSocket } from 'ws';
 
 /** zod whose plain objects refuse unknown keys. */
 // Only `object` differs, and a strict object is what the shapes' own types describe.
-export const strictZod: Z = { ...z, object: z.strictObject as unknown as Z['object'] };
+const strictZod: Z = { ...z, object: z.strictObject as unknown as Z['object'] };
 
 export type AnyCall = Call<Endpoint>;
 /** A handler without the types of its endpoint: the table has made sure that they fit. */

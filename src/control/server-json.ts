@@ -2,7 +2,7 @@
 
 import { Failure } from '../lib/failure.ts';
 
-export const JSON_MAX_DEPTH = 64;
+const JSON_MAX_DEPTH = 64;
 
 /** The value of a JSON text; undefined for an empty body. Throws `invalid_input`. */
 export function parseJsonBody(bytes: Uint8Array): unknown {

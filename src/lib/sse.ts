@@ -17,7 +17,7 @@ export interface SseParser {
 }
 
 /** Longest event that is taken by default, UTF-16 units. */
-export const SSE_MAX_EVENT_LENGTH = 8 * 1024 * 1024;
+const SSE_MAX_EVENT_LENGTH = 8 * 1024 * 1024;
 
 const LINE_END = /\r\n|\r|\n/u;
 

@@ -18,11 +18,6 @@ const variableName = (z: Parameters<typeof nameShape>[0]) =>
     .string()
     .max(100)
     .regex(/^[A-Za-z_][A-Za-z0-9_]*$/u, 'must be a name such as LOG_LEVEL');
-const secretName = (z: Parameters<typeof nameShape>[0]) =>
-  z
-    .string()
-    .max(100)
-    .regex(/^[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?$/u, 'must be lower-case letters, digits, dots, dashes, underscores');
 
 export const environments = {
   list: endpoint({
@@ -168,5 +163,3 @@ export const secrets = {
     errors: ['not_found', 'conflict'],
   }),
 };
-
-export { secretName };

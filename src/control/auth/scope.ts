@@ -8,13 +8,13 @@ import { appRecords } from '../apps/records.ts';
 import { nodeSpecRecords, runtimeRecords } from '../cluster/records.ts';
 import type { Principal } from '../handler.ts';
 
-export type ResolvedScope =
+type ResolvedScope =
   | { readonly kind: 'platform' }
   /** The Team that owns the object; null where the object does not exist. */
   | { readonly kind: 'team'; readonly teamId: string | null; readonly object: string };
 
 /** What the endpoint's permission is asked on, for these path parameters. */
-export function resolveScope(
+function resolveScope(
   view: Pick<View, 'byName' | 'get'>,
   endpoint: Pick<Endpoint, 'scope'>,
   params: Readonly<Record<string, string>>,

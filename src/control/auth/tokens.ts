@@ -25,7 +25,7 @@ export interface EnsureTokenInput {
 
 const SECRET_FORM = /^libra_(?:owner|node|edge)_[0-9a-f]{64}$/u;
 
-export function hashOfSecret(secret: string): string {
+function hashOfSecret(secret: string): string {
   return createHash('sha256').update(secret).digest('hex');
 }
 
