@@ -3,7 +3,7 @@
 
 import type { DataPlaneOptions } from '../edge/data-plane.ts';
 import type { Clock } from '../lib/clock.ts';
-import { isFailure } from '../lib/failure.ts';
+import { Failure, isFailure } from '../lib/failure.ts';
 import { replaceFileSync } from '../sys/durable-file.ts';
 import type { KeeperClient } from '../sys/keeper-client.ts';
 import type { ProcessRecord } from '../sys/keeper-protocol.ts';
@@ -53,6 +53,19 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
   const running = async (): Promise<readonly ProcessRecord[]> =>
     (await keeper.request({ op: 'list' })).processes.filter((record) => record.key.startsWith(KEY_PREFIX) && record.state === 'running');
 
+  const listen = async (takeover: boolean): Promise<number> => {
+    try {
+      return (await keeper.request({ op: 'listen', name: LISTENER, host: options.host, port: options.port, takeover })).port;
+    } catch (error) {
+      if (!isFailure(error, 'port_taken')) throw error;
+      throw new Failure('port_taken', {
+        message: `The Edge cannot listen: ${error.message}`,
+        hint: 'Stop that process, or choose another port with --edge-port (LIBRA_EDGE_PORT).',
+        details: error.details,
+      });
+    }
+  };
+
   const end = async (record: ProcessRecord, waitMs: number): Promise<void> => {
     await keeper.request({ op: 'retire', key: record.key });
     await keeper.request({ op: 'signal', key: record.key, signal: 'SIGTERM', group: false });
@@ -80,13 +93,7 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
         return port;
       }
       if (held !== undefined) await keeper.request({ op: 'unlisten', name: LISTENER });
-      ({ port } = await keeper.request({
-        op: 'listen',
-        name: LISTENER,
-        host: options.host,
-        port: options.port,
-        takeover: before.length > 0,
-      }));
+      port = await listen(before.length > 0);
       moved = true;
       return port;
     },

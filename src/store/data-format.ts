@@ -56,7 +56,7 @@ function readFormat(path: string): FormatFile | null {
 function unusable(path: string, why: string, cause: unknown): Failure {
   return new Failure('storage_failed', {
     message: `The file ${path} ${why}.`,
-    hint: 'Check the permissions and the free space of the data folder; a damaged one comes back from a backup with `libra restore`.',
+    hint: 'Check the permissions and the free space of the data folder; a damaged one comes back from a backup.',
     details: { path },
     cause,
   });

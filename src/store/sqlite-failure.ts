@@ -56,7 +56,7 @@ export function sqliteFailure(error: unknown, path: string): Failure {
     case 'damaged':
       return failed(
         `The database ${path} is damaged: ${messageOf(error)}.`,
-        'Keep the file, and bring the data folder back from a backup with `libra restore`.',
+        'Keep the file, and bring the data folder back from a backup.',
       );
     case 'unreachable':
       return failed(`The database ${path} cannot be opened.`, 'Check that its folder exists and may be read and written by this user.');

@@ -141,7 +141,7 @@ describe('the sqlite engine in trouble', { timeout: 120_000 }, () => {
         assert.ok(isFailure(error, 'storage_failed'));
         assert.match(error.message, /damaged/u);
         assert.ok(error.message.includes(path));
-        assert.match(error.hint ?? '', /libra restore/u);
+        assert.match(error.hint ?? '', /backup/u);
         return true;
       });
     }));

@@ -121,7 +121,7 @@ function pragmaNumber(database: DatabaseSync, name: 'application_id' | 'user_ver
 function damaged(path: string, why: string): Failure {
   return new Failure('storage_failed', {
     message: `The database ${path} is damaged: ${why}.`,
-    hint: 'Keep what is there, and bring the data folder back from a backup with `libra restore`.',
+    hint: 'Keep what is there, and bring the data folder back from a backup.',
     details: { path },
   });
 }
