@@ -10,18 +10,17 @@ export type DriverChoice =
 /** Preference where several drivers of a Node could run it: the plain process first, it needs nothing else. */
 const PREFERENCE: readonly string[] = ['process', 'docker', 'kubernetes', 'fake'];
 
+const MADE_BY: Readonly<Record<Build['kind'], Artifact['kind']>> = {
+  image: 'image',
+  dockerfile: 'image',
+  none: 'bundle',
+  commands: 'bundle',
+  static: 'bundle',
+};
+
 /** What kind of artifact an Entrypoint runs: its own image, else what the build of the Release makes. */
 export function artifactKind(spec: EntrypointSpec, build: Build): Artifact['kind'] {
-  if (spec.image !== null) return 'image';
-  switch (build.kind) {
-    case 'image':
-    case 'dockerfile':
-      return 'image';
-    case 'none':
-    case 'commands':
-    case 'static':
-      return 'bundle';
-  }
+  return spec.image === null ? MADE_BY[build.kind] : 'image';
 }
 
 /** The driver of a Node that shall run this Entrypoint, or why none can. */

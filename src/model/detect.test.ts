@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { detect } from './detect.ts';
 import type { Detection } from './detect.ts';
 import { formatProblem, parseManifest } from './manifest.ts';

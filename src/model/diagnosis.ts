@@ -105,6 +105,7 @@ function whyEnded(seen: Observation, exit: NonNullable<Observation['exit']>): Fi
         `${seen.entrypoint} ${how}; its output says that it may not use ${clue.name}.`,
         'An Instance may write to its own work folder and its Volumes, and listen on ports from 1024.',
       );
+    case 'listening':
     case undefined:
       break;
   }

@@ -58,12 +58,7 @@ function envTexts(env: Readonly<Record<string, EnvSource>> | undefined): Readonl
 }
 
 function sourceText(source: EnvSource): string {
-  switch (source.kind) {
-    case 'plain':
-      return source.value;
-    case 'value':
-      return `(${source.name}, version ${source.version})`;
-  }
+  return source.kind === 'plain' ? source.value : `(${source.name}, version ${source.version})`;
 }
 
 function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
@@ -111,14 +106,11 @@ function quoteWord(word: string): string {
 
 function summary(spec: EntrypointSpec): string {
   const what = spec.command.length === 0 ? (spec.image ?? 'the command of the image') : spec.command.map(quoteWord).join(' ');
-  switch (spec.run) {
-    case 'service':
-      return `${what} (${spec.instances} ${spec.instances === 1 ? 'Instance' : 'Instances'})`;
-    case 'schedule':
-      return `${what} (at ${spec.schedule?.cron ?? ''} ${spec.schedule?.timezone ?? ''})`;
-    case 'before-deploy':
-      return `${what} (before each Deployment)`;
-    case 'manual':
-      return `${what} (on request)`;
-  }
+  const when: Readonly<Record<EntrypointSpec['run'], string>> = {
+    service: `${spec.instances} ${spec.instances === 1 ? 'Instance' : 'Instances'}`,
+    schedule: `at ${spec.schedule?.cron ?? ''} ${spec.schedule?.timezone ?? ''}`,
+    'before-deploy': 'before each Deployment',
+    manual: 'on request',
+  };
+  return `${what} (${when[spec.run]})`;
 }

@@ -130,6 +130,8 @@ export interface Environment {
   readonly overrides: { readonly entrypoints: Readonly<Record<string, { readonly instances?: number }>> };
   /** True after `libra stop`: no Instances, requests get a page that says so. */
   readonly stopped: boolean;
+  /** When the last stop ended: what a schedule missed until then is not made up for. */
+  readonly resumedAtMs?: number;
   readonly state: 'active' | 'deleting';
   readonly createdAtMs: number;
 }

@@ -29,12 +29,12 @@ export function checkEntrypoint(name: string, raw: Readonly<Record<string, unkno
   });
   if (run !== 'service') {
     for (const key of SERVICE_ONLY) {
-      if (raw[key] !== undefined) report([...path, key], `has no meaning for an Entrypoint that ${whatItDoes(run)}`, 'key');
+      if (raw[key] !== undefined) report([...path, key], `has no meaning for an Entrypoint that ${WHAT_IT_DOES[run]}`, 'key');
     }
-    if (raw['restart'] === 'always') report([...path, 'restart'], `cannot be always for an Entrypoint that ${whatItDoes(run)}`);
+    if (raw['restart'] === 'always') report([...path, 'restart'], `cannot be always for an Entrypoint that ${WHAT_IT_DOES[run]}`);
   }
-  if (raw['schedule'] !== undefined && raw['run'] !== undefined && raw['run'] !== 'schedule') {
-    report([...path, 'run'], `cannot be ${String(raw['run'])} for an Entrypoint with a schedule; remove one of the two`);
+  if (raw['schedule'] !== undefined && run !== 'schedule') {
+    report([...path, 'run'], `cannot be ${run} for an Entrypoint with a schedule; remove one of the two`);
   }
   if (raw['run'] === 'schedule' && raw['schedule'] === undefined) report([...path, 'run'], 'needs `schedule`, such as "0 3 * * *"');
   if (raw['schedule'] === undefined) {
@@ -50,16 +50,11 @@ export function checkEntrypoint(name: string, raw: Readonly<Record<string, unkno
   checkRoutes([...path, 'routes'], raw['routes'], report);
 }
 
-function whatItDoes(run: 'schedule' | 'before-deploy' | 'manual'): string {
-  switch (run) {
-    case 'schedule':
-      return 'runs on a schedule';
-    case 'before-deploy':
-      return 'runs before a Deployment';
-    case 'manual':
-      return 'runs on request';
-  }
-}
+const WHAT_IT_DOES = {
+  schedule: 'runs on a schedule',
+  'before-deploy': 'runs before a Deployment',
+  manual: 'runs on request',
+} as const;
 
 function checkSchedule(path: readonly PropertyKey[], raw: Readonly<Record<string, unknown>>, report: Report): void {
   const { schedule, timezone } = raw;
@@ -97,8 +92,8 @@ function checkDuplicates(path: readonly PropertyKey[], raw: unknown, keys: reado
     const seen = new Set<unknown>();
     for (const [index, item] of raw.entries()) {
       const value: unknown = isRecord(item) ? item[key] : undefined;
-      if (value === undefined) continue;
-      if (seen.has(value)) report([...path, index, key], `${String(value)} is there twice`);
+      if (typeof value !== 'string') continue;
+      if (seen.has(value)) report([...path, index, key], `${value} is there twice`);
       seen.add(value);
     }
   }

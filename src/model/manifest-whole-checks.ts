@@ -111,8 +111,8 @@ function checkRouteClaims(parts: ManifestParts, report: Report): void {
 
 function claim(host: string, path: string, headers: Readonly<Record<string, string>>): string {
   const sorted = Object.entries(headers)
-    .map(([name, value]) => [name.toLowerCase(), value])
-    .sort();
+    .map(([name, value]) => `${name.toLowerCase()}:${value}`)
+    .toSorted();
   return JSON.stringify([host, path, sorted]);
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { formatProblem, parseManifest } from './manifest.ts';
 import type { Manifest } from './manifest-types.ts';
 

@@ -25,7 +25,8 @@ export function scheduleTrouble(cron: string): string | null {
 /** What is wrong with the name of a time zone, or null. */
 export function timezoneTrouble(timezone: string): string | null {
   try {
-    new Intl.DateTimeFormat('en', { timeZone: timezone });
+    // Throws where there is no such zone.
+    Intl.DateTimeFormat('en', { timeZone: timezone });
     return null;
   } catch {
     return `expected a time zone such as Europe/Berlin or UTC, found ${JSON.stringify(timezone.slice(0, 60))}`;

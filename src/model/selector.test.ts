@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { formatSelector, matchesSelector, parseSelector, selectorOf } from './selector.ts';
 import type { Labels, Requirement, Selector } from './selector.ts';
 

@@ -94,16 +94,9 @@ function withValues(key: string, operator: 'in' | 'not-in', values: readonly str
 export function matchesSelector(selector: Selector, labels: Labels): boolean {
   return selector.every((requirement) => {
     const value = Object.hasOwn(labels, requirement.key) ? labels[requirement.key] : undefined;
-    switch (requirement.operator) {
-      case 'in':
-        return value !== undefined && requirement.values.includes(value);
-      case 'not-in':
-        return value === undefined || !requirement.values.includes(value);
-      case 'exists':
-        return value !== undefined;
-      case 'absent':
-        return value === undefined;
-    }
+    const positive = requirement.operator === 'in' || requirement.operator === 'exists';
+    const applies = value !== undefined && ('values' in requirement ? requirement.values.includes(value) : true);
+    return positive === applies;
   });
 }
 
@@ -117,17 +110,9 @@ export function formatSelector(selector: Selector): string {
 }
 
 function formatRequirement(requirement: Requirement): string {
-  switch (requirement.operator) {
-    case 'in':
-    case 'not-in': {
-      const [only, ...more] = requirement.values;
-      const positive = requirement.operator === 'in';
-      if (only !== undefined && more.length === 0) return `${requirement.key}${positive ? '=' : '!='}${only}`;
-      return `${requirement.key} ${positive ? 'in' : 'notin'} (${requirement.values.join(',')})`;
-    }
-    case 'exists':
-      return requirement.key;
-    case 'absent':
-      return `!${requirement.key}`;
-  }
+  if (!('values' in requirement)) return requirement.operator === 'exists' ? requirement.key : `!${requirement.key}`;
+  const positive = requirement.operator === 'in';
+  const [only, ...more] = requirement.values;
+  if (only !== undefined && more.length === 0) return `${requirement.key}${positive ? '=' : '!='}${only}`;
+  return `${requirement.key} ${positive ? 'in' : 'notin'} (${requirement.values.join(',')})`;
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { packTar } from 'modern-tar';
 import type { TarEntry, TarHeader } from 'modern-tar';
 import { Failure, isFailure } from '../lib/failure.ts';

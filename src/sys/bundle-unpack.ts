@@ -148,7 +148,8 @@ function createUnpacking(targetFolder: string): Unpacking {
       const { path, limits } = entry;
       if (path === null) return;
       count += 1;
-      switch (entry.header.type) {
+      const type: string = entry.header.type ?? 'file';
+      switch (type) {
         case 'directory':
           await ensureFolder(path);
           return;
@@ -169,7 +170,7 @@ function createUnpacking(targetFolder: string): Unpacking {
           await takeHardLink(entry, path, limits);
           return;
         default:
-          throw invalidEntry(path, `is a ${entry.header.type ?? 'thing'}, which a bundle may not hold`);
+          throw invalidEntry(path, `is a ${type}, which a bundle may not hold`);
       }
     },
     finish: async () => {
