@@ -9,7 +9,7 @@ import type { Target } from '../proxy/dial.ts';
 import type { OpenCounts } from '../proxy/drain.ts';
 import type { PassiveHealth } from '../proxy/health.ts';
 
-export interface LiveGroup {
+interface LiveGroup {
   readonly group: RouteGroup;
   /** In use for new requests. */
   readonly active: readonly Target[];

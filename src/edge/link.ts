@@ -16,7 +16,7 @@ export interface EdgeLink {
 }
 
 /** What the connection file holds. */
-export interface ControlConnection {
+interface ControlConnection {
   readonly url: string;
   readonly token: string;
 }
@@ -24,7 +24,7 @@ export interface ControlConnection {
 const REPORT_TIMEOUT_MS = 5_000;
 
 /** Where control is now. Throws `unavailable` while the file is missing or unfinished. */
-export async function readConnection(file: string): Promise<ControlConnection> {
+async function readConnection(file: string): Promise<ControlConnection> {
   let value: unknown;
   try {
     value = JSON.parse(await readFile(file, 'utf8'));
