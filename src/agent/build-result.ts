@@ -16,7 +16,7 @@ export function createBuildResults(link: Pick<AgentLink, 'uploadBlob'>, tempFold
       await mkdir(tempFolder, { recursive: true, mode: 0o700 });
       const packed = await packFolder(folder, { ...PACK_RESULT, tempFolder, signal });
       try {
-        await link.uploadBlob(packed.digest, packed.sizeBytes, (startByte) => packed.openStream(startByte), signal);
+        await link.uploadBlob(packed.digest, (startByte) => packed.openStream(startByte), signal);
         return { digest: packed.digest, sizeBytes: packed.sizeBytes };
       } finally {
         await packed.remove();

@@ -7,7 +7,7 @@ import { createServer as createTcpServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { createFakeClock } from '../lib/clock.ts';
 import { createSeededRandom } from '../lib/id.ts';
 import type { Health } from '../model/manifest-types.ts';

@@ -33,7 +33,7 @@ export function createHttpLink(options: HttpLinkOptions): AgentLink {
       const reply = await client.blobs.download({ params: { digest }, range, signal, timeoutMs: TRANSFER_SILENCE_MS });
       return Readable.from(reply.body);
     },
-    uploadBlob: async (digest, _sizeBytes, open, signal) => {
+    uploadBlob: async (digest, open, signal) => {
       const status = await client.blobs.stat({ params: { digest }, signal });
       if (status.complete) return;
       await client.blobs.upload({

@@ -20,5 +20,5 @@ export interface AgentLink {
   /** Bytes of a blob from `startByte` on. */
   fetchBlob(digest: string, startByte: number, signal: AbortSignal): Promise<Readable>;
   /** Uploads the blob unless it is there already; goes on where an earlier try broke off. `open` gives the bytes from an offset on. */
-  uploadBlob(digest: string, sizeBytes: number, open: (startByte: number) => Readable, signal: AbortSignal): Promise<void>;
+  uploadBlob(digest: string, open: (startByte: number) => Readable, signal: AbortSignal): Promise<void>;
 }

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import type { DesiredInstance } from '../api/agent.ts';
 import type { Reason } from '../model/documents.ts';
 import { isCrashLoop, newInstanceState, phaseOf, restoredState } from './instance-state.ts';

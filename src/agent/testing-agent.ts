@@ -114,7 +114,7 @@ export function createFakeControl(): FakeControl {
       if (blob === undefined) throw new Failure('not_found', { message: `no blob ${digest}` });
       return Readable.from([blob.subarray(startByte)]);
     },
-    uploadBlob: async (digest, _sizeBytes, open) => {
+    uploadBlob: async (digest, open) => {
       reach();
       const chunks: Buffer[] = [];
       for await (const chunk of open(0)) chunks.push(Buffer.from(chunk));
@@ -188,11 +188,11 @@ export async function createBench(script: FakeScript): Promise<Bench> {
   };
   /** Something that ends needs time to pass on both clocks. */
   const drive = async (work: Promise<unknown>): Promise<void> => {
-    let over = false;
+    const progress = { over: false };
     const done = work.finally(() => {
-      over = true;
+      progress.over = true;
     });
-    while (!over) await pass(STEP_MS);
+    while (!progress.over) await pass(STEP_MS);
     await done;
   };
   await current.agent.start();

@@ -106,7 +106,9 @@ export function createWorkspace(options: WorkspaceOptions): Workspace {
     notEnforced: (spec) => (spec.files.length > 0 && options.secrets.notEnforced !== null ? [options.secrets.notEnforced] : []),
     clean: async (id) => {
       await options.secrets.remove(id);
-      for (const name of ['work', 'work.new', 'home', 'tmp']) await rm(at(id, name), { recursive: true, force: true, maxRetries: 3 });
+      for (const name of ['work', 'home', 'tmp']) {
+        for (const path of [at(id, name), at(id, `${name}.new`)]) await rm(path, { recursive: true, force: true, maxRetries: 3 });
+      }
     },
   };
 }
