@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { splitCommand } from './command.ts';
-import { expandWords, variablesIn } from './expand.ts';
+import { expandWords } from './expand.ts';
 
 function words(text: string): readonly string[] {
   const split = splitCommand(text);
@@ -95,5 +95,4 @@ test('$${ is a literal ${', () => {
 
 test('missing variables are named once, and inherited properties are none', () => {
   assert.deepEqual(expandWords(['${X}${Y}', '${X}', '${constructor}'], { Y: '' }), { words: ['', '', ''], missing: ['X', 'constructor'] });
-  assert.deepEqual(variablesIn(['a', '${PORT} ${HOST}']), ['PORT', 'HOST']);
 });

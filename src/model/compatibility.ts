@@ -19,7 +19,7 @@ const MADE_BY: Readonly<Record<Build['kind'], Artifact['kind']>> = {
 };
 
 /** What kind of artifact an Entrypoint runs: its own image, else what the build of the Release makes. */
-export function artifactKind(spec: EntrypointSpec, build: Build): Artifact['kind'] {
+function artifactKind(spec: EntrypointSpec, build: Build): Artifact['kind'] {
   return spec.image === null ? MADE_BY[build.kind] : 'image';
 }
 

@@ -5,7 +5,7 @@ import type { Reason, ReasonCode } from './documents.ts';
 import { readClue } from './diagnosis-clues.ts';
 import { formatBytes } from './quantity.ts';
 
-export interface ListeningSocket {
+interface ListeningSocket {
   /** Address it is bound to, such as `127.0.0.1`, `0.0.0.0`, `::`. */
   readonly host: string;
   readonly port: number;
@@ -53,7 +53,7 @@ export function diagnose(observation: Observation): Reason {
 }
 
 /** The last 20 lines, each at most 500 characters. */
-export function boundedLines(lines: readonly string[]): readonly string[] {
+function boundedLines(lines: readonly string[]): readonly string[] {
   return lines.slice(-MAX_LINES).map((line) => (line.length > MAX_LINE_LENGTH ? `${line.slice(0, MAX_LINE_LENGTH - 1)}…` : line));
 }
 

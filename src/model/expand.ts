@@ -22,8 +22,3 @@ export function expandWords(words: readonly string[], env: Readonly<Record<strin
   );
   return { words: expanded, missing: [...missing] };
 }
-
-/** The variables that the words refer to, each once. */
-export function variablesIn(words: readonly string[]): readonly string[] {
-  return expandWords(words, {}).missing;
-}

@@ -6,12 +6,6 @@ import type { At } from './manifest-fields.ts';
 import { runOf } from './manifest-defaults.ts';
 import { scheduleTrouble, timezoneTrouble } from './schedule.ts';
 
-export interface Finding {
-  readonly path: readonly PropertyKey[];
-  readonly message: string;
-  readonly at: At;
-}
-
 export type Report = (path: readonly PropertyKey[], message: string, at?: At) => void;
 
 /** Fields that mean nothing to an Entrypoint that runs once and ends. */

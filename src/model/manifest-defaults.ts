@@ -26,7 +26,7 @@ const VOLUME_BYTES = 1024 * MIB;
 const SETTLE_MS = 1000;
 
 /** The name of the built-in file server as first word of a command; the second is the folder. */
-export const STATIC_SERVER = 'libra:static';
+const STATIC_SERVER = 'libra:static';
 
 export function completeBuild(input: BuildInput | undefined): Build {
   if (input?.image !== undefined) return { kind: 'image', image: input.image };
@@ -50,7 +50,7 @@ export function listensOf(name: string, input: EntrypointInput, provides: boolea
   return input.port !== undefined || (input.routes?.length ?? 0) > 0 || input.health?.http !== undefined || input.health?.tcp === true;
 }
 
-export function completeResources(input: ResourcesInput | undefined): Resources {
+function completeResources(input: ResourcesInput | undefined): Resources {
   return {
     cpu: completeCpu(input?.cpu),
     memory: bounds(input?.memory, MEMORY, (requestBytes, limitBytes) => ({ requestBytes, limitBytes })),
@@ -76,7 +76,7 @@ function bounds<T>(
   return make(request, input.limit ?? Math.max(defaults.limit, request));
 }
 
-export function completeRoutes(input: readonly RouteInput[]): readonly RouteSpec[] {
+function completeRoutes(input: readonly RouteInput[]): readonly RouteSpec[] {
   return input.map((route) => ({
     host: route.host ?? '',
     path: route.path ?? '/',

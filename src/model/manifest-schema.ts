@@ -164,7 +164,7 @@ export const usesSection = list(
   'Services',
 );
 
-export const overrideSection = section({
+const overrideSection = section({
   instances: instances.optional(),
   resources: resources.optional(),
   routes: routes.optional(),

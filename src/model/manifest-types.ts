@@ -39,7 +39,7 @@ export interface Health {
 }
 
 export interface RouteSpec {
-  /** Lower-case host name; a leading `*.` label is a wildcard. */
+  /** Lower-case host name; a leading `*.` label is a wildcard. Empty: the Environment's default host, which effectiveRoutes fills in. */
   readonly host: string;
   /** Prefix on whole segments, starts with `/`. */
   readonly path: string;

@@ -4,12 +4,12 @@
 import { LineCounter, isAlias, isCollection, isMap, isScalar, isSeq, parseDocument } from 'yaml';
 import type { Document, Node, Pair } from 'yaml';
 
-export interface Place {
+interface Place {
   readonly line: number;
   readonly column: number;
 }
 
-export interface YamlProblem extends Place {
+interface YamlProblem extends Place {
   readonly message: string;
 }
 
@@ -21,7 +21,7 @@ export interface ParsedYaml {
   placeOf(path: readonly PropertyKey[], at: 'key' | 'value'): Place;
 }
 
-export const MAX_MANIFEST_BYTES = 256 * 1024;
+const MAX_MANIFEST_BYTES = 256 * 1024;
 const MAX_ALIASES = 100;
 /** More problems than this are not located. */
 const MAX_PROBLEMS = 101;

@@ -28,7 +28,7 @@ export interface PackOptions {
 }
 
 /** A developer's folder: what git ignores stays out, and so does what a build makes again. */
-export const PACK_SOURCE: Required<Pick<PackOptions, 'ignoreFiles' | 'alwaysIgnore'>> = {
+const PACK_SOURCE: Required<Pick<PackOptions, 'ignoreFiles' | 'alwaysIgnore'>> = {
   ignoreFiles: ['.gitignore', '.libraignore'],
   alwaysIgnore: ['.git', '.hg', '.svn', 'node_modules', '.venv', '__pycache__', '.DS_Store'],
 };
