@@ -1,14 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import type { EdgeReport, RouteTable, TableMessage } from '../../api/dataplane.ts';
 import type { table } from '../../api/table.ts';
-import type { InstanceSpec } from '../../model/documents.ts';
 import { create, put, remove, update } from '../../store/records.ts';
 import { appRecords } from '../apps/records.ts';
 import { instanceStatusRecords } from '../cluster/records.ts';
 import { deploymentRecords, environmentRecords, instanceSpecRecords } from '../deploys/records.ts';
-import type { StreamItem } from '../handler.ts';
 import {
   aDeployment,
   anApp,
@@ -22,99 +19,8 @@ import {
   seedApp,
 } from '../test-context.ts';
 import type { TestContext } from '../test-context.ts';
+import { addInstance, change, connect, withRouting } from './routing-fixture.ts';
 import { createRouting } from './routing.ts';
-import type { Routing } from './routing.ts';
-
-/** An Edge that follows by the contract: a delta must be the next in sequence. */
-interface FakeEdge {
-  readonly table: () => RouteTable;
-  readonly sequence: () => number;
-  /** Takes what is on its way; pings end it. */
-  catchUp(): Promise<void>;
-  report(draining?: Record<string, number>): Promise<void>;
-  disconnect(): Promise<void>;
-  readonly snapshots: () => number;
-}
-
-async function connect(routing: Routing, context: TestContext, edgeId: string): Promise<FakeEdge> {
-  const gone = new AbortController();
-  const items = routing.handlers.dataplane.sync(
-    callOf<typeof table.dataplane.sync>({
-      params: {},
-      query: { edge: edgeId },
-      body: undefined,
-      principal: edgePrincipal,
-      signal: gone.signal,
-    }),
-  );
-  const stream: AsyncIterator<StreamItem<TableMessage>> = items[Symbol.asyncIterator]();
-  let sequence = 0;
-  let snapshots = 0;
-  let rules: RouteTable['rules'] = [];
-  const groups = new Map<string, RouteTable['groups'][number]>();
-  const apply = (message: TableMessage): boolean => {
-    if (message.type === 'ping') return false;
-    if (message.type === 'snapshot') {
-      snapshots += 1;
-      groups.clear();
-      for (const group of message.table.groups) groups.set(group.id, group);
-      rules = message.table.rules;
-    } else {
-      assert.equal(message.sequence, sequence + 1, 'a delta follows exactly the message before');
-      for (const group of message.putGroups) groups.set(group.id, group);
-      for (const id of message.removeGroups) groups.delete(id);
-      rules = message.rules ?? rules;
-    }
-    sequence = message.sequence;
-    return true;
-  };
-  const first = await stream.next();
-  assert.ok(first.done !== true && apply(first.value.data));
-  return {
-    table: () => ({ rules, groups: [...groups.values()].sort((a, b) => (a.id < b.id ? -1 : 1)) }),
-    sequence: () => sequence,
-    snapshots: () => snapshots,
-    catchUp: async () => {
-      for (;;) {
-        const next = stream.next();
-        await context.clock.advance(3100);
-        const item = await next;
-        if (item.done === true || !apply(item.value.data)) return;
-      }
-    },
-    report: async (draining = {}) => {
-      const body: EdgeReport = { edgeId, sequence, draining, ejected: [] };
-      await routing.handlers.dataplane.report(
-        callOf<typeof table.dataplane.report>({ params: {}, query: undefined, body, principal: edgePrincipal }),
-      );
-    },
-    disconnect: async () => {
-      gone.abort();
-      await stream.return?.();
-    },
-  };
-}
-
-async function withRouting(run: (routing: Routing, context: TestContext) => Promise<void>): Promise<void> {
-  const context = await createTestContext();
-  const routing = createRouting(context);
-  try {
-    await run(routing, context);
-  } finally {
-    routing.stop();
-    await context.close();
-  }
-}
-
-async function addInstance(context: TestContext, spec: InstanceSpec): Promise<void> {
-  await context.view.commit(create(instanceSpecRecords, spec), put(instanceStatusRecords, aStatus({ id: spec.id })));
-}
-
-async function change(context: TestContext, id: string, next: Partial<InstanceSpec>): Promise<void> {
-  const current = context.view.get(instanceSpecRecords, id);
-  assert.ok(current);
-  await context.view.commit(update(instanceSpecRecords, current, { ...current.document, ...next }));
-}
 
 test('an Instance is in force when every connected Edge has it active, and drained when every one has it out and nothing open', () =>
   withRouting(async (routing, context) => {
