@@ -14,6 +14,7 @@ import { createBlobHandlers } from './apps/blobs.ts';
 import { createAuthorise } from './auth/scope.ts';
 import { ensureDefaultTeam } from './auth/teams.ts';
 import { createAuthenticate, ensureOwnerToken } from './auth/tokens.ts';
+import { createBuilds } from './builds/builds.ts';
 import { ensureLocalNode } from './cluster/bootstrap.ts';
 import { createCluster } from './cluster/cluster.ts';
 import { allCollections } from './collections.ts';
@@ -133,9 +134,12 @@ async function startControl(
     environmentRoutes: routing.environmentRoutes,
     resolveValues: values.resolveValues,
     isValueAvailable: values.isAvailable,
+    removeValuesOf: values.removeValuesOf,
     instanceLogs: cluster.instanceStreams.logs,
     instanceExec: cluster.instanceStreams.exec,
   });
+
+  const builds = createBuilds(context);
 
   const auditLog = log.child({ stream: 'audit' });
   let reconcilers: Reconcilers | null = null;
@@ -184,7 +188,7 @@ async function startControl(
     ...(options.limits === undefined ? {} : { limits: options.limits }),
   });
 
-  const started = startReconcilers([...deploys.reconcilers, ...cluster.reconcilers], context);
+  const started = startReconcilers([...deploys.reconcilers, ...builds.reconcilers, ...cluster.reconcilers], context);
   reconcilers = started;
   undo.push(() => started.stop());
   const unsubscribe = routing.onTrafficChange(() => started.wake('rollout'));

@@ -105,7 +105,7 @@ export function volumeNodeOf(view: View, environment: Environment | null, spec: 
   const newest = view
     .by(instanceSpecRecords, 'environment', environment.id)
     .map(({ document }) => document)
-    .filter((one) => one.role === 'service' && one.entrypoint === spec.name && one.slot === slot)
+    .filter((one) => one.entrypoint === spec.name && one.slot === slot)
     .sort((a, b) => b.createdAtMs - a.createdAtMs)[0];
   return newest?.nodeId ?? null;
 }

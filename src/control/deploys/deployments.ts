@@ -86,6 +86,7 @@ export function createDeploymentHandlers(context: ControlContext, deps: Deps): D
       lastDeployment: deployment.number,
       overrides: draft.reset ? { entrypoints: {} } : stored.document.overrides,
       stopped: false,
+      ...(stored.document.stopped ? { resumedAtMs: deployment.createdAtMs } : {}),
     });
   };
 

@@ -3,21 +3,25 @@
 import type { table } from '../../api/table.ts';
 import type { ControlContext, Reconciler } from '../context.ts';
 import type { NounHandlers } from '../handler.ts';
+import { createScheduleReconciler } from './cron.ts';
 import type { DraftDeps } from './deployment-draft.ts';
 import { createDeploymentHandlers } from './deployments.ts';
 import { createEnvironmentHandlers } from './environments.ts';
 import type { EnvironmentDeps } from './environments.ts';
+import { createGarbageReconciler } from './garbage.ts';
+import type { GarbageDeps } from './garbage.ts';
 import { createInstanceHandlers } from './instances.ts';
 import type { InstanceDeps } from './instances.ts';
 import type { PlanDeps } from './plan.ts';
 import { createRolloutReconciler } from './rollout-reconciler.ts';
 import type { RolloutDeps } from './rollout-reconciler.ts';
 
-/** From routing: trafficState, routeOwner, urlOf, environmentRoutes. From config: resolveValues, isValueAvailable. From cluster: logs, exec. */
+/** From routing: trafficState, routeOwner, urlOf, environmentRoutes. From config: resolveValues, isValueAvailable, removeValuesOf. From cluster: logs, exec. */
 export type DeploysDeps = RolloutDeps &
   InstanceDeps &
   Omit<EnvironmentDeps, 'view'> &
   Omit<DraftDeps, 'view'> &
+  GarbageDeps &
   Pick<PlanDeps, 'routeOwner'>;
 
 export interface Deploys {
@@ -38,6 +42,6 @@ export function createDeploys(context: ControlContext, deps: DeploysDeps): Deplo
       environments: createEnvironmentHandlers(context, { ...deps, view }),
       instances: createInstanceHandlers(context, deps),
     },
-    reconcilers: [createRolloutReconciler(context, deps)],
+    reconcilers: [createRolloutReconciler(context, deps), createScheduleReconciler(context), createGarbageReconciler(context, deps)],
   };
 }

@@ -153,7 +153,7 @@ export function createEnvironmentHandlers(context: ControlContext, deps: Environ
     start: async (call) => {
       const stored = findActive(call.params.app, call.params.environment);
       if (!stored.document.stopped) return reply(stored.document);
-      const result = await change(stored, { stopped: false });
+      const result = await change(stored, { stopped: false, resumedAtMs: clock.now() });
       tell(stored.document, 'environment.started', `${call.principal.name} started ${call.params.app}/${stored.document.name}.`);
       return result;
     },

@@ -10,7 +10,7 @@ import { entrypointState, liveServices, servicesOf } from './rollout-slots.ts';
 import type { EntrypointState } from './rollout-slots.ts';
 
 /** How often to ask the Edges again while something waits for them, milliseconds. */
-const TRAFFIC_POLL_MS = 50;
+export const TRAFFIC_POLL_MS = 50;
 
 /** `target` null: nothing shall run. */
 export function converge(draft: Draft, target: Deployment | null): void {

@@ -14,6 +14,7 @@ import { createPlacer, stopFirstBecause } from './placement.ts';
 import { deploymentRecords, deploymentStatusRecords, environmentRecords, instanceSpecRecords } from './records.ts';
 import { createChangedEnvironments } from './changed-environments.ts';
 import type { RolloutDeployment, RolloutInput, RolloutInstance, RolloutPlan, Traffic } from './rollout-input.ts';
+import { TRAFFIC_POLL_MS } from './rollout-converge.ts';
 import { hasEnded } from './rollout-draft.ts';
 import { planRollout } from './rollout.ts';
 import { createSteadyTime } from './steady-time.ts';
@@ -158,7 +159,8 @@ export function createRolloutReconciler(context: ControlContext, deps: RolloutDe
         lastFullMs = startedMs;
         for (const { document } of view.list(environmentRecords)) todo.add(document.id);
       }
-      for (const [id, atMs] of due) if (atMs <= startedMs) todo.add(id);
+      // Those that ask the Edges again soon: one of them may be what woke it.
+      for (const [id, atMs] of due) if (atMs <= startedMs + TRAFFIC_POLL_MS) todo.add(id);
       const traffic = deps.trafficState();
       for (const id of todo) {
         if (signal.aborted) return undefined;

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { FINAL_DEPLOYMENT_PHASES } from '../../model/documents.ts';
 import type { EntrypointSpec } from '../../model/manifest-types.ts';
 import { planRollout } from './rollout.ts';

@@ -6,6 +6,7 @@ import type { EntrypointSpec } from '../../model/manifest-types.ts';
 type Schedule = NonNullable<EntrypointSpec['schedule']>;
 
 const PATTERNS_KEPT = 5000;
+const FIRST_SPAN_MS = 60_000;
 const patterns = new Map<string, Cron>();
 
 function patternOf(schedule: Schedule): Cron {
@@ -23,12 +24,12 @@ export function nextTickMs(schedule: Schedule, afterMs: number): number | null {
   return patternOf(schedule).nextRun(new Date(afterMs))?.getTime() ?? null;
 }
 
-/** The newest tick in (after, until], and how many there were; at most `limit` are looked at. */
-export function ticksBetween(schedule: Schedule, afterMs: number, untilMs: number, limit: number): readonly number[] {
-  const ticks: number[] = [];
-  for (let tick = nextTickMs(schedule, afterMs); tick !== null && tick <= untilMs && ticks.length < limit;) {
-    ticks.push(tick);
-    tick = nextTickMs(schedule, tick);
+/** The newest tick in (after, until]; null: none. Looks back in growing steps, so that many ticks cost no more than a few. */
+export function lastTickIn(schedule: Schedule, afterMs: number, untilMs: number): number | null {
+  for (let spanMs = FIRST_SPAN_MS; ; spanMs *= 2) {
+    const fromMs = Math.max(afterMs, untilMs - spanMs);
+    let last: number | null = null;
+    for (let tick = nextTickMs(schedule, fromMs); tick !== null && tick <= untilMs; tick = nextTickMs(schedule, tick)) last = tick;
+    if (last !== null || fromMs === afterMs) return last;
   }
-  return ticks;
 }
