@@ -9,7 +9,7 @@ import type { Clock } from '../lib/clock.ts';
 import { systemClock } from '../lib/clock.ts';
 import { Failure, isFailure, messageOf } from '../lib/failure.ts';
 import { createJsonLineReader } from '../sys/json-lines.ts';
-import type { KeeperEvent, KeeperReply, KeeperRequest } from '../sys/keeper-protocol.ts';
+import type { KeeperEvent, KeeperReplies, KeeperReply, KeeperRequest } from '../sys/keeper-protocol.ts';
 import { silentLog } from '../sys/log.ts';
 import type { Log } from '../sys/log.ts';
 import { currentBootId } from '../sys/process-identity.ts';
@@ -91,7 +91,7 @@ export async function runKeeper(options: KeeperOptions): Promise<Keeper> {
     else if (clients.size === 0 && listeners.list().length === 0) cancelIdle = clock.timer(idleMs, end);
   }
 
-  const answer = async (request: KeeperRequest): Promise<unknown> => {
+  const answer = (request: KeeperRequest): KeeperReplies[KeeperRequest['op']] | Promise<KeeperReplies[KeeperRequest['op']]> => {
     switch (request.op) {
       case 'hello':
         return { program: options.program, pid: process.pid, bootId: currentBootId() };
@@ -144,7 +144,7 @@ export async function runKeeper(options: KeeperOptions): Promise<Keeper> {
       pending += 1;
       try {
         if (pending > MAX_PENDING_PER_CLIENT) throw new Failure('rate_limited', { message: 'Too many requests at once for the keeper.' });
-        send(socket, { id, ok: true, value: (await answer(parseRequest(fields))) ?? null });
+        send(socket, { id, ok: true, value: await answer(parseRequest(fields)) });
       } catch (error) {
         if (!isFailure(error)) log.error({ error, op: fields['op'] }, 'a request failed');
         const code = isFailure(error) ? error.code : 'internal';

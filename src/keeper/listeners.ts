@@ -37,13 +37,21 @@ function isTcpHandle(value: unknown): value is TcpHandle {
 }
 
 /** A bound, not yet listening socket: the first program that gets it makes it listen. Throws with an errno `code`. */
-export function bindSocket(host: string, port: number, flags: number): TcpHandle {
+export function bindSocket(host: string, port: number, flags: number): { readonly handle: TcpHandle; readonly port: number } {
   const create: unknown = Reflect.get(net, '_createServerHandle');
   if (typeof create !== 'function') throw new Failure('unsupported', { message: 'This Node cannot hold listening sockets for others.' });
   const result: unknown = create(host, port, net.isIPv6(host) ? 6 : 4, undefined, flags);
-  if (isTcpHandle(result)) return result;
-  const code = typeof result === 'number' ? getSystemErrorName(result) : 'UNKNOWN';
-  throw Object.assign(new Error(`bind ${code} ${host}:${port}`), { code });
+  if (!isTcpHandle(result)) throw bindError(host, port, typeof result === 'number' ? getSystemErrorName(result) : 'UNKNOWN');
+  const address: { port?: number } = {};
+  result.getsockname(address);
+  if (address.port !== undefined && address.port > 0) return { handle: result, port: address.port };
+  // libuv keeps EADDRINUSE back until somebody listens; the socket is not bound.
+  result.close();
+  throw bindError(host, port, 'EADDRINUSE');
+}
+
+function bindError(host: string, port: number, code: string): Error {
+  return Object.assign(new Error(`bind ${code} ${host}:${port}`), { code });
 }
 
 /** Resolves when a plain bind and listen works, so that nobody else holds the port. */
@@ -86,21 +94,19 @@ export function createListeners(): Listeners {
       const code = await probe(request.host, request.port);
       if (code !== null) throw bindFailure(request, code);
     }
-    let handle: TcpHandle;
+    let bound: ReturnType<typeof bindSocket>;
     try {
-      handle = bindSocket(request.host, request.port, REUSE_PORT);
+      bound = bindSocket(request.host, request.port, REUSE_PORT);
     } catch (error) {
       throw bindFailure(request, error instanceof Error && 'code' in error ? String(error.code) : 'UNKNOWN', error);
     }
     // Another request for the name may have been answered while we probed.
     const raced = held.get(request.name);
     if (raced !== undefined) {
-      handle.close();
+      bound.handle.close();
       return { port: raced.port };
     }
-    const address: { port?: number } = {};
-    handle.getsockname(address);
-    const port = address.port ?? request.port;
+    const { handle, port } = bound;
     held.set(request.name, { name: request.name, host: request.host, port, handle });
     return { port };
   };

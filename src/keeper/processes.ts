@@ -130,7 +130,7 @@ export function createProcesses(deps: ProcessesDeps): Processes {
 
   function scheduleRestart(entry: Entry, ranMs: number): void {
     const again = entry.again;
-    if (again?.restart == null) return;
+    if (again === null || again.restart === null) return;
     if (ranMs >= STABLE_RUN_MS) entry.failuresInRow = 0;
     const delayMs = backoffMs(entry.failuresInRow, again.restart, systemRandom);
     entry.failuresInRow += 1;
@@ -308,8 +308,8 @@ export function createProcesses(deps: ProcessesDeps): Processes {
     list: () => [...entries.values()].map((entry) => entry.record),
     signal: (key, signal, group) => {
       const entry = entries.get(key);
-      const identity = entry?.record.identity;
-      if (entry === undefined || identity == null || entry.record.state !== 'running') return false;
+      if (entry === undefined || entry.record.identity === null || entry.record.state !== 'running') return false;
+      const { identity } = entry.record;
       // Our own child keeps its pid until we have seen its end; of others only the start time can tell.
       if (entry.child === null && !isIdentityAlive(identity)) return false;
       try {

@@ -42,7 +42,8 @@ export function createJsonLineReader(
   return {
     push: (bytes) => {
       let rest = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-      while (!broken && rest.length > 0) {
+      while (rest.length > 0) {
+        if (broken) return;
         const at = rest.indexOf(NEWLINE);
         const take = at === -1 ? rest.length : at;
         if (held + take > limitBytes) {

@@ -1,6 +1,7 @@
 // Who listens where, as /proc tells (proc_pid_net(5)): for “port in use by …” and “listens on 3000 instead of 20011”.
 
 import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
+import { basename } from 'node:path';
 import { listPids, readProcessStat } from './process-identity.ts';
 
 export interface ListeningSocket {
@@ -64,6 +65,15 @@ export function socketInodes(pid: number): Set<string> {
   return inodes;
 }
 
+/** File name of the program that a process runs; threads may have renamed the process itself. */
+function programName(pid: number): string {
+  try {
+    return basename(readlinkSync(`/proc/${pid}/exe`));
+  } catch {
+    return readProcessStat(pid)?.name ?? '?';
+  }
+}
+
 /** The process that listens on a port of this machine; null when nobody does or it may not be seen. */
 export function describeListener(port: number): { readonly pid: number; readonly name: string; readonly text: string } | null {
   const wanted = new Set(
@@ -75,7 +85,7 @@ export function describeListener(port: number): { readonly pid: number; readonly
   for (const pid of listPids()) {
     for (const inode of socketInodes(pid)) {
       if (!wanted.has(inode)) continue;
-      const name = readProcessStat(pid)?.name ?? '?';
+      const name = programName(pid);
       return { pid, name, text: `process ${pid} (${name})` };
     }
   }

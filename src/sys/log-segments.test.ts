@@ -3,7 +3,7 @@ import { appendFileSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { createFakeClock, systemClock } from '../lib/clock.ts';
 import { LINE_MAX_BYTES, readLog } from './log-reader.ts';
 import type { SegmentLine } from './log-reader.ts';
@@ -36,7 +36,7 @@ const diskBytes = (): number => readdirSync(folder).reduce((sum, name) => sum + 
 
 test('lines come back with their stream, time and text', async () => {
   const clock = createFakeClock(1_000_000);
-  const writer = openLogWriter(folder, MIB, clock.now);
+  const writer = openLogWriter(folder, MIB, () => clock.now());
   writer.write('stdout', Buffer.from('one\ntwo\r\n'));
   await clock.advance(5);
   writer.write('stderr', Buffer.from('bad\n'));

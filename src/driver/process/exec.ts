@@ -88,7 +88,7 @@ export async function startExec(handle: ProcessHandle, request: ExecRequest): Pr
     write: (chunk) =>
       new Promise((resolve, reject) => {
         child.stdin.write(chunk, (error) => {
-          if (error == null) resolve();
+          if (error === null || error === undefined) resolve();
           else reject(new Failure('conflict', { message: 'The command does not take input any more.', cause: error }));
         });
       }),
