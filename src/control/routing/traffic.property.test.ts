@@ -23,7 +23,10 @@ type Step =
   | { readonly kind: 'reconnect'; readonly edge: number };
 
 const step: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 6, arbitrary: fc.record({ kind: fc.constantFrom('add', 'drain', 'undrain', 'sick', 'remove'), slot: fc.nat(2) }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({ kind: fc.constantFrom('add', 'add', 'drain', 'drain', 'undrain', 'sick', 'remove'), slot: fc.nat(2) }),
+  },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('follow' as const), edge: fc.nat(1), messages: fc.integer({ min: 1, max: 3 }) }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('report' as const), edge: fc.nat(1), open: fc.nat(1) }) },
   { weight: 4, arbitrary: fc.record({ kind: fc.constant('settle' as const), but: fc.nat(4), open: fc.nat(1) }) },
@@ -53,7 +56,7 @@ async function apply(context: TestContext, taken: Extract<Step, { slot: number }
 
 test('no answer of trafficState runs ahead of what every Edge has said, and all catch up in the end', async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { maxLength: 40 }), (steps) =>
+    fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 60, size: 'max' }), (steps) =>
       withRouting(async (routing, context) => {
         await seedApp(context);
         const edges: FakeEdge[] = [];
@@ -109,6 +112,6 @@ test('no answer of trafficState runs ahead of what every Edge has said, and all 
         for (const edge of edges) await edge.disconnect();
       }),
     ),
-    { numRuns: 60 },
+    { numRuns: 150 },
   );
 });
