@@ -16,6 +16,7 @@ import { currentBootId } from '../sys/process-identity.ts';
 import { createListeners } from './listeners.ts';
 import { createProcesses } from './processes.ts';
 import { parseEnvelope, parseRequest } from './requests.ts';
+import { createStateFile } from './state-file.ts';
 
 const LINE_BYTES = 2 * 1024 * 1024;
 const CLIENT_BUFFER_BYTES = 16 * 1024 * 1024;
@@ -35,8 +36,12 @@ export interface KeeperOptions {
 export interface Keeper {
   /** Resolves when the keeper is not needed any more; the process should then exit, even if programs live on. */
   readonly ended: Promise<void>;
-  /** Closes the socket; programs and their output pipes live on. */
+  /** Closes the socket and gives up the listeners; programs and their output pipes live on. */
   stop(): Promise<void>;
+}
+
+function assertNever(request: never): never {
+  throw new Failure('internal', { message: `A request was parsed but is not answered: ${JSON.stringify(request)}` });
 }
 
 /** True when a keeper answers at the path. */
@@ -62,8 +67,11 @@ export async function runKeeper(options: KeeperOptions): Promise<Keeper> {
   const idleMs = options.idleMs ?? 60_000;
   const clients = new Set<Socket>();
   const listeners = createListeners();
+  const stateFile = createStateFile(`${options.socketPath}.state.json`);
   const { promise: ended, resolve: end } = Promise.withResolvers<void>();
   let draining = false;
+  // After a forced end the programs live on, and the next keeper shall find what we held.
+  let successor = false;
   let cancelIdle: (() => void) | null = null;
 
   const send = (socket: Socket, message: KeeperReply | KeeperEvent): void => {
@@ -82,6 +90,25 @@ export async function runKeeper(options: KeeperOptions): Promise<Keeper> {
       review();
     },
   });
+
+  const save = (): void => {
+    try {
+      stateFile.save({ listeners: listeners.list(), programs: processes.restarting() });
+    } catch (error) {
+      log.error({ error }, 'what is held could not be written down');
+    }
+  };
+
+  /** Goes on where a killed keeper was: programs that still run are adopted, sockets bound beside theirs for the next start. */
+  const restore = async (): Promise<void> => {
+    const state = stateFile.load();
+    for (const listener of state.listeners) {
+      await listeners.listen({ ...listener, takeover: true }).catch((error: unknown) => {
+        log.error({ error, listener: listener.name }, 'a listener of the last keeper could not be taken over');
+      });
+    }
+    for (const program of state.programs) await processes.spawn(program);
+  };
 
   function review(): void {
     cancelIdle?.();
@@ -121,8 +148,13 @@ export async function runKeeper(options: KeeperOptions): Promise<Keeper> {
         return null;
       case 'shutdown':
         draining = true;
-        if (request.force) setImmediate(end);
+        if (request.force) {
+          successor = true;
+          setImmediate(end);
+        }
         return null;
+      default:
+        return assertNever(request);
     }
   };
 
@@ -144,7 +176,9 @@ export async function runKeeper(options: KeeperOptions): Promise<Keeper> {
       pending += 1;
       try {
         if (pending > MAX_PENDING_PER_CLIENT) throw new Failure('rate_limited', { message: 'Too many requests at once for the keeper.' });
-        send(socket, { id, ok: true, value: await answer(parseRequest(fields)) });
+        const value = await answer(parseRequest(fields));
+        save();
+        send(socket, { id, ok: true, value });
       } catch (error) {
         if (!isFailure(error)) log.error({ error, op: fields['op'] }, 'a request failed');
         const code = isFailure(error) ? error.code : 'internal';
@@ -176,6 +210,7 @@ export async function runKeeper(options: KeeperOptions): Promise<Keeper> {
   } catch {
     // There was none.
   }
+  await restore();
   const server = net.createServer(serve);
   const mask = process.umask(0o177);
   try {
@@ -195,6 +230,7 @@ export async function runKeeper(options: KeeperOptions): Promise<Keeper> {
     stop: async () => {
       cancelIdle?.();
       processes.close();
+      if (!successor) stateFile.remove();
       for (const listener of listeners.list()) listeners.unlisten(listener.name);
       for (const client of clients) client.destroy();
       await new Promise<void>((resolve) => {

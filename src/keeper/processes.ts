@@ -44,6 +44,8 @@ export interface Processes {
   signal(key: string, signal: string, group: boolean): boolean;
   retire(key: string): void;
   forget(key: string): void;
+  /** Requests of the programs that are to be started again after every end. */
+  restarting(): SpawnRequest[];
   /** Programs that run or wait for a restart. */
   active(): number;
   /** Stops reading and watching; the programs live on. */
@@ -336,6 +338,7 @@ export function createProcesses(deps: ProcessesDeps): Processes {
       entry.pump?.close();
       entries.delete(key);
     },
+    restarting: () => [...entries.values()].flatMap((entry) => entry.again ?? []),
     active: () => [...entries.values()].filter(isActive).length + starting.size,
     close: () => {
       closed = true;

@@ -61,7 +61,7 @@ export type KeeperRequest =
   | { readonly op: 'forget'; readonly key: string }
   | ({ readonly op: 'listen' } & ListenRequest)
   | { readonly op: 'unlisten'; readonly name: string }
-  /** Stops being needed: ends when nothing runs any more, or at once with `force` (programs live on). */
+  /** Stops being needed: ends when nothing runs any more, or at once with `force` (programs live on, the next keeper adopts them). */
   | { readonly op: 'shutdown'; readonly force: boolean };
 
 export type KeeperReply =

@@ -1,8 +1,9 @@
 // Finds the program for a command word the way execvp(3) does, but on the Instance's own PATH and work folder, and without its
 // fallback to /bin/sh: what is neither a binary nor names its interpreter is refused, so no shell ever starts by accident.
 
-import { closeSync, openSync, readSync, statSync } from 'node:fs';
-import { basename, resolve } from 'node:path';
+import { closeSync, openSync, readSync, realpathSync, statSync } from 'node:fs';
+import type { Stats } from 'node:fs';
+import { basename, dirname, resolve } from 'node:path';
 import { Failure } from '../../lib/failure.ts';
 
 export interface CommandContext {
@@ -13,7 +14,27 @@ export interface CommandContext {
   readonly user: { readonly uid: number; readonly gid: number } | null;
 }
 
-type Verdict = 'ok' | 'absent' | 'not_executable' | 'is_folder';
+type Verdict = 'ok' | 'absent' | 'not_executable' | 'unreachable' | 'is_folder';
+
+/** Whether this user has the `x` right on what the facts describe. */
+function mayPass(facts: Stats, user: CommandContext['user']): boolean {
+  const uid = user?.uid ?? process.geteuid?.() ?? 0;
+  if (uid === 0) return facts.isDirectory() || (facts.mode & 0o111) !== 0;
+  const gid = user?.gid ?? process.getegid?.() ?? 0;
+  const inGroup = facts.gid === gid || (user === null && process.getgroups?.().includes(facts.gid) === true);
+  return (facts.mode & (facts.uid === uid ? 0o100 : inGroup ? 0o010 : 0o001)) !== 0;
+}
+
+/** Whether this user may walk down to the file, by its own path and by the one that links lead to: root's home is closed to all others. */
+function isReachable(path: string, user: CommandContext['user']): boolean {
+  for (const start of new Set([path, realpathSync(path)])) {
+    for (let folder = dirname(start); ; folder = dirname(folder)) {
+      if (!mayPass(statSync(folder), user)) return false;
+      if (folder === dirname(folder)) break;
+    }
+  }
+  return true;
+}
 
 function isExecutableFor(path: string, user: CommandContext['user']): Verdict {
   let facts;
@@ -23,13 +44,8 @@ function isExecutableFor(path: string, user: CommandContext['user']): Verdict {
     return error instanceof Error && 'code' in error && error.code === 'EACCES' ? 'not_executable' : 'absent';
   }
   if (facts.isDirectory()) return 'is_folder';
-  if (!facts.isFile()) return 'not_executable';
-  const uid = user?.uid ?? process.geteuid?.() ?? 0;
-  const gid = user?.gid ?? process.getegid?.() ?? 0;
-  const any = (facts.mode & 0o111) !== 0;
-  const bit =
-    facts.uid === uid ? 0o100 : facts.gid === gid || (user === null && process.getgroups?.().includes(facts.gid) === true) ? 0o010 : 0o001;
-  return (uid === 0 ? any : (facts.mode & bit) !== 0) ? 'ok' : 'not_executable';
+  if (!facts.isFile() || !mayPass(facts, user)) return 'not_executable';
+  return isReachable(path, user) ? 'ok' : 'unreachable';
 }
 
 function startFailure(command: string, message: string, hint: string, details: Readonly<Record<string, unknown>>): Failure {
@@ -81,6 +97,7 @@ export function resolveCommand(word: string, context: CommandContext): string {
         .filter((folder) => folder !== '')
         .map((folder) => resolve(context.cwd, folder, word));
   let refused: string | null = null;
+  let closed: string | null = null;
   for (const path of word === '' ? [] : candidates) {
     const verdict = isExecutableFor(path, context.user);
     if (verdict === 'ok') {
@@ -91,6 +108,7 @@ export function resolveCommand(word: string, context: CommandContext): string {
       throw startFailure(word, `“${word}” (${path}) is a folder, not a program.`, 'Name a file in the command.', { path, errno: 'EACCES' });
     }
     if (verdict === 'not_executable') refused ??= path;
+    if (verdict === 'unreachable') closed ??= path;
   }
   if (refused !== null) {
     throw startFailure(
@@ -98,6 +116,14 @@ export function resolveCommand(word: string, context: CommandContext): string {
       `“${word}” (${refused}) exists but may not be executed.`,
       `Make it executable: chmod +x ${named ? word : refused}`,
       { path: refused, errno: 'EACCES' },
+    );
+  }
+  if (closed !== null) {
+    throw startFailure(
+      word,
+      `“${word}” (${closed}) lies in a folder that the App's user may not enter.`,
+      'Install the program where every user can reach it, such as /usr/local/bin.',
+      { path: closed, errno: 'EACCES' },
     );
   }
   const beside = !named && isExecutableFor(resolve(context.cwd, word), context.user) !== 'absent';

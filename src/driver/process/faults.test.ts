@@ -1,7 +1,8 @@
 // The process driver against programs that misbehave and a keeper that is killed: real processes, real signals.
 
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { startKeeperFixture, until } from '../../sys/keeper-fixture.ts';
@@ -286,6 +287,22 @@ test('commands that cannot start say why, each in its own words', async () => {
   assert.match(await attempt(['.']), /not found/);
   assert.match(await attempt(['./']), /is a folder/);
   assert.match(await attempt(['']), /was not found/);
+});
+
+test('a program in a folder that is closed to the App is passed over for the next one on the PATH', { skip: rootOnly }, async () => {
+  const closed = mkdtempSync(join(tmpdir(), 'libra-closed-'));
+  try {
+    writeFileSync(join(closed, 'true'), '#!/bin/false\n', { mode: 0o755 });
+    writeFileSync(join(closed, 'mine'), '#!/bin/false\n', { mode: 0o755 });
+    const run = await spec('closed.1', ['true']);
+    const env = { ...run.env, PATH: `${closed}:/usr/bin:/bin` };
+    const handle = await driver.ensure({ ...run, env });
+    const end = await driver.wait(handle, never);
+    assert.equal(end.state === 'exited' && end.code, 0);
+    await assert.rejects(driver.ensure({ ...run, key: 'closed.2', env, argv: ['mine'] }), /folder that the App's user may not enter/);
+  } finally {
+    rmSync(closed, { recursive: true });
+  }
 });
 
 test('a command runs beside the program as the same user in the same folder, and gives its code', async () => {
