@@ -27,7 +27,7 @@ const ATTEMPTS = 3;
 
 export function createBuilds(context: ControlContext): { readonly reconcilers: readonly Reconciler[] } {
   const { view, clock, log } = context;
-  const time = createSteadyTime(clock);
+  const elapsedMs = createSteadyTime(clock);
 
   const finish = async (stored: Stored<Release>, artifact: Artifact, ...more: Operation[]): Promise<void> => {
     await view.commit(update(releaseRecords, stored, { ...stored.document, state: 'ready', artifact, reason: null }), ...more);
@@ -54,7 +54,7 @@ export function createBuilds(context: ControlContext): { readonly reconcilers: r
     const { nodeId, why } = place();
     const node = nodeId === null ? undefined : view.get(nodeSpecRecords, nodeId);
     if (node === undefined) {
-      if (time.elapsedMs(release.createdAtMs) < BUILD_MS) return RETRY_MS;
+      if (elapsedMs(release.createdAtMs) < BUILD_MS) return RETRY_MS;
       await fail(stored, {
         code: 'no_capacity',
         message: `The build found no Node in time. ${why}`,
@@ -164,7 +164,7 @@ export function createBuilds(context: ControlContext): { readonly reconcilers: r
     }
     const status = view.get(instanceStatusRecords, buildInstanceId)?.document;
     if (status !== undefined && FINAL_INSTANCE_PHASES.has(status.phase)) return conclude(stored, instance.document, status);
-    const restMs = BUILD_MS - time.elapsedMs(instance.document.createdAtMs);
+    const restMs = BUILD_MS - elapsedMs(instance.document.createdAtMs);
     if (restMs > 0) return restMs;
     const stopped: InstanceSpec = { ...instance.document, desired: 'stop', generation: instance.document.generation + 1 };
     await fail(
@@ -187,7 +187,6 @@ export function createBuilds(context: ControlContext): { readonly reconcilers: r
         everyMs: EVERY_MS,
         wakeOn: [releaseRecords.name, instanceStatusRecords.name, nodeStatusRecords.name],
         run: async (signal) => {
-          time.observe();
           let nextMs = EVERY_MS;
           for (const stored of view.by(releaseRecords, 'state', 'building')) {
             if (signal.aborted) return undefined;

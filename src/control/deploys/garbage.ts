@@ -33,7 +33,7 @@ export interface GarbageDeps {
 
 export function createGarbageReconciler(context: ControlContext, deps: GarbageDeps): Reconciler {
   const { view, clock, settings, log } = context;
-  const time = createSteadyTime(clock);
+  const elapsedMs = createSteadyTime(clock);
   let sweptAtMs = Number.NEGATIVE_INFINITY;
   let blobsAtMs = Number.NEGATIVE_INFINITY;
 
@@ -78,7 +78,7 @@ export function createGarbageReconciler(context: ControlContext, deps: GarbageDe
         count >= KEPT_ENDED &&
         !(newestOfSlot && hadVolumes(spec)) &&
         !isUnfinished(spec.deploymentId) &&
-        time.elapsedMs(ended) >= settings.retainEndedMs
+        elapsedMs(ended) >= settings.retainEndedMs
       );
     });
   };
@@ -171,7 +171,7 @@ export function createGarbageReconciler(context: ControlContext, deps: GarbageDe
   const isBuilding = (releaseId: string): boolean => view.get(releaseRecords, releaseId)?.document.state === 'building';
 
   const sweepBlobs = async (): Promise<void> => {
-    const stale = view.list(buildCacheRecords).filter(({ document }) => time.elapsedMs(document.usedAtMs) >= CACHE_AGE_MS);
+    const stale = view.list(buildCacheRecords).filter(({ document }) => elapsedMs(document.usedAtMs) >= CACHE_AGE_MS);
     await commit(stale.map((entry) => remove(buildCacheRecords, entry)));
     const keep = new Set<string>();
     for (const { document } of view.list(releaseRecords)) {
@@ -193,7 +193,6 @@ export function createGarbageReconciler(context: ControlContext, deps: GarbageDe
     everyMs: EVERY_MS,
     wakeOn: [appRecords.name, environmentRecords.name],
     run: async (signal) => {
-      time.observe();
       let failed = false;
       const attempt = async (work: () => Promise<void>): Promise<void> => {
         if (signal.aborted) return;

@@ -33,7 +33,7 @@ export interface RolloutDeps {
 export function createRolloutReconciler(context: ControlContext, deps: RolloutDeps): Reconciler {
   const { view, clock, log } = context;
   const changed = createChangedEnvironments(context);
-  const time = createSteadyTime(clock);
+  const elapsedMs = createSteadyTime(clock);
   const due = new Map<string, number>();
   /** `environment/entrypoint/slot` that were told to have no Node. */
   const told = new Map<string, ReadonlySet<string>>();
@@ -60,7 +60,7 @@ export function createRolloutReconciler(context: ControlContext, deps: RolloutDe
     for (const instance of instances) if (!hasEnded(instance)) take(instance.spec.deploymentId);
     return {
       nowMs: clock.now(),
-      elapsedMs: (sinceMs) => time.elapsedMs(sinceMs),
+      elapsedMs,
       newId: () => newId(clock.now(), context.random),
       appState: view.get(appRecords, environment.appId)?.document.state ?? 'deleting',
       environment,
@@ -152,7 +152,6 @@ export function createRolloutReconciler(context: ControlContext, deps: RolloutDe
       nodeStatusRecords.name,
     ],
     run: async (signal) => {
-      time.observe();
       const startedMs = clock.monotonic();
       const todo = changed.take();
       if (startedMs - lastFullMs >= FULL_PASS_MS) {
