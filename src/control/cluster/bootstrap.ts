@@ -13,7 +13,7 @@ export const DEFAULT_RUNTIME = 'default';
 const NAME_ATTEMPTS = 100;
 
 /** The Runtime `default`, made where it is missing. */
-export async function ensureDefaultRuntime(context: ControlContext, teamId: string): Promise<Runtime> {
+async function ensureDefaultRuntime(context: ControlContext, teamId: string): Promise<Runtime> {
   const existing = context.view.byName(runtimeRecords, DEFAULT_RUNTIME);
   if (existing !== undefined) return existing.document;
   const runtime: Runtime = {

@@ -13,11 +13,10 @@ import { deploymentRecords, environmentRecords } from '../deploys/records.ts';
 import { findEnvironment } from '../lookup.ts';
 import { configValueRecords } from './records.ts';
 import type { Sealer } from './sealer.ts';
+import { secretName, secretValue, textValue } from './value-input.ts';
 
 const NAMES_PER_ENVIRONMENT = 500;
 const KEPT_VERSIONS = 10;
-/** Sealed and encoded it still fits a store value. */
-const VALUE_BYTES = 180 * 1024;
 const COMMIT_BYTES = 600 * 1024;
 const COMMIT_OPERATIONS = 40;
 
@@ -177,7 +176,7 @@ export function createValues(context: ControlContext, deps: { readonly sealer: S
       set: async (call) => {
         const { environment } = findEnvironment(view, call.params.app, call.params.environment);
         const name = secretName(call.params.secret);
-        const plain = call.body.encoding === 'base64' ? base64Value(name, call.body.value) : sized(name, Buffer.from(call.body.value));
+        const plain = secretValue(name, call.body.value, call.body.encoding);
         await write(environment.document.id, 'secret', new Map([[name, plain]]), call.principal.name, surplus);
         const info = list(environment.document.id, 'secret').find((item) => item.name === name);
         if (info === undefined) throw new Failure('conflict', { message: `The Secret ${name} was unset at the same moment.` });
@@ -287,33 +286,4 @@ async function commitOrConflict(context: ControlContext, operations: readonly Op
       cause: error,
     });
   }
-}
-
-function sized(name: string, plain: Buffer): Buffer {
-  if (plain.length > VALUE_BYTES)
-    throw new Failure('too_large', { message: `The value of ${name} has ${plain.length} bytes; ${VALUE_BYTES} are allowed.` });
-  return plain;
-}
-
-function textValue(name: string, text: string): Buffer {
-  if (text.includes('\0'))
-    throw new Failure('invalid_input', { message: `The value of ${name} holds a NUL character, which no environment variable can.` });
-  return sized(name, Buffer.from(text));
-}
-
-function base64Value(name: string, text: string): Buffer {
-  const plain = Buffer.from(text, 'base64');
-  if (plain.toString('base64').replace(/=+$/u, '') !== text.trim().replace(/=+$/u, '')) {
-    throw new Failure('invalid_input', { message: `The value of the Secret ${name} is not valid base64.` });
-  }
-  return sized(name, plain);
-}
-
-function secretName(name: string): string {
-  if (name.length > 100 || !/^[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?$/u.test(name)) {
-    throw new Failure('invalid_input', {
-      message: `${JSON.stringify(name.slice(0, 100))} is not a name of a Secret: lower-case letters, digits, dots, dashes, underscores.`,
-    });
-  }
-  return name;
 }
