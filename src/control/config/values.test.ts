@@ -125,6 +125,7 @@ test('an Environment holds at most 500 names, and a value at most 180 KiB', () =
     await setSecret(values, 'last', 'x');
     await assert.rejects(setEnv(values, { ONE_MORE: 'x' }), (error) => isFailure(error, 'rate_limited'));
     await setEnv(values, { NAME_0: 'changed' });
+    await setSecret(values, 'last', 'x'.repeat(180 * 1024));
     await assert.rejects(setSecret(values, 'last', 'ä'.repeat(100 * 1024)), (error) => isFailure(error, 'too_large'));
     await assert.rejects(setEnv(values, { NAME_0: 'a\0b' }), (error) => isFailure(error, 'invalid_input'));
   }));
