@@ -5,7 +5,10 @@
 import { enableCompileCache } from 'node:module';
 import { join } from 'node:path';
 import { loadSettings, surroundings } from './config.ts';
+import { systemClock } from './lib/clock.ts';
 import { programRoot } from './roles/program.ts';
+
+const SAME_PRESS_MS = 500;
 
 enableCompileCache(join(programRoot, 'node_modules/.cache/libra'));
 
@@ -14,10 +17,16 @@ async function runCommandLine(argv: readonly string[]): Promise<number> {
   const { createLocalPlatform } = await import('./roles/local-platform.ts');
   const around = surroundings();
   const interrupt = new AbortController();
+  let interruptedAtMs = 0;
   const onSignal = (signal: NodeJS.Signals): void => {
-    // The second one ends a command that does not listen to the first.
-    if (interrupt.signal.aborted) process.exit(130);
-    interrupt.abort(new Error(signal));
+    if (!interrupt.signal.aborted) {
+      interruptedAtMs = systemClock.monotonic();
+      interrupt.abort(new Error(signal));
+      return;
+    }
+    // The second one ends a command that does not listen to the first. One press under npm arrives twice: from the terminal, which
+    // tells the whole process group, and from npm, which passes its own on.
+    if (systemClock.monotonic() - interruptedAtMs > SAME_PRESS_MS) process.exit(130);
   };
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);
