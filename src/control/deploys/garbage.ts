@@ -142,8 +142,9 @@ export function createGarbageReconciler(context: ControlContext, deps: GarbageDe
       }),
     );
     for (const environment of view.by(environmentRecords, 'app', id)) await deleteEnvironment(environment);
-    if (view.by(environmentRecords, 'app', id).length > 0 || instances.some(({ document }) => endedAtMs(document) === null)) return;
-    await commit(view.by(instanceSpecRecords, 'app', id).flatMap(removeInstance));
+    const left = view.by(instanceSpecRecords, 'app', id);
+    if (view.by(environmentRecords, 'app', id).length > 0 || left.some(({ document }) => endedAtMs(document) === null)) return;
+    await commit(left.flatMap(removeInstance));
     await commit(view.by(releaseRecords, 'app', id).map((release) => remove(releaseRecords, release)));
     const current = view.get(appRecords, id);
     if (current !== undefined) await view.commit(remove(appRecords, current));
