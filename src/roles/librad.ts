@@ -86,6 +86,8 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
     await makeDataFolders(paths, settings.isRoot);
     const lock = await acquireDataLock(paths.data, { who: { pid: process.pid, startedAtMs, apiUrl: null } });
     undo.push(() => lock.release());
+    // Last but for the lock: whoever waits for the end of this platform waits for this file to go.
+    undo.push(() => removeAddresses(paths));
     await checkDataFormat(paths.data, programVersion);
     const fileLog = openFileLog({ path: join(paths.logs, 'librad.log'), level: settings.logLevel ?? 'info', name: 'librad' });
     undo.push(() => fileLog.close());
@@ -195,7 +197,6 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
       version: programVersion,
     };
     writeAddresses(paths, addresses);
-    undo.push(() => removeAddresses(paths));
     flushCompileCache();
     log.info({ ...addresses, tookMs: clock.now() - startedAtMs }, 'librad serves');
     options.onReady(addresses);
