@@ -10,10 +10,10 @@ import { systemClock } from '../lib/clock.ts';
 import { Failure, isFailure, messageOf } from '../lib/failure.ts';
 import { createJsonLineReader } from '../sys/json-lines.ts';
 import type { KeeperEvent, KeeperReplies, KeeperReply, KeeperRequest } from '../sys/keeper-protocol.ts';
-import { silentLog } from '../sys/log.ts';
 import type { Log } from '../sys/log.ts';
 import { currentBootId } from '../sys/process-identity.ts';
 import { createListeners } from './listeners.ts';
+import { createPlainLog } from './plain-log.ts';
 import { createProcesses } from './processes.ts';
 import { parseEnvelope, parseRequest } from './requests.ts';
 import { createStateFile } from './state-file.ts';
@@ -63,7 +63,7 @@ function answers(socketPath: string): Promise<boolean> {
  */
 export async function runKeeper(options: KeeperOptions): Promise<Keeper> {
   const clock = options.clock ?? systemClock;
-  const log = options.log ?? silentLog;
+  const log = options.log ?? createPlainLog((line) => process.stderr.write(line), clock);
   const idleMs = options.idleMs ?? 60_000;
   const clients = new Set<Socket>();
   const listeners = createListeners();

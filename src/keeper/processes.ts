@@ -119,8 +119,11 @@ export function createProcesses(deps: ProcessesDeps): Processes {
     const record: ProcessRecord = { ...entry.record, state: 'exited', exit };
     const again = entry.again;
     try {
+      // Another key may use the folder by now, or the folder be gone: then nobody asks for this end.
+      const ours = loadRecord(entry.recordFolder, record.key) !== null;
       // A platform program that comes back needs no durable record of each end.
-      if (again === null) await saveRecordDurably(entry.recordFolder, record);
+      if (!ours) deps.log.warn({ key: record.key }, 'a program ended whose record is gone');
+      else if (again === null) await saveRecordDurably(entry.recordFolder, record);
       else saveRecord(entry.recordFolder, record);
     } catch (error) {
       deps.log.error({ key: record.key, error }, 'the end of a program could not be recorded');

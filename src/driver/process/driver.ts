@@ -6,7 +6,7 @@ import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock } from '../../lib/clock.ts';
 import { systemClock } from '../../lib/clock.ts';
-import { Failure, isFailure } from '../../lib/failure.ts';
+import { Failure, isFailure, messageOf } from '../../lib/failure.ts';
 import type { DriverInfo } from '../../model/documents.ts';
 import { cgroupUsage, detectCgroups, outOfMemoryKills, removeCgroup } from '../../sys/cgroup.ts';
 import { readJsonFile } from '../../sys/durable-file.ts';
@@ -53,7 +53,8 @@ function stateOf(record: ProcessRecord, outOfMemory: boolean): RunState {
   if (record.state === 'running') {
     return { state: 'running', pid: record.identity?.pid ?? null, startedAtMs: record.startedAtMs };
   }
-  const { exit } = record;
+  const { exit, error } = record;
+  if (error !== null) return { state: 'unknown', message: `It could not be started: ${error.message}` };
   if (exit !== null && (exit.code !== null || exit.signal !== null)) return { state: 'exited', ...exit, outOfMemory };
   if (record.identity !== null && record.identity.bootId !== currentBootId()) {
     return { state: 'unknown', message: 'The machine was restarted while it ran.' };
@@ -176,7 +177,16 @@ export function createProcessDriver(options: ProcessDriverOptions): ProcessDrive
     if (known !== null) await keeper.request({ op: 'forget', key: spec.key });
     const [word = '', ...words] = spec.argv;
     const file = resolveCommand(word, { env, cwd: spec.workFolder, user });
-    cgroups.create(name, { cpu: spec.resources.cpu.limit, memoryBytes: spec.resources.memory.limitBytes, processes: MAX_PROCESSES });
+    const { cpu: cores, memory: bytes } = spec.resources;
+    try {
+      cgroups.create(name, { cpu: cores.limit, memoryBytes: bytes.limitBytes, processes: MAX_PROCESSES });
+    } catch (error) {
+      throw new Failure('start_failed', {
+        message: `The limits of the Instance could not be set: ${messageOf(error)}`,
+        details: { reason: 'driver_error' },
+        cause: error,
+      });
+    }
     const record = await keeper.request({
       op: 'spawn',
       key: spec.key,
@@ -194,7 +204,8 @@ export function createProcessDriver(options: ProcessDriverOptions): ProcessDrive
       removeCgroup(handle.cgroups);
       const { code, message } = record.error ?? { code: 'UNKNOWN', message: 'no reason was given' };
       throw new Failure('start_failed', {
-        message: `“${spec.argv.join(' ')}” could not be started: ${message}`,
+        // Only the first word: others may carry the values of Secrets.
+        message: `“${word}” could not be started: ${message}`,
         details: { reason: code === 'ENOENT' || code === 'EACCES' ? 'command_not_found' : 'driver_error', command: word, errno: code },
       });
     }

@@ -1,7 +1,19 @@
 // The process driver against programs that misbehave and a keeper that is killed: real processes, real signals.
 
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
@@ -130,6 +142,20 @@ test('Apps run as their own users without a way to more rights', { skip: rootOnl
   const end = await driver.wait(await driver.ensure(spying), never);
   assert.ok(end.state === 'exited' && end.code === 1);
   assert.match(await waitForLine(spying, /EACCES/), /permission denied/);
+});
+
+test('a folder that the App owns is given to it again without leaving the folder', { skip: rootOnly }, async () => {
+  const run = await spec('links.1', []);
+  const outside = join(fixture.folder, 'outside');
+  mkdirSync(join(outside, 'deep'), { recursive: true });
+  writeFileSync(join(outside, 'deep', 'secret'), 'x');
+  symlinkSync(outside, join(run.workFolder, 'link'));
+  linkSync(join(outside, 'deep', 'secret'), join(run.workFolder, 'second-name'));
+  writeFileSync(join(run.workFolder, 'new'), 'x');
+  await driver.prepareFolders('app', [run.workFolder]);
+  assert.equal(lstatSync(join(run.workFolder, 'new')).uid, 200_000);
+  assert.equal(lstatSync(join(run.workFolder, 'link')).uid, 200_000);
+  assert.deepEqual([statSync(outside).uid, statSync(join(outside, 'deep', 'secret')).uid], [0, 0]);
 });
 
 test('a program over its memory limit is killed and reported as out of memory', async (t) => {

@@ -1,21 +1,38 @@
 // Folders and the Node binary as the App's own user needs them: private work folders, passable parents, a node that can be executed.
 
 import { constants, copyFileSync, existsSync, linkSync, lstatSync, mkdirSync, renameSync, rmSync, statSync, symlinkSync } from 'node:fs';
-import { chmod, lchown, readdir, stat } from 'node:fs/promises';
+import { chmod, lchown, lstat, open, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
+import { Failure } from '../../lib/failure.ts';
 import { closedFolder } from './users.ts';
 import type { AppUser } from './users.ts';
 
-/** Gives a folder and all in it to the user; symlinks themselves, never what they point to. */
-async function giveTo(folder: string, user: AppUser): Promise<void> {
-  const waiting = [folder];
-  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
-    await lchown(next, user.uid, user.gid);
-    for (const entry of await readdir(next, { withFileTypes: true })) {
-      const path = join(next, entry.name);
-      if (entry.isDirectory()) waiting.push(path);
-      else await lchown(path, user.uid, user.gid);
-    }
+const OPEN_FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+const BATCH = 32;
+const MAX_DEPTH = 200;
+
+/**
+ * Gives a folder and all in it to the user, itself last. Walks by descriptors and never through a symlink: where the folder belongs to
+ * the App already, a program of it may be changing names under us. `trusted`: nobody but us can have put anything in it.
+ */
+async function giveTo(folder: string, user: AppUser, trusted: boolean, depth = 0): Promise<void> {
+  if (depth > MAX_DEPTH) throw new Failure('bundle_invalid', { message: `Folders are nested more than ${MAX_DEPTH} deep.` });
+  const handle = await open(folder, OPEN_FOLDER);
+  try {
+    const here = `/proc/self/fd/${handle.fd}`;
+    const give = async (name: string): Promise<void> => {
+      const path = `${here}/${name}`;
+      // A second name of a file that is not the App's would hand that file over.
+      if (!trusted && (await lstat(path)).nlink > 1) return;
+      await lchown(path, user.uid, user.gid);
+    };
+    const entries = await readdir(here, { withFileTypes: true });
+    const files = entries.filter((entry) => !entry.isDirectory());
+    for (let at = 0; at < files.length; at += BATCH) await Promise.all(files.slice(at, at + BATCH).map((entry) => give(entry.name)));
+    for (const entry of entries) if (entry.isDirectory()) await giveTo(`${here}/${entry.name}`, user, trusted, depth + 1);
+    await handle.chown(user.uid, user.gid);
+  } finally {
+    await handle.close();
   }
 }
 
@@ -33,7 +50,7 @@ export async function preparePrivateFolders(dataFolder: string, folders: readonl
     await chmod(folder, 0o700);
     if (user === null) continue;
     await openWay(dataFolder, folder);
-    await giveTo(folder, user);
+    await giveTo(folder, user, (await lstat(folder)).uid !== user.uid);
   }
 }
 
