@@ -146,3 +146,20 @@ test('whatever is claimed, each host, path and headers has one owner, the oldest
     }),
   );
 });
+
+test('what an Entrypoint that is no more still answers has its drain, and no rule', () => {
+  const before = aDeployment({ id: 'before', entrypoints: { old: anEntrypoint({ name: 'old' }) } });
+  const instance = anInstance({ entrypoint: 'old', deploymentId: 'before', draining: true, drainingSinceMs: 1000 });
+  const compiled = compileEnvironment(input([], { instances: [{ spec: instance, status: aStatus(), deployment: before }] }));
+  assert.deepEqual(
+    compiled.groups.map((group) => [group.entrypoint, group.targets.map((target) => target.state)]),
+    [
+      ['old', ['draining']],
+      ['web', []],
+    ],
+  );
+  assert.deepEqual(
+    compiled.rules.map((rule) => rule.group),
+    ['environment-1/web'],
+  );
+});

@@ -43,9 +43,15 @@ export function compileEnvironment(input: EnvironmentInput): CompiledEnvironment
     for (const [name, spec] of Object.entries(deployment?.entrypoints ?? {}))
       if (spec.run === 'service' && spec.listens) entrypoints.set(name, spec);
   }
+  for (const { spec: instance, status, deployment } of input.instances) {
+    // Of an Entrypoint that is no more: no rule points at it, but what it still answers has its drain.
+    const spec = deployment?.entrypoints[instance.entrypoint];
+    const ended = status !== null && FINAL_INSTANCE_PHASES.has(status.phase);
+    if (spec?.listens === true && !ended && !entrypoints.has(spec.name)) entrypoints.set(spec.name, spec);
+  }
   const rules: RouteRule[] = [];
   for (const [name, spec] of Object.entries((input.stable ?? input.candidate)?.entrypoints ?? {})) {
-    if (!entrypoints.has(name)) continue;
+    if (spec.run !== 'service' || !spec.listens) continue;
     for (const route of effectiveRoutes(spec, app.name, environment.name, input.domain)) {
       rules.push({
         host: route.host.toLowerCase(),
