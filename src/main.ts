@@ -6,7 +6,7 @@ import { enableCompileCache } from 'node:module';
 import { join } from 'node:path';
 import { loadSettings, surroundings } from './config.ts';
 import { systemClock } from './lib/clock.ts';
-import { programRoot } from './roles/program.ts';
+import { LIBRAD_KEY, programRoot } from './roles/program.ts';
 
 const SAME_PRESS_MS = 500;
 
@@ -60,6 +60,7 @@ async function runLibradRole(words: readonly string[]): Promise<void> {
   process.on('SIGINT', () => stop.abort());
   await runLibrad({
     settings: loadSettings(flagsOf(words), surroundings()),
+    keeperKey: LIBRAD_KEY,
     signal: stop.signal,
     onReady: () => undefined,
     onProgress: () => undefined,

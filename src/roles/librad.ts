@@ -30,6 +30,8 @@ import { programArgv, programEnv, programVersion, staticServerFile } from './pro
 
 export interface LibradOptions {
   readonly settings: Settings;
+  /** The keeper's key of this process, where it runs in the background: the keeper starts it again unless it says goodbye. */
+  readonly keeperKey: string | null;
   /** Ends the platform, Instances included. */
   readonly signal: AbortSignal;
   readonly onReady: (addresses: LocalAddresses) => void;
@@ -107,6 +109,7 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
       log,
     });
     undo.push(async () => {
+      if (options.keeperKey !== null) await keeper.request({ op: 'retire', key: options.keeperKey }).catch(() => undefined);
       // The keeper goes when nothing runs under it any more; Instances that were left running keep it.
       await keeper.request({ op: 'shutdown', force: false }).catch(() => undefined);
       await keeper.close();

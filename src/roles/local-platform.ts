@@ -3,14 +3,14 @@
 import { readFile, access, constants, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Finding, LocalAddresses, LocalPlatform, UpFlags } from '../cli/local-platform.ts';
-import type { OptionSpec } from '../cli/command.ts';
+import type { OptionSpec } from '../cli/option-spec.ts';
 import { loadSettings, SETTINGS } from '../config.ts';
 import type { Settings, Surroundings } from '../config.ts';
 import { systemClock } from '../lib/clock.ts';
 import { Failure, messageOf } from '../lib/failure.ts';
 import { readAddresses } from './addresses.ts';
 import { dataPaths, makeDataFolders } from './paths.ts';
-import { programArgv, programEnv, programRoot, programVersion } from './program.ts';
+import { LIBRAD_KEY, programArgv, programEnv, programRoot, programVersion } from './program.ts';
 
 const START_MS = 30_000;
 const POLL_MS = 50;
@@ -54,7 +54,7 @@ export function createLocalPlatform(around: Surroundings): LocalPlatform {
     const recordFolder = join(target.run, 'librad');
     await mkdir(recordFolder, { recursive: true, mode: 0o700 });
     try {
-      const key = 'librad';
+      const key = LIBRAD_KEY;
       const known = await keeper.request({ op: 'get', key });
       if (known !== null && known.state !== 'running') await keeper.request({ op: 'forget', key });
       onProgress('Starting librad');
@@ -100,7 +100,7 @@ export function createLocalPlatform(around: Surroundings): LocalPlatform {
     exampleFolder: join(programRoot, 'examples/hello'),
     run: async (flags, options) => {
       const { runLibrad } = await import('./librad.ts');
-      await runLibrad({ settings: loadSettings(flags, around), ...options });
+      await runLibrad({ keeperKey: null, settings: loadSettings(flags, around), ...options });
     },
     startInBackground: (flags, options) => startInBackground(flags, options.onProgress),
     running: () => readAddresses(paths),

@@ -34,3 +34,6 @@ export function programArgv(...words: readonly string[]): readonly string[] {
 export function programEnv(path: string, home: string): Readonly<Record<string, string>> {
   return { PATH: path, HOME: home, MALLOC_ARENA_MAX: '1' };
 }
+
+/** The keeper's key of librad in the background. */
+export const LIBRAD_KEY = 'librad';
