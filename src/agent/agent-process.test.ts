@@ -134,7 +134,7 @@ test('a bundle runs as a service with volume, secret file and own user, through 
 
   control.delta([{ ...web, generation: 2, desired: 'stop' }]);
   await until('it is stopped', () => control.told.get('instance-1')?.phase === 'stopped');
-  assert.ok(!existsSync(join(folder, 'instances/instance-1/work')));
+  await until('its work folder is gone', () => !existsSync(join(folder, 'instances/instance-1/work')));
   control.delta([], ['instance-1']);
   await until('it is forgotten', () => !existsSync(join(folder, 'instances/instance-1')));
 });
