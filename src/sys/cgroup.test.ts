@@ -52,6 +52,7 @@ for (const version of [1, 2] as const) {
         `require('node:child_process').spawn('setsid', ['sleep', '60']); console.log('up'); setInterval(() => {}, 1e3)`,
       ]),
     );
+    t.after(() => child.kill('SIGKILL'));
     const ended = new Promise((resolve) => child.once('exit', (_, signal) => resolve(signal)));
     await new Promise((resolve) => child.stdout.once('data', resolve));
     assert.equal(readFileSync('/proc/self/cgroup', 'utf8'), before);

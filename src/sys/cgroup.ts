@@ -97,7 +97,7 @@ function createV1(mounts: readonly CgroupMount[], platform: string): CgroupHost 
   const say = (controller: Controller): string => (parents.has(controller) ? 'enforced' : why[controller]);
   const folders = (name: string): string[] => [...new Set([...parents.values()].map((parent) => join(parent, name)))];
   return {
-    version: 1,
+    version: parents.size === 0 ? null : 1,
     enforcement: { cpu: say('cpu'), memory: say('memory'), processes: say('pids'), kill: say('freezer') },
     folders,
     release: () => void removeCgroup([...parents.values()]),
