@@ -1,8 +1,9 @@
 // The agent with real programs: keeper, process driver, bundles, users and sockets as in production; only control is played.
 
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
@@ -208,4 +209,28 @@ test('a program on the wrong port, a missing command and a hostile bundle are to
   await until('the missing command is told', () => status('missing')?.reason?.code === 'command_not_found');
   await until('the damaged bundle is told', () => /damaged/u.test(status('damaged')?.reason?.message ?? ''));
   assert.equal(status('damaged')?.healthy, false);
+});
+
+test('a program that never listens is not healthy because a stranger answers on its port', async (context) => {
+  const { control, folder, status, bundle } = await rig(context);
+  control.snapshot(
+    desiredInstance({
+      driver: 'process',
+      artifact: await bundle({ 'idle.js': 'setInterval(() => {}, 1000)' }),
+      commands: [['node', 'idle.js']],
+      health: { probe: { kind: 'tcp' }, intervalMs: 200, timeoutMs: 1000, healthy: 1, unhealthy: 3, graceMs: 0 },
+    }),
+  );
+  let port = 0;
+  await until('it has a port', () => {
+    const kept: unknown = existsSync(join(folder, 'ports.json')) ? JSON.parse(readFileSync(join(folder, 'ports.json'), 'utf8')) : {};
+    port = Number(Object.values(kept ?? {})[0] ?? 0);
+    return port > 0;
+  });
+  const stranger = createServer((socket) => socket.destroy());
+  await until('it runs', () => status()?.pid);
+  await new Promise<void>((resolve) => stranger.listen(port, '127.0.0.1', resolve));
+  context.after(() => stranger.close());
+  await until('the cause is told', () => status()?.reason?.code === 'port_taken');
+  assert.equal(status()?.healthy, false);
 });

@@ -22,6 +22,9 @@ import type { Workspace } from './workspace.ts';
 const QUOTA_EVERY_MS = 30_000;
 const RETRY = { minMs: 500, maxMs: 10_000 };
 
+/** What a probe found that was answered by somebody else's program. */
+const STRANGER: ProbeFailure = { kind: 'tcp', problem: 'refused' };
+
 export interface WatchOptions {
   readonly clock: Clock;
   readonly random: Random;
@@ -91,9 +94,16 @@ export function startWatch(options: WatchOptions): Watch {
     const seen = await driver.diagnose?.(handle, run).catch(() => null);
     if (stopping.signal.aborted) return;
     const own = diagnose({ ...observed(wanted, run, lines), exit: null, probe: failure });
-    // What answered with a status listens where it should: then the driver has nothing to add.
-    const answered = failure.kind === 'command' || failure.problem === 'status';
-    send({ kind: 'unhealthy', attempt, reason: seen === null || seen === undefined || answered ? own : { ...own, ...seen } });
+    // A command looks at more than the port: where that failed, the driver has nothing to add.
+    const told = seen === null || seen === undefined || failure.kind === 'command';
+    send({ kind: 'unhealthy', attempt, reason: told ? own : { ...own, ...seen } });
+  };
+
+  /** Something answers on the port, but it is not this program: traffic must never go there. */
+  const answersForAnother = async (): Promise<boolean> => {
+    if (port === null) return false;
+    const seen = await driver.diagnose?.(handle, options.runSpec()).catch(() => null);
+    return seen?.code === 'port_taken' || seen?.code === 'never_listened' || seen?.code === 'wrong_port';
   };
 
   const checkHealth = (wanted: DesiredInstance): void => {
@@ -105,13 +115,15 @@ export function startWatch(options: WatchOptions): Watch {
       health: wanted.health,
       startedAt: ready ? Number.NEGATIVE_INFINITY : startedAt,
       initial: { ...NEW_JUDGEMENT, ready, healthy },
-      probe: (timeoutMs, signal) =>
-        probeOnce(
+      probe: async (timeoutMs, signal) => {
+        const result = await probeOnce(
           wanted.health.probe,
           { host: host ?? '127.0.0.1', port, exec: (argv, abort) => runInside(driver, handle, options.runSpec(), argv, abort) },
           timeoutMs,
           signal,
-        ),
+        );
+        return result === null && !options.current().healthy && (await answersForAnother()) ? STRANGER : result;
+      },
       onHealthy: () => send({ kind: 'healthy', attempt, atMs: clock.now() }),
       onUnhealthy: (failure) =>
         running.push(

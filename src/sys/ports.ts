@@ -1,6 +1,7 @@
 // Ports for Instances, below the kernel's ephemeral range so that no outgoing connection takes one. A port belongs to its key from the
 // allocation to the release, recorded on disk; it is proven free at that moment, and never given to two.
 
+import { createHash } from 'node:crypto';
 import net from 'node:net';
 import type { Clock } from '../lib/clock.ts';
 import { Failure } from '../lib/failure.ts';
@@ -59,7 +60,8 @@ export function createPortAllocator(options: PortAllocatorOptions): PortAllocato
   const byKey = load(file);
   const taken = new Set(byKey.values());
   const restingUntil = new Map<number, number>();
-  let next = first + (taken.size % (last - first + 1));
+  // Platforms on one machine do not know of each other: each begins at a place of its own, so that they seldom want the same port.
+  let next = first + ((createHash('sha256').update(file).digest().readUInt32BE() + taken.size) % (last - first + 1));
   let queue: Promise<unknown> = Promise.resolve();
 
   const save = (): void => replaceFileSync(file, JSON.stringify(Object.fromEntries(byKey)));

@@ -25,7 +25,11 @@ const causes: readonly Cause[] = [
     files: { 'libra.yaml': 'app: shop\nentrypoints:\n  web: { command: no-such-program --serve }\n' },
     says: /no-such-program/u,
   },
-  { name: 'a program that ends at once', files: web("console.error('cannot open the ledger'); process.exit(3);"), says: /code 3[\s\S]*|cannot open the ledger/u },
+  {
+    name: 'a program that ends at once',
+    files: web("console.error('cannot open the ledger'); process.exit(3);"),
+    says: /code 3[\s\S]*|cannot open the ledger/u,
+  },
   { name: 'a missing module', files: web("import 'not-installed';"), says: /not-installed/u },
   { name: 'a program that never listens', files: web('setInterval(() => {}, 1000);'), says: /listen/iu },
   {
@@ -35,7 +39,9 @@ const causes: readonly Cause[] = [
   },
   {
     name: 'a health path that answers 404',
-    files: web("import { createServer } from 'node:http'; createServer((q, s) => { s.statusCode = 404; s.end(); }).listen(process.env.PORT, '127.0.0.1');"),
+    files: web(
+      "import { createServer } from 'node:http'; createServer((q, s) => { s.statusCode = 404; s.end(); }).listen(process.env.PORT, '127.0.0.1');",
+    ),
     says: /404/u,
   },
   {
@@ -53,14 +59,17 @@ const causes: readonly Cause[] = [
     name: 'a failing before-deploy program',
     files: {
       ...serverApp({ text: 'new' }),
-      'libra.yaml': 'app: shop\nentrypoints:\n  web: { command: node server.mjs }\n  migrate: { command: node migrate.mjs, run: before-deploy }\n',
+      'libra.yaml':
+        'app: shop\nentrypoints:\n  web: { command: node server.mjs }\n  migrate: { command: node migrate.mjs, run: before-deploy }\n',
       'migrate.mjs': "console.error('migration 12 failed'); process.exit(1);",
     },
     says: /migration 12 failed/u,
   },
   {
     name: 'a failing build',
-    files: { ...serverApp({ text: 'new', more: 'build: { commands: [[node, -e, "console.error(\'no compiler here\'); process.exit(2)"]] }' }) },
+    files: {
+      ...serverApp({ text: 'new', more: 'build: { commands: [[node, -e, "console.error(\'no compiler here\'); process.exit(2)"]] }' }),
+    },
     says: /no compiler here/u,
   },
 ];
@@ -88,8 +97,9 @@ describe('a Release that never becomes healthy', () => {
           await new Promise((resolve) => setTimeout(resolve, 20));
         }
       })();
-      const result = await platform.cli('deploy', folder);
-      ended = true;
+      const result = await platform.cli('deploy', folder).finally(() => {
+        ended = true;
+      });
       await load;
       assert.equal(result.code, 1, result.stdout + result.stderr);
       assert.match(result.stderr, cause.says, result.stdout);
@@ -101,6 +111,9 @@ describe('a Release that never becomes healthy', () => {
 
   test('leaves nothing behind', async () => {
     const { items } = await platform.client().instances.list({ params: { app: 'shop', environment: 'production' } });
-    assert.deepEqual(items.map((item) => [item.entrypoint, item.phase, item.release]), [['web', 'running', 1]]);
+    assert.deepEqual(
+      items.map((item) => [item.entrypoint, item.phase, item.release]),
+      [['web', 'running', 1]],
+    );
   });
 });
