@@ -16,6 +16,7 @@ import { reasonReply } from '../deploys/replies.ts';
 import type { Call, NounHandlers } from '../handler.ts';
 import { findApp } from '../lookup.ts';
 import { pageOf } from '../server-page.ts';
+import { checkBundle } from './check-bundle.ts';
 import { newApp } from './new-app.ts';
 import { appRecords, releaseRecords } from './records.ts';
 
@@ -129,7 +130,10 @@ async function bundleOf(context: ControlContext, manifest: Manifest, digest: str
     });
   }
   const info = await context.blobs.stat(digest);
-  if (info !== undefined) return info;
+  if (info !== undefined) {
+    await checkBundle(context.blobs, digest);
+    return info;
+  }
   throw new Failure('not_found', { message: `There is no uploaded folder ${digest}.`, hint: 'Upload it whole first.' });
 }
 

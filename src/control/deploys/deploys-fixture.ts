@@ -7,6 +7,7 @@ import type { BlobStore } from '../../blob/blob.ts';
 import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
 import type { InstanceSpec, InstanceStatus } from '../../model/documents.ts';
 import { create, put, update } from '../../store/records.ts';
+import { TAR_END } from '../../sys/bundle-tar.ts';
 import { createApps } from '../apps/apps.ts';
 import type { Apps } from '../apps/apps.ts';
 import { teamRecords } from '../auth/records.ts';
@@ -40,6 +41,8 @@ export interface Platform {
   unavailable: Set<string>;
   routeOwner: { readonly environmentId: string; readonly app: string; readonly environment: string } | null;
   blobs: Map<string, number>;
+  /** Contents of blobs that are not an empty folder. */
+  readonly archives: Map<string, Uint8Array>;
   /** One pass of every reconciler, or of those named, then the agent. */
   pass(...names: readonly string[]): Promise<void>;
   /** Passes until nothing changes. */
@@ -66,7 +69,7 @@ export async function createPlatform(settings: Parameters<typeof createTestConte
     },
     uploadOffset: async () => 0,
     upload: async () => undefined,
-    read: async () => Readable.from([]),
+    read: async (digest) => Readable.from([platform.archives.get(digest) ?? TAR_END]),
     // oxlint-disable-next-line require-yield -- an empty list
     list: async function* list() {
       return;
@@ -141,6 +144,7 @@ export async function createPlatform(settings: Parameters<typeof createTestConte
     unavailable: new Set(),
     routeOwner: null,
     blobs: blobSizes,
+    archives: new Map(),
     pass: async (...names) => {
       for (const reconciler of reconcilers) if (names.length === 0 || names.includes(reconciler.name)) await reconciler.run(signal);
       await report();

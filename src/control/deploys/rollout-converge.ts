@@ -68,7 +68,7 @@ function dismissLeavers(draft: Draft, state: EntrypointState): void {
     if (isAvailable(instance)) {
       if (available - 1 < least) continue;
       available -= 1;
-    } else if (isServing(instance) ? !foreign : !surplus && kept - 1 < least) {
+    } else if (isServing(instance) ? !foreign && available < least : !surplus && kept - 1 < least) {
       if (isServing(instance)) draft.wakeIn(TRAFFIC_POLL_MS);
       continue;
     }
