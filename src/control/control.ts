@@ -50,6 +50,8 @@ export interface ControlOptions {
   readonly nodeName: string;
   /** Further addresses for people, by role, as they are when asked. */
   readonly addresses?: () => Readonly<Record<string, string>>;
+  /** Further Prometheus text for /metrics, such as the Edge's. Must not reject. */
+  readonly furtherMetrics?: () => Promise<string>;
   /** Called when somebody with the right asks for the end of this librad. Must return at once. */
   readonly onShutdown: (options: { readonly keepInstances: boolean }) => void;
   readonly limits?: Partial<ServerLimits>;
@@ -177,8 +179,9 @@ async function startControl(
     log,
     version: settings.version,
     domain: settings.domain,
-    metrics: () =>
-      metricsText({ view, version: settings.version, edges: routing.trafficState().edges, reconcilers: reconcilers?.statuses() ?? [] }),
+    metrics: async () =>
+      metricsText({ view, version: settings.version, edges: routing.trafficState().edges, reconcilers: reconcilers?.statuses() ?? [] }) +
+      ((await options.furtherMetrics?.()) ?? ''),
     audit: (entry) => {
       // Machines report every few seconds; what people do is what the audit is about.
       if (entry.principal.kind !== 'node' && entry.principal.kind !== 'edge') {

@@ -25,6 +25,7 @@ import { connectKeeper, ensureKeeper, keeperSocketPath } from '../sys/keeper-cli
 import { openFileLog } from '../sys/logger.ts';
 import { removeAddresses, writeAddresses } from './addresses.ts';
 import { createDataPlaneProcess } from './data-plane-process.ts';
+import { edgeMetrics } from './edge-metrics.ts';
 import { dataPaths, makeDataFolders } from './paths.ts';
 import { programArgv, programEnv, programVersion, staticServerFile } from './program.ts';
 
@@ -158,6 +159,7 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
       },
       nodeName,
       ownerSecret: await readTextIfThere(paths.ownerToken),
+      furtherMetrics: () => edgeMetrics(paths.edgeSocket),
       addresses: () => ({ edge: `${edgeHost}:${edgePort}` }),
       onShutdown: (request) => {
         keepInstances = request.keepInstances;
