@@ -9,7 +9,7 @@ import type { NodeRoom, PlacementRequest, Unplaced } from '../scheduler/snapshot
 import { requestOf, roomsOf, stopFirstBecause } from './placement.ts';
 import { instanceSpecRecords } from './records.ts';
 
-export interface Rollout {
+interface Rollout {
   readonly spec: EntrypointSpec;
   readonly instances: number;
   readonly source: 'override' | 'environment' | 'entrypoint';
@@ -19,7 +19,7 @@ export interface Rollout {
   readonly nodes: readonly string[];
 }
 
-export interface Shortage {
+interface Shortage {
   readonly entrypoint: string;
   readonly code: Unplaced['code'];
   readonly message: string;

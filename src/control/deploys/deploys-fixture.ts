@@ -76,7 +76,7 @@ export async function createPlatform(settings: Parameters<typeof createTestConte
     },
     collect: async ({ keep }) => {
       let deleted = 0;
-      for (const digest of [...blobSizes.keys()]) if (!keep.has(digest) && blobSizes.delete(digest)) deleted += 1;
+      for (const digest of blobSizes.keys()) if (!keep.has(digest) && blobSizes.delete(digest)) deleted += 1;
       return { deleted, freedBytes: 0 };
     },
     usage: async () => 0,

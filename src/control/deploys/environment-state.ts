@@ -10,7 +10,7 @@ import { instanceStatusRecords } from '../cluster/records.ts';
 import { deploymentRecords, instanceSpecRecords } from './records.ts';
 import { isServing } from './rollout-draft.ts';
 
-export interface EntrypointCount {
+interface EntrypointCount {
   readonly spec: EntrypointSpec;
   readonly wanted: number;
   readonly source: WantedInstances['source'];

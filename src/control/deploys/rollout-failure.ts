@@ -24,7 +24,7 @@ export function startFailure(draft: Draft, deployment: Deployment): Reason | nul
 }
 
 /** What an Instance in trouble says about itself. */
-export function reasonOf(instance: RolloutInstance): Reason {
+function reasonOf(instance: RolloutInstance): Reason {
   const { spec, status } = instance;
   if (status?.reason !== null && status?.reason !== undefined) return { ...status.reason, instanceId: spec.id };
   const exit = status?.exit ?? null;

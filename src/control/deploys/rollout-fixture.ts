@@ -308,7 +308,7 @@ export class World {
       else if (draining) {
         if (this.edge.get(id) === 'active') this.requests.set(id, this.upTo(12));
         this.edge.set(id, 'draining');
-      } else if (instance.status.healthy) this.edge.set(id, 'active');
+      } else if (instance.status.healthy && !this.environment.stopped) this.edge.set(id, 'active');
       else this.edge.delete(id);
     }
   }

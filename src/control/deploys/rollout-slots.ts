@@ -11,7 +11,7 @@ import type { RolloutInput, RolloutInstance } from './rollout-input.ts';
 const RETRY_MIN_MS = 5000;
 const RETRY_MAX_MS = 300_000;
 
-export interface Slot {
+interface Slot {
   readonly index: number;
   readonly keeper: RolloutInstance | null;
   /** keeper serves at every Edge; or its program has ended as its restart policy allows. */
