@@ -9,6 +9,9 @@ const here = dirname(fileURLToPath(import.meta.url));
 /** Root of the checkout or of the installed package. */
 export const programRoot: string = existsSync(join(here, '../package.json')) ? dirname(here) : dirname(dirname(here));
 
+/** Where compiled code is kept. Set as NODE_COMPILE_CACHE it serves the entry file too, and no process loads the TypeScript stripper. */
+export const compileCacheFolder: string = join(programRoot, 'node_modules/.cache/libra');
+
 function readVersion(): string {
   const parsed: unknown = JSON.parse(readFileSync(join(programRoot, 'package.json'), 'utf8'));
   return typeof parsed === 'object' && parsed !== null && 'version' in parsed ? String(parsed.version) : '0.0.0';
@@ -20,7 +23,7 @@ export const programVersion: string = readVersion();
 const entry = process.argv[1] ?? join(programRoot, 'src/main.ts');
 
 /** The static file server as a file of its own, next to what runs: in the sources, or in the bundled program. */
-export const staticServerFile: string = join(programRoot, entry.endsWith('.ts') ? 'src/agent/static-server.ts' : 'dist/static-server.js');
+export const staticServerFile: string = join(programRoot, entry.endsWith('.ts') ? 'src/agent/static-server.ts' : 'program/static-server.js');
 
 /** Flags that keep a long-running process small (measured; docs/decisions/0003). */
 const LEAN = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=1'] as const;
@@ -32,7 +35,7 @@ export function programArgv(...words: readonly string[]): readonly string[] {
 
 /** Environment of a further process: nothing of ours but what Node and settings need. */
 export function programEnv(path: string, home: string): Readonly<Record<string, string>> {
-  return { PATH: path, HOME: home, MALLOC_ARENA_MAX: '1' };
+  return { PATH: path, HOME: home, MALLOC_ARENA_MAX: '1', NODE_COMPILE_CACHE: compileCacheFolder };
 }
 
 /** The keeper's key of librad in the background. */
