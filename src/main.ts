@@ -3,14 +3,13 @@
 // only place that wires folders together. Everything is loaded when it is needed, because a process is expensive.
 
 import { enableCompileCache } from 'node:module';
-import { join } from 'node:path';
 import { loadSettings, surroundings } from './config.ts';
 import { systemClock } from './lib/clock.ts';
-import { LIBRAD_KEY, programRoot } from './roles/program.ts';
+import { compileCacheFolder, LIBRAD_KEY } from './roles/program.ts';
 
 const SAME_PRESS_MS = 500;
 
-enableCompileCache(join(programRoot, 'node_modules/.cache/libra'));
+enableCompileCache(compileCacheFolder);
 
 async function runCommandLine(argv: readonly string[]): Promise<number> {
   const { runCli } = await import('./cli/program.ts');
@@ -30,19 +29,15 @@ async function runCommandLine(argv: readonly string[]): Promise<number> {
   };
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    // The reader of a pipe has gone (`| head`): nothing more to say.
-    if (error.code === 'EPIPE') process.exit(0);
-    throw error;
-  });
-  const { noColor, url, token, home } = loadSettings({}, around);
+  const { noColor, url, token } = loadSettings({}, around);
   return await runCli({
     argv,
-    settings: { noColor, url, token, home },
+    settings: { noColor, url, token },
     local: createLocalPlatform(around),
     cwd: process.cwd(),
     streams: { input: process.stdin, output: process.stdout, errors: process.stderr },
     signal: interrupt.signal,
+    exit: (code) => process.exit(code),
   });
 }
 
@@ -69,7 +64,7 @@ async function runLibradRole(words: readonly string[]): Promise<void> {
 
 const [first, ...rest] = process.argv.slice(2);
 try {
-  switch (first) {
+  switch (first ?? '') {
     case 'keeper':
       await (await import('./roles/keeper.ts')).keeperRole(rest);
       break;

@@ -12,7 +12,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createClient } from '../src/api/client.ts';
 import { table } from '../src/api/table.ts';
-import type { ApiClient } from '../src/cli/profile.ts';
+import type { ApiClient } from '../src/cli/api-client.ts';
 
 export const root: string = dirname(dirname(fileURLToPath(import.meta.url)));
 const START_MS = 30_000;

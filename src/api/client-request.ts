@@ -7,10 +7,28 @@ import type { Random } from '../lib/id.ts';
 import type { Endpoint } from './endpoint.ts';
 import { failureOf } from './problem.ts';
 
+/** What the client needs of a request: a subset of RequestInit. */
+export interface HttpRequest {
+  readonly method: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: RequestBody | null;
+  readonly signal: AbortSignal;
+  readonly redirect: 'error';
+  readonly duplex?: 'half';
+}
+
+/** What the client needs of a reply: a subset of Response. */
+export interface HttpReply {
+  readonly ok: boolean;
+  readonly status: number;
+  readonly headers: { readonly get: (name: string) => string | null };
+  readonly body: ReadableStream<Uint8Array> | null;
+}
+
 export interface Transport {
   readonly url: string;
   readonly token: () => string | null | Promise<string | null>;
-  readonly fetch: (url: string, init: RequestInit & { readonly duplex?: 'half' }) => Promise<Response>;
+  readonly fetch: (url: string, request: HttpRequest) => Promise<HttpReply>;
   readonly clock: Clock;
   readonly random: Random;
   readonly headers: Readonly<Record<string, string>>;
@@ -96,7 +114,7 @@ export function connectionFailure(error: unknown, url: string, signal: AbortSign
 }
 
 /** The text of a body, refused beyond the bound. */
-async function readText(response: Response): Promise<string> {
+async function readText(response: HttpReply): Promise<string> {
   if (response.body === null) return '';
   const reader = response.body.getReader();
   const decoder = new TextDecoder();
@@ -114,7 +132,7 @@ async function readText(response: Response): Promise<string> {
 }
 
 /** The reply's JSON value; throws the Failure that a problem document tells of. */
-export async function readReply(response: Response, url: string): Promise<unknown> {
+export async function readReply(response: HttpReply, url: string): Promise<unknown> {
   const text = await readText(response);
   let value: unknown;
   try {
@@ -126,7 +144,7 @@ export async function readReply(response: Response, url: string): Promise<unknow
   throw failureOf(value) ?? strange(response, url, undefined);
 }
 
-function strange(response: Response, url: string, cause: unknown): Failure {
+function strange(response: HttpReply, url: string, cause: unknown): Failure {
   return new Failure('unreachable', {
     message: `What answers at ${url} is not the API of Libra (status ${response.status}, ${response.headers.get('content-type') ?? 'no type'}).`,
     hint: 'Check the address: LIBRA_URL, or the port of the API in `libra status`.',
@@ -144,7 +162,7 @@ export interface RequestInput {
 }
 
 /** Sends once; resolves with whatever status comes back. */
-export async function send(transport: Transport, endpoint: Endpoint, input: RequestInput, signal: AbortSignal): Promise<Response> {
+export async function send(transport: Transport, endpoint: Endpoint, input: RequestInput, signal: AbortSignal): Promise<HttpReply> {
   const token = await transport.token();
   const url = transport.url + pathOf(endpoint.path, input.params, input.query);
   try {
@@ -154,7 +172,7 @@ export async function send(transport: Transport, endpoint: Endpoint, input: Requ
       body: input.body,
       signal,
       redirect: 'error',
-      ...(input.body instanceof ReadableStream ? { duplex: 'half' as const } : {}),
+      ...(input.body === null || typeof input.body === 'string' || input.body instanceof Uint8Array ? {} : { duplex: 'half' as const }),
     });
   } catch (error) {
     throw connectionFailure(error, transport.url, signal);

@@ -6,7 +6,7 @@ import { Failure, FAILURE_CODES, isFailure, messageOf } from '../lib/failure.ts'
 import { createSseParser } from '../lib/sse.ts';
 import type { StreamOptions } from './client-types.ts';
 import { connectionFailure, createDeadline, readReply, send } from './client-request.ts';
-import type { RequestInput, Transport } from './client-request.ts';
+import type { HttpReply, RequestInput, Transport } from './client-request.ts';
 import type { Endpoint } from './endpoint.ts';
 import { failureOf } from './problem.ts';
 
@@ -53,7 +53,7 @@ async function* connection(
   const broke = (error: unknown): unknown =>
     signal?.aborted === true ? signal.reason : new Broken(asError(connectionFailure(error, transport.url, deadline.signal)));
   try {
-    let response: Response;
+    let response: HttpReply;
     try {
       response = await send(transport, endpoint, input, deadline.signal);
       if (!response.ok) await readReply(response, transport.url);

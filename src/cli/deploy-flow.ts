@@ -11,7 +11,7 @@ import { followDeployment } from './follow-deployment.ts';
 import type { DeploymentView } from './follow-deployment.ts';
 import { formatBytes, formatDuration } from './output.ts';
 import { printPlan, refuseIfNeeded } from './plan-view.ts';
-import type { ApiClient } from './profile.ts';
+import type { ApiClient } from './api-client.ts';
 
 export interface DeployOptions {
   readonly environment: string;

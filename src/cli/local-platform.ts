@@ -1,7 +1,7 @@
 // What the command line may ask of the machine that it runs on, without the API. main.ts implements it: the CLI never imports the
 // folders that run the platform, nor config.ts.
 
-import type { OptionSpec } from './command.ts';
+import type { OptionSpec } from './option-spec.ts';
 
 export interface LocalAddresses {
   readonly api: string;

@@ -1,7 +1,7 @@
 // What a command says, and how: results on stdout, progress and errors on stderr, colours and moving lines only on a terminal, one
 // JSON value (or JSON lines) with --json. Piped output never changes with the width or the mood of a terminal.
 
-import { styleText } from 'node:util';
+import { stripVTControlCharacters, styleText } from 'node:util';
 import { FAILURE_CODES } from '../lib/failure.ts';
 import type { Failure } from '../lib/failure.ts';
 
@@ -40,6 +40,54 @@ export function printable(text: string): string {
   return text.replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/gu, '\ufffd');
 }
 
+const WIDE =
+  /\p{Script=Han}|\p{Script=Hangul}|\p{Script=Hiragana}|\p{Script=Katakana}|\p{Emoji_Presentation}|[\u3000-\u303f\uff01-\uff60\uffe0-\uffe6]/u;
+const WIDTHLESS = /\p{Mark}|\p{Format}/u;
+
+/** Columns that a text takes on a terminal. */
+export function displayWidth(text: string): number {
+  if (/^[\u0020-\u007e]*$/u.test(text)) return text.length;
+  let width = 0;
+  for (const character of text) width += WIDTHLESS.test(character) ? 0 : WIDE.test(character) ? 2 : 1;
+  return width;
+}
+
+/** The beginning of a text that fits into so many columns, with `…` where something is cut off. */
+function fitted(text: string, columns: number): string {
+  if (displayWidth(text) <= columns) return text;
+  let kept = '';
+  let width = 1;
+  for (const character of text) {
+    width += displayWidth(character);
+    if (width > columns) break;
+    kept += character;
+  }
+  return `${kept}…`;
+}
+
+/** Problems of one failure that are printed; --json has them all. */
+const MAX_PROBLEMS = 50;
+/** Two spaces between columns. */
+const GAP = 2;
+/** No column is made narrower than this, or than its heading. */
+const NARROWEST = 8;
+
+/** Widths of columns: what their cells need, and where a terminal is too narrow, less for the widest. The last one, often a URL, stays. */
+function columnWidths(cells: readonly (readonly string[])[], terminal: number | null): readonly number[] {
+  const headings = cells[0] ?? [];
+  const widths = headings.map((_, column) => Math.max(...cells.map((row) => displayWidth(row[column] ?? ''))));
+  const least = headings.map((heading) => Math.max(NARROWEST, displayWidth(heading)));
+  for (;;) {
+    const total = widths.reduce((sum, width) => sum + width, 0) + GAP * (widths.length - 1);
+    if (terminal === null || total <= terminal) return widths;
+    let widest = -1;
+    for (const [column, width] of widths.entries())
+      if (column < widths.length - 1 && width > (least[column] ?? 0) && width > (widths[widest] ?? 0)) widest = column;
+    if (widest === -1) return widths;
+    widths[widest] = (widths[widest] ?? 0) - 1;
+  }
+}
+
 export function createOutput(options: {
   readonly json: boolean;
   readonly noColor: boolean;
@@ -54,65 +102,69 @@ export function createOutput(options: {
     stderr.write('\r\u001b[2K');
     moving = false;
   };
+  const colored = (stream: Stream): boolean => !options.noColor && stream.isTTY === true;
   const style = (name: Style, text: string): string =>
-    options.noColor || stdout.isTTY !== true ? text : styleText(name, text, { validateStream: false });
-  const styleError = (name: Style, text: string): string =>
-    options.noColor || stderr.isTTY !== true ? text : styleText(name, text, { validateStream: false });
+    colored(stdout) || colored(stderr) ? styleText(name, text, { validateStream: false }) : text;
+  // One of the two may be a file: what goes there loses its styles again.
+  const write = (stream: Stream, text: string): void => {
+    clear();
+    stream.write(`${colored(stream) ? text : stripVTControlCharacters(text)}\n`);
+  };
   return {
     json,
     interactive: options.canAsk && !json && stderr.isTTY === true,
     style,
     line: (text = '') => {
-      if (json) return;
-      clear();
-      stdout.write(`${text}\n`);
+      if (!json) write(stdout, text);
     },
     value: (value) => {
-      if (!json) return;
-      clear();
-      stdout.write(`${JSON.stringify(value)}\n`);
+      if (json) write(stdout, JSON.stringify(value));
     },
     table: (headings, rows) => {
       if (json) return;
-      clear();
-      const cells = [headings, ...rows].map((row) => headings.map((_, column) => printable(row[column] ?? '') || '-'));
-      const widths = headings.map((_, column) => Math.max(...cells.map((row) => (row[column] ?? '').length)));
-      cells.forEach((row, index) => {
+      const cells = [headings, ...rows].map((row) =>
+        headings.map((_, column) => printable(row[column] ?? '').replaceAll('\n', ' ') || '-'),
+      );
+      const widths = columnWidths(cells, stdout.isTTY === true ? (stdout.columns ?? null) : null);
+      for (const [index, row] of cells.entries()) {
         const text = row
-          .map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0)))
-          .join('  ')
+          .map((cell, column) => {
+            if (column === row.length - 1) return cell;
+            const shown = fitted(cell, widths[column] ?? 0);
+            return shown + ' '.repeat((widths[column] ?? 0) - displayWidth(shown) + GAP);
+          })
+          .join('')
           .trimEnd();
-        stdout.write(`${index === 0 ? style('dim', text) : text}\n`);
-      });
+        write(stdout, index === 0 ? style('dim', text) : text);
+      }
     },
     note: (text) => {
-      if (json) return;
-      clear();
-      stderr.write(`${text}\n`);
+      if (!json) write(stderr, text);
     },
     progress: (text) => {
       if (json || stderr.isTTY !== true) return;
       clear();
       if (text === '') return;
-      stderr.write(text.slice(0, Math.max(20, (stderr.columns ?? 80) - 1)));
+      stderr.write(fitted(text, Math.max(20, (stderr.columns ?? 80) - 1)));
       moving = true;
     },
     warn: (text) => {
-      clear();
-      stderr.write(`${styleError('yellow', 'warning:')} ${text}\n`);
+      if (json) write(stderr, JSON.stringify({ warning: text }));
+      else write(stderr, `${style('yellow', 'warning:')} ${printable(text)}`);
     },
     fail: (failure) => {
-      clear();
       if (json) {
-        stderr.write(
-          `${JSON.stringify({ error: { code: failure.code, message: failure.message, hint: failure.hint ?? null, details: failure.details ?? null, retryable: FAILURE_CODES[failure.code].retryable } })}\n`,
-        );
+        const { code, message, hint = null, details = null } = failure;
+        write(stderr, JSON.stringify({ error: { code, message, hint, details, retryable: FAILURE_CODES[code].retryable } }));
         return;
       }
-      stderr.write(`${styleError('red', 'error:')} ${printable(failure.message)}\n`);
+      write(stderr, `${style('red', 'error:')} ${printable(failure.message)}`);
       const problems = failure.details?.['problems'];
-      if (Array.isArray(problems)) for (const problem of problems.slice(0, 50)) stderr.write(`  ${printable(String(problem))}\n`);
-      if (failure.hint !== undefined) stderr.write(`${styleError('dim', 'next:')} ${printable(failure.hint)}\n`);
+      if (Array.isArray(problems)) {
+        for (const problem of problems.slice(0, MAX_PROBLEMS)) write(stderr, `  ${printable(String(problem))}`);
+        if (problems.length > MAX_PROBLEMS) write(stderr, `  and ${problems.length - MAX_PROBLEMS} more`);
+      }
+      if (failure.hint !== undefined) write(stderr, `${style('dim', 'next:')} ${printable(failure.hint)}`);
     },
     raw: (text, to) => {
       clear();

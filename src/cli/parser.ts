@@ -1,8 +1,14 @@
-// The words behind a command's name become its input, through commander. Nothing else in the CLI knows the parser.
+// The words behind a command's name become its input. The one place that knows how options are written; every mistake is a failure that
+// names the word and, where one is near, the option that was meant.
 
+import { parseArgs } from 'node:util';
+import type { ParseArgsOptionsConfig } from 'node:util';
 import { Failure } from '../lib/failure.ts';
-import type { Command, CommandInput, OptionSpec } from './command.ts';
+import { isName, NAME_RULE } from '../model/names.ts';
+import { nearest } from '../model/nearest.ts';
+import type { Command, CommandInput } from './command.ts';
 import type { LocalPlatform } from './local-platform.ts';
+import type { OptionSpec } from './option-spec.ts';
 
 export interface GlobalFlags {
   readonly json: boolean;
@@ -10,82 +16,127 @@ export interface GlobalFlags {
   readonly environment: string;
 }
 
-/** Options that every command in an App takes, next to its own. */
-const APP_OPTIONS = [
-  ['-a, --app <name>', 'App; default: the one of the manifest in this folder'],
-  ['-e, --environment <name>', 'Environment; default: production'],
-] as const;
+export type Parsed = { readonly input: CommandInput; readonly flags: GlobalFlags } | { readonly help: true };
+
+const APP: OptionSpec = { name: 'app', short: 'a', value: 'name', help: 'App; default: the one of the manifest in this folder' };
+const ENVIRONMENT: OptionSpec = { name: 'environment', short: 'e', value: 'name', help: 'Environment; default: production' };
+const JSON_OUTPUT: OptionSpec = { name: 'json', help: 'machine-readable output' };
+const HELP: OptionSpec = { name: 'help', short: 'h', help: 'this text' };
 
 /** The options of a command, where they depend on the settings of this program too. */
 export function optionsOf(command: Command, local: LocalPlatform): readonly OptionSpec[] {
   return typeof command.options === 'function' ? command.options(local) : (command.options ?? []);
 }
 
-/** Parses the words behind a command's name; `help` where help was asked for. Throws `invalid_input`. */
-export async function parseCommand(
-  name: string,
-  command: Command,
-  words: readonly string[],
-  local: LocalPlatform,
-): Promise<{ input: CommandInput; flags: GlobalFlags } | { help: string }> {
-  const { Command: Parser, CommanderError } = await import('commander');
-  const parser = new Parser(`libra ${name}`);
-  let help: string | null = null;
-  let errors = '';
-  parser
-    .exitOverride()
-    .helpOption('-h, --help', 'this text')
-    .description(command.details === undefined ? command.summary : `${command.summary}\n\n${command.details}`)
-    .addHelpText('after', `\nExample:\n  ${command.example}`)
-    .configureOutput({ writeOut: (text) => (help = (help ?? '') + text), writeErr: (text) => (errors += text) })
-    .allowExcessArguments(false);
-  for (const argument of command.arguments ?? []) {
-    const text = argument.variadic === true ? `${argument.name}...` : argument.name;
-    parser.argument(argument.required ? `<${text}>` : `[${text}]`, argument.help);
+/** The options that a command takes besides its own. */
+export function sharedOptionsOf(command: Command): readonly OptionSpec[] {
+  const scope = command.scope ?? 'environment';
+  return [...(scope === 'platform' ? [] : [APP]), ...(scope === 'environment' ? [ENVIRONMENT] : []), JSON_OUTPUT, HELP];
+}
+
+/** Options that stand in front of the command (`libra -a shop ps`) moved behind its words. */
+export function commandFirst(argv: readonly string[]): readonly string[] {
+  let from = 0;
+  for (let word = argv[from]; word !== undefined && /^-./u.test(word) && word !== '--'; word = argv[from]) {
+    const option = [APP, ENVIRONMENT].find(({ name, short }) => word === `--${name}` || word === `-${short ?? ''}`);
+    from += option === undefined ? 1 : 2;
   }
-  const specs = optionsOf(command, local);
-  for (const option of specs) {
-    const long = `--${option.name}${option.value === undefined ? '' : ` <${option.value}>`}`;
-    const flags = option.short === undefined ? long : `-${option.short}, ${long}`;
-    if (option.repeat === true) parser.option(flags, option.help, (value: string, before: readonly string[]) => [...before, value], []);
-    else parser.option(flags, option.help);
-  }
-  if (command.inApp !== false) for (const [flags, text] of APP_OPTIONS) parser.option(flags, text);
-  parser.option('--json', 'machine-readable output');
+  if (from === 0 || from >= argv.length) return argv;
+  const end = argv.indexOf('--', from);
+  const words = argv.slice(from, end === -1 ? undefined : end);
+  return [...words, ...argv.slice(0, from), ...(end === -1 ? [] : argv.slice(end))];
+}
+
+function usage(name: string, message: string, hint?: string): Failure {
+  return new Failure('invalid_input', { message, hint: hint ?? `libra ${name} --help` });
+}
+
+function unknownOption(name: string, given: string, specs: readonly OptionSpec[]): Failure {
+  const near = given.startsWith('--')
+    ? nearest(
+        given.slice(2),
+        specs.map((spec) => spec.name),
+      )
+    : null;
+  return usage(name, `libra ${name} has no option ${given}.`, near === null ? undefined : `Did you mean --${near}?`);
+}
+
+/** Parses the words behind a command's name. Throws `invalid_input`. */
+export function parseCommand(name: string, command: Command, words: readonly string[], local: LocalPlatform): Parsed {
+  const own = optionsOf(command, local);
+  const specs = [...own, ...sharedOptionsOf(command)];
   const split = words.indexOf('--');
-  const before = split === -1 ? words : words.slice(0, split);
-  try {
-    parser.parse([...before], { from: 'user' });
-  } catch (error) {
-    if (help !== null) return { help };
-    if (error instanceof CommanderError) {
-      throw new Failure('invalid_input', {
-        message:
-          errors
-            .trim()
-            .replace(/^error: /u, '')
-            .split('\n')[0] ?? error.message,
-        hint: `libra ${name} --help`,
-      });
-    }
-    throw error;
-  }
-  const options: Record<string, string | true | readonly string[] | undefined> = parser.opts();
-  const named: Record<string, readonly string[]> = {};
-  (command.arguments ?? []).forEach((argument, index) => {
-    const given: unknown = parser.processedArgs[index];
-    named[argument.name] = given === undefined ? [] : Array.isArray(given) ? given.map(String) : [String(given)];
+  const config: ParseArgsOptionsConfig = {};
+  for (const { name: long, short, value } of specs)
+    config[long] = { type: value === undefined ? 'boolean' : 'string', ...(short === undefined ? {} : { short }) };
+  // Not strict: its messages talk of JavaScript. What it would refuse is refused below, token by token.
+  const { tokens } = parseArgs({
+    args: [...(split === -1 ? words : words.slice(0, split))],
+    options: config,
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
   });
-  // commander gives options in camelCase; commands know them by the name on the command line.
-  const byName: Record<string, string | true | readonly string[] | undefined> = {};
-  for (const option of specs)
-    byName[option.name] = options[option.name.replaceAll(/-([a-z])/gu, (_, letter: string) => letter.toUpperCase())];
+  const options: Record<string, string | true | undefined> = {};
+  const given: string[] = [];
+  for (const token of tokens) {
+    if (token.kind === 'positional') given.push(token.value);
+    if (token.kind !== 'option') continue;
+    const spec = specs.find((candidate) => candidate.name === token.name);
+    if (spec === undefined) throw unknownOption(name, token.rawName, specs);
+    if (spec === HELP) return { help: true };
+    if (spec.value === undefined && token.value !== undefined) throw usage(name, `--${spec.name} takes no value.`);
+    if (spec.value !== undefined && token.value === undefined)
+      throw usage(name, `--${spec.name} needs a value: --${spec.name} <${spec.value}>`);
+    if (spec.value !== undefined && token.inlineValue === false && /^-\D/u.test(token.value ?? ''))
+      throw usage(
+        name,
+        `--${spec.name} needs a value, and ${token.value} looks like an option.`,
+        `Write --${spec.name}=${token.value} if it is meant as the value.`,
+      );
+    if (options[spec.name] !== undefined && options[spec.name] !== (token.value ?? true))
+      throw usage(name, `--${spec.name} is given twice.`);
+    options[spec.name] = token.value ?? true;
+  }
+  const rest = split === -1 ? [] : words.slice(split + 1);
+  if (rest.length > 0 && command.rest === undefined) given.push(...rest);
   return {
-    input: { arguments: named, options: byName, rest: split === -1 ? [] : words.slice(split + 1) },
+    input: { arguments: argumentsOf(name, command, given), options, rest: command.rest === undefined ? [] : rest },
     flags: {
       json: options['json'] === true,
-      app: typeof options['app'] === 'string' ? options['app'] : null,
-      environment: typeof options['environment'] === 'string' ? options['environment'] : 'production',
+      app: nameOption(name, options, 'app'),
+      environment: nameOption(name, options, 'environment') ?? 'production',
     },
   };
+}
+
+function argumentsOf(name: string, command: Command, given: readonly string[]): Readonly<Record<string, readonly string[]>> {
+  const named: Record<string, readonly string[]> = {};
+  let next = 0;
+  for (const argument of command.arguments ?? []) {
+    const values = argument.variadic === true ? given.slice(next) : given.slice(next, next + 1);
+    if (argument.required && values.length === 0)
+      throw usage(name, `libra ${name} needs ${argument.name}: ${argument.help}.`, `Such as: ${command.example}`);
+    named[argument.name] = values;
+    next += values.length;
+  }
+  const extra = given[next];
+  if (extra !== undefined)
+    throw usage(
+      name,
+      `libra ${name} takes no further word ${JSON.stringify(extra)}.`,
+      command.rest === undefined ? undefined : `${command.rest} stands behind --, such as: ${command.example}`,
+    );
+  return named;
+}
+
+function nameOption(
+  name: string,
+  options: Readonly<Record<string, string | true | undefined>>,
+  option: 'app' | 'environment',
+): string | null {
+  const value = options[option];
+  if (typeof value !== 'string') return null;
+  if (!isName(value)) throw usage(name, `--${option} must be ${NAME_RULE}, not ${JSON.stringify(value)}.`);
+  return value;
 }

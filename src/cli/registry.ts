@@ -1,17 +1,7 @@
 // The names of all commands in the order of the help text. Loading is lazy: a command line costs one command file.
 
-import type { Command } from './command.ts';
-
-export interface CommandEntry {
-  /** One or two words. */
-  readonly name: string;
-  readonly load: () => Promise<Command>;
-}
-
-export interface CommandGroup {
-  readonly title: string;
-  readonly commands: readonly CommandEntry[];
-}
+import { nearest } from '../model/nearest.ts';
+import type { CommandEntry, CommandGroup } from './command.ts';
 
 export const registry: readonly CommandGroup[] = [
   {
@@ -70,49 +60,63 @@ export const registry: readonly CommandGroup[] = [
   },
 ];
 
-const entries = (): readonly CommandEntry[] => registry.flatMap((group) => group.commands);
+const entries: readonly CommandEntry[] = registry.flatMap((group) => group.commands);
+
+/** Words of other platforms' command lines, and what they are here. */
+const ELSEWHERE: Readonly<Record<string, string>> = {
+  config: 'env',
+  delete: 'apps delete',
+  destroy: 'apps delete',
+  history: 'deployments',
+  info: 'status',
+  list: 'apps',
+  log: 'logs',
+  ls: 'apps',
+  new: 'init',
+  push: 'deploy',
+  release: 'deploy',
+  rm: 'apps delete',
+  serve: 'up',
+  ssh: 'exec',
+  tail: 'logs',
+  undo: 'rollback',
+  vars: 'env',
+};
 
 export type FoundCommand =
   | { readonly kind: 'command'; readonly entry: CommandEntry; /** How many words of argv its name took. */ readonly words: number }
-  /** The first word of two-word commands alone: their names. */
-  | { readonly kind: 'group'; readonly commands: readonly string[] };
+  /** The first word of two-word commands alone. */
+  | { readonly kind: 'group'; readonly entries: readonly CommandEntry[] };
 
 /** The command whose words begin argv; the longer name wins. */
 export function findCommand(argv: readonly string[]): FoundCommand | null {
   const [first = '', second = ''] = argv;
-  const two = entries().find((entry) => entry.name === `${first} ${second}`);
+  const two = entries.find((entry) => entry.name === `${first} ${second}`);
   if (two !== undefined) return { kind: 'command', entry: two, words: 2 };
-  const one = entries().find((entry) => entry.name === first);
+  const one = entries.find((entry) => entry.name === first);
   if (one !== undefined) return { kind: 'command', entry: one, words: 1 };
-  const group = entries().filter((entry) => entry.name.startsWith(`${first} `));
-  return group.length === 0 ? null : { kind: 'group', commands: group.map((entry) => entry.name) };
+  const group = entriesOf(first);
+  return group.length === 0 ? null : { kind: 'group', entries: group };
 }
 
-/** The known name nearest to a mistyped one, or null when none is near. Damerau–Levenshtein distance, at most 2. */
+/** The two-word commands that begin with a word. */
+export function entriesOf(word: string): readonly CommandEntry[] {
+  return entries.filter((entry) => entry.name.startsWith(`${word} `));
+}
+
+/** The command that a mistyped or foreign word means, or null when none is near. */
 export function nearestCommand(word: string): string | null {
-  let best: string | null = null;
-  let bestDistance = 3;
-  for (const entry of entries()) {
-    const distance = editDistance(word, entry.name.split(' ')[0] ?? '');
-    if (distance < bestDistance) [best, bestDistance] = [entry.name.split(' ')[0] ?? null, distance];
-  }
-  return best;
+  if (Object.hasOwn(ELSEWHERE, word)) return ELSEWHERE[word] ?? null;
+  const firsts = [...new Set(entries.map((entry) => entry.name.split(' ')[0] ?? ''))];
+  const begun = firsts.filter((name) => word.length > 1 && name.startsWith(word));
+  return begun.length === 1 ? (begun[0] ?? null) : nearest(word, firsts);
 }
 
-function editDistance(left: string, right: string): number {
-  let before: number[] = [];
-  let previous = Array.from({ length: right.length + 1 }, (_, index) => index);
-  for (let row = 1; row <= left.length; row += 1) {
-    const current = [row];
-    for (let column = 1; column <= right.length; column += 1) {
-      const same = left[row - 1] === right[column - 1];
-      let cost = Math.min((previous[column] ?? 0) + 1, (current[column - 1] ?? 0) + 1, (previous[column - 1] ?? 0) + (same ? 0 : 1));
-      if (row > 1 && column > 1 && left[row - 1] === right[column - 2] && left[row - 2] === right[column - 1])
-        cost = Math.min(cost, (before[column - 2] ?? 0) + 1);
-      current.push(cost);
-    }
-    before = previous;
-    previous = current;
-  }
-  return previous[right.length] ?? 0;
+/** The two-word command that is meant where the second word of one is mistyped, or null. */
+export function nearestSecondWord(first: string, second: string): string | null {
+  const near = nearest(
+    second,
+    entriesOf(first).map((entry) => entry.name.slice(first.length + 1)),
+  );
+  return near === null ? null : `${first} ${near}`;
 }

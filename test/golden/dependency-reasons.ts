@@ -2,7 +2,6 @@
 
 export const DEPENDENCY_REASONS: Readonly<Record<string, string>> = {
   '@clack/prompts': 'questions on a terminal',
-  commander: 'parses command lines; help and errors as people know them',
   croner: 'cron expressions with time zones and daylight saving',
   fastify: 'HTTP server of the API',
   ignore: 'gitignore patterns when a folder is packed',

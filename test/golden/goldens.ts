@@ -6,7 +6,8 @@ import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { openapi } from '../../src/api/openapi.ts';
 import { table } from '../../src/api/table.ts';
-import { optionsOf } from '../../src/cli/parser.ts';
+import { commandLine, optionText } from '../../src/cli/help.ts';
+import { optionsOf, sharedOptionsOf } from '../../src/cli/parser.ts';
 import { registry } from '../../src/cli/registry.ts';
 import { surroundings } from '../../src/config.ts';
 import { PERMISSIONS_OF } from '../../src/control/auth/permissions.ts';
@@ -23,19 +24,11 @@ async function commandTree(): Promise<string> {
     lines.push(`# ${group.title}`, '');
     for (const entry of group.commands) {
       const command = await entry.load();
-      const words = (command.arguments ?? []).map((argument) => {
-        const name = argument.variadic === true ? `${argument.name}...` : argument.name;
-        return argument.required ? `<${name}>` : `[${name}]`;
-      });
-      lines.push(`libra ${[entry.name, ...words].join(' ')}`, `    ${command.summary}`);
+      lines.push(commandLine(entry.name, command), `    ${command.summary}`);
       if (command.details !== undefined) lines.push(`    ${command.details}`);
       for (const argument of command.arguments ?? []) lines.push(`    ${argument.name}: ${argument.help}`);
-      for (const option of optionsOf(command, local)) {
-        lines.push(
-          `    ${option.short === undefined ? '' : `-${option.short}, `}--${option.name}${option.value === undefined ? '' : ` <${option.value}>`}: ${option.help}`,
-        );
-      }
-      if (command.inApp !== false) lines.push('    -a, --app <name>; -e, --environment <name>');
+      for (const option of [...optionsOf(command, local), ...sharedOptionsOf(command)])
+        lines.push(`    ${optionText(option).trim()}: ${option.help}`);
       lines.push(`    example: ${command.example}`, '');
     }
   }

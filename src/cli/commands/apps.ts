@@ -7,7 +7,7 @@ import { confirm } from '../prompt.ts';
 export const apps: Command = {
   summary: 'List all Apps with the state of their Environments.',
   example: 'libra apps',
-  inApp: false,
+  scope: 'platform',
   run: async (_input, context) => {
     const { output } = context;
     const client = await context.client();
@@ -40,7 +40,7 @@ export const apps: Command = {
 export const appsDelete: Command = {
   summary: 'Stop and delete an App with all that belongs to it: Releases, values, secrets, volumes.',
   example: 'libra apps delete shop --yes',
-  inApp: false,
+  scope: 'platform',
   arguments: [{ name: 'app', help: 'name of the App', required: true }],
   options: [{ name: 'yes', short: 'y', help: 'never ask' }],
   run: async (input, context) => {

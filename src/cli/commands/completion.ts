@@ -2,19 +2,24 @@
 
 import { Failure } from '../../lib/failure.ts';
 import type { Command } from '../command.ts';
-import { completionScript } from '../completion.ts';
+import { completionScript, isCompletionShell } from '../completion.ts';
 
 export const completion: Command = {
   summary: 'Print the completion script for bash, zsh or fish.',
-  example: 'libra completion bash > /etc/bash_completion.d/libra',
-  inApp: false,
+  details: 'bash: source it in ~/.bashrc. zsh: the same in ~/.zshrc. fish: write it to ~/.config/fish/completions/libra.fish.',
+  example: 'source <(libra completion bash)',
+  scope: 'platform',
   arguments: [{ name: 'shell', help: 'bash, zsh or fish', required: true }],
   run: async (input, context) => {
     const shell = input.arguments['shell']?.[0] ?? '';
-    if (shell !== 'bash' && shell !== 'zsh' && shell !== 'fish')
-      throw new Failure('invalid_input', { message: `There is no completion for ${JSON.stringify(shell)}.`, hint: 'bash, zsh or fish' });
-    const script = await completionScript(shell, context.local);
-    context.output.raw(context.output.json ? `${JSON.stringify({ shell, script })}\n` : script, 'stdout');
+    if (!isCompletionShell(shell))
+      throw new Failure('invalid_input', {
+        message: `There is no completion for ${JSON.stringify(shell)}.`,
+        hint: 'There is one for bash, zsh and fish.',
+      });
+    const script = await completionScript(shell, context.registry, context.local);
+    context.output.value({ shell, script });
+    if (!context.output.json) context.output.raw(script, 'stdout');
     return 0;
   },
 };

@@ -7,7 +7,7 @@ import type { Finding } from '../local-platform.ts';
 export const doctor: Command = {
   summary: 'Examine this machine and the platform, and say what to do about what is wrong.',
   example: 'libra doctor',
-  inApp: false,
+  scope: 'platform',
   run: async (_input, context) => {
     const { output, local } = context;
     const findings: Finding[] = [...(await local.examine())];

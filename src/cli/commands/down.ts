@@ -10,7 +10,7 @@ export const down: Command = {
   summary: 'Stop the platform on this machine.',
   details: 'Its Instances stop too and come back with the next start, unless --keep-instances leaves them running.',
   example: 'libra down',
-  inApp: false,
+  scope: 'platform',
   options: [{ name: 'keep-instances', help: 'leave the Instances of the process driver running' }],
   run: async (input, context) => {
     const { output, local } = context;

@@ -8,6 +8,7 @@ import { textOption } from '../options.ts';
 export const exec: Command = {
   summary: 'Run a command inside a running Instance; its exit code becomes this one.',
   example: 'libra exec --app shop -- node -p process.version',
+  rest: 'command',
   arguments: [{ name: 'instance', help: 'id of the Instance or the beginning of it; default: the first healthy one', required: false }],
   options: [{ name: 'entrypoint', value: 'name', help: 'choose among Instances of this Entrypoint' }],
   run: async (input, context) => {

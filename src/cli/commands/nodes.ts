@@ -6,7 +6,7 @@ import { formatAge, formatBytes } from '../output.ts';
 export const nodes: Command = {
   summary: 'List the Nodes with what they offer and what is asked of them.',
   example: 'libra nodes',
-  inApp: false,
+  scope: 'platform',
   run: async (_input, context) => {
     const { output } = context;
     const reply = await (await context.client()).nodes.list({ query: { limit: 500 } });
@@ -39,7 +39,7 @@ function scheduling(verb: 'cordon' | 'uncordon' | 'drain', summary: string, done
   return {
     summary,
     example: `libra nodes ${verb} node-1`,
-    inApp: false,
+    scope: 'platform',
     arguments: [{ name: 'node', help: 'name of the Node', required: true }],
     run: async (input, context) => {
       const client = await context.client();

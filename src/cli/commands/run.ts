@@ -13,6 +13,7 @@ const POLL_MS = 300;
 export const run: Command = {
   summary: 'Run a command as a one-off Instance of what serves, print its output, and exit with its code.',
   example: 'libra run --app shop -- node migrate.js',
+  rest: 'command',
   options: [
     { name: 'entrypoint', value: 'name', help: 'whose variables, limits and, without a command, whose command; default web' },
     { name: 'detach', short: 'd', help: 'do not wait for it' },

@@ -6,7 +6,7 @@ import { formatAge, formatDuration } from '../output.ts';
 export const status: Command = {
   summary: 'Show the platform: version, addresses, counts, background loops.',
   example: 'libra status',
-  inApp: false,
+  scope: 'platform',
   run: async (_input, context) => {
     const { output } = context;
     const reply = await (await context.client()).system.status();

@@ -11,7 +11,7 @@ export const up: Command = {
   details:
     'In the foreground until Ctrl-C, which stops it and its Instances cleanly; the next start brings them back. With --detach it goes on in the background.',
   example: 'libra up --detach',
-  inApp: false,
+  scope: 'platform',
   options: (local) => [
     { name: 'detach', short: 'd', help: 'leave it running in the background' },
     { name: 'example', help: 'deploy examples/hello if nothing is deployed yet' },

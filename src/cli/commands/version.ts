@@ -5,7 +5,7 @@ import type { Command } from '../command.ts';
 export const version: Command = {
   summary: 'Print the version of this program, and of the platform where one answers.',
   example: 'libra version',
-  inApp: false,
+  scope: 'platform',
   run: async (_input, context) => {
     const { output, local } = context;
     const running = await local.running();

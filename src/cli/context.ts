@@ -1,28 +1,23 @@
-// Which platform a command talks to, as whom, and about which App: variables, else the profile of `libra login`, else the local
-// platform of the data folder. One place, so that every command answers these questions alike.
+// Which platform a command talks to, as whom, and about which App: variables, else the local platform of the data folder; flags, else
+// the manifest of the current folder. One place, so that every command answers these questions alike.
 
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createClient } from '../api/client.ts';
-import type { Client } from '../api/client.ts';
-import { table } from '../api/table.ts';
-import type { ApiTable } from '../api/table.ts';
 import { systemClock } from '../lib/clock.ts';
 import { Failure } from '../lib/failure.ts';
-import type { CliSettings, CommandContext } from './command.ts';
+import type { ApiClient } from './api-client.ts';
+import type { CliSettings, CommandContext, CommandGroup } from './command.ts';
 import type { LocalPlatform } from './local-platform.ts';
 import type { Output } from './output.ts';
-
-export type ApiClient = Client<ApiTable>;
+import type { GlobalFlags } from './parser.ts';
 
 /** The name in the first `app:` line of the folder's manifest; cheap, so that `libra ps` need not parse YAML. */
 async function appOfFolder(cwd: string): Promise<string | null> {
-  try {
-    const text = await readFile(join(cwd, 'libra.yaml'), 'utf8');
-    return /^app:\s*["']?([a-z0-9-]+)["']?\s*(?:#.*)?$/mu.exec(text)?.[1] ?? null;
-  } catch {
-    return null;
+  for (const file of ['libra.yaml', 'libra.yml']) {
+    const text = await readFile(join(cwd, file), 'utf8').catch(() => null);
+    if (text !== null) return /^app:\s*["']?([a-z0-9-]+)["']?\s*(?:#.*)?$/mu.exec(text)?.[1] ?? null;
   }
+  return null;
 }
 
 export interface ContextOptions {
@@ -32,7 +27,8 @@ export interface ContextOptions {
   readonly signal: AbortSignal;
   readonly output: Output;
   readonly streams: CommandContext['streams'];
-  readonly flags: { readonly app: string | null; readonly environment: string };
+  readonly registry: readonly CommandGroup[];
+  readonly flags: GlobalFlags;
 }
 
 export function createContext(options: ContextOptions): CommandContext {
@@ -51,7 +47,7 @@ export function createContext(options: ContextOptions): CommandContext {
     if (running === null) {
       throw new Failure('unreachable', {
         message: 'No platform runs on this machine with this data folder.',
-        hint: "Start one with 'libra up', or point LIBRA_URL and LIBRA_TOKEN at another.",
+        hint: "Start one with 'libra up', or name another with LIBRA_URL and LIBRA_TOKEN.",
       });
     }
     const token = settings.token ?? (await local.ownerToken());
@@ -72,6 +68,7 @@ export function createContext(options: ContextOptions): CommandContext {
     cwd: options.cwd,
     signal: options.signal,
     local,
+    registry: options.registry,
     streams: options.streams,
     readInput: async (maxBytes) => {
       const chunks: Buffer[] = [];
@@ -86,7 +83,12 @@ export function createContext(options: ContextOptions): CommandContext {
     },
     appFlag: flags.app,
     environment: flags.environment,
-    client: () => (client ??= locate().then((found) => createClient(table, found))),
+    client: () =>
+      (client ??= (async () => {
+        // Loading takes longer than looking; both at once.
+        const [{ connect }, found] = await Promise.all([import('./api-client.ts'), locate()]);
+        return connect(found);
+      })()),
     app: async () => {
       const name = flags.app ?? (await appOfFolder(options.cwd));
       if (name === null) {
