@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { request } from 'node:http';
 import type { IncomingHttpHeaders } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -13,6 +13,8 @@ import { fileURLToPath } from 'node:url';
 import { createClient } from '../src/api/client.ts';
 import { table } from '../src/api/table.ts';
 import type { ApiClient } from '../src/cli/api-client.ts';
+import { processesNaming } from './fixtures/processes.ts';
+import type { FoundProcess } from './fixtures/processes.ts';
 
 export const root: string = dirname(dirname(fileURLToPath(import.meta.url)));
 const START_MS = 30_000;
@@ -36,7 +38,11 @@ export interface Addresses {
 }
 
 /** Asks until the condition holds; fails with its last word when it does not within the deadline. */
-export async function until<T>(what: string, deadlineMs: number, check: () => Promise<T | null | undefined | false> | T | null | undefined | false): Promise<T> {
+export async function until<T>(
+  what: string,
+  deadlineMs: number,
+  check: () => Promise<T | null | undefined | false> | T | null | undefined | false,
+): Promise<T> {
   const end = performance.now() + deadlineMs;
   let lastError: unknown = null;
   for (;;) {
@@ -57,12 +63,15 @@ export interface PlatformOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** An existing data folder; it is not removed. */
   readonly data?: string;
+  /** The launcher; default the one of this checkout. */
+  readonly program?: string;
 }
 
 export class Platform {
   readonly data: string;
   readonly #ownsData: boolean;
   readonly #env: Record<string, string>;
+  readonly #program: string;
   #child: ChildProcess | null = null;
   #output = '';
   #addresses: Addresses | null = null;
@@ -70,6 +79,7 @@ export class Platform {
   constructor(options: PlatformOptions = {}) {
     this.data = options.data ?? mkdtempSync(join(tmpdir(), 'libra-test-'));
     this.#ownsData = options.data === undefined;
+    this.#program = options.program ?? join(root, 'bin/libra');
     this.#env = {
       PATH: `${join(root, 'node_modules/.bin')}:${process.env['PATH'] ?? ''}`,
       HOME: this.data,
@@ -106,7 +116,7 @@ export class Platform {
       this.#env['LIBRA_API_PORT'] = new URL(this.#addresses.api).port;
       this.#env['LIBRA_EDGE_PORT'] = String(this.edgePort);
     }
-    const child = spawn(join(root, 'bin/libra'), ['up', '--json'], { env: this.#env, cwd: this.data, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(this.#program, ['up', '--json'], { env: this.#env, cwd: this.data, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
     this.#output = '';
     const ready = new Promise<Addresses>((resolve, reject) => {
@@ -151,9 +161,16 @@ export class Platform {
     return this.cliWith({ cwd }, ...words);
   }
 
-  cliWith(options: { readonly cwd?: string; readonly input?: string; readonly env?: Readonly<Record<string, string>> }, ...words: readonly string[]): Promise<CliResult> {
+  cliWith(
+    options: { readonly cwd?: string; readonly input?: string; readonly env?: Readonly<Record<string, string>> },
+    ...words: readonly string[]
+  ): Promise<CliResult> {
     return new Promise((resolve, reject) => {
-      const child = spawn(join(root, 'bin/libra'), [...words], { env: { ...this.#env, ...options.env }, cwd: options.cwd ?? this.data, stdio: ['pipe', 'pipe', 'pipe'] });
+      const child = spawn(this.#program, [...words], {
+        env: { ...this.#env, ...options.env },
+        cwd: options.cwd ?? this.data,
+        stdio: ['pipe', 'pipe', 'pipe'],
+      });
       let stdout = '';
       let stderr = '';
       child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString('utf8')));
@@ -166,15 +183,29 @@ export class Platform {
   }
 
   /** One request through the Edge on a connection of its own. */
-  get(host: string, path = '/', options: { readonly method?: string; readonly headers?: Readonly<Record<string, string>>; readonly body?: string } = {}): Promise<HttpReply> {
+  get(
+    host: string,
+    path = '/',
+    options: { readonly method?: string; readonly headers?: Readonly<Record<string, string>>; readonly body?: string } = {},
+  ): Promise<HttpReply> {
     return new Promise((resolve, reject) => {
       const call = request(
-        { host: '127.0.0.1', port: this.edgePort, path, method: options.method ?? 'GET', headers: { host, ...options.headers }, agent: false, timeout: 20_000 },
+        {
+          host: '127.0.0.1',
+          port: this.edgePort,
+          path,
+          method: options.method ?? 'GET',
+          headers: { host, ...options.headers },
+          agent: false,
+          timeout: 20_000,
+        },
         (response) => {
           const chunks: Buffer[] = [];
           response.on('data', (chunk: Buffer) => chunks.push(chunk));
           response.on('error', reject);
-          response.on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(chunks).toString('utf8') }));
+          response.on('end', () =>
+            resolve({ status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(chunks).toString('utf8') }),
+          );
         },
       );
       call.on('timeout', () => call.destroy(new Error('no answer within 20 s')));
@@ -230,20 +261,8 @@ export class Platform {
   }
 
   /** Processes whose words or environment name this data folder: keeper, data plane, librad, Instances. */
-  processes(): readonly { readonly pid: number; readonly command: string }[] {
-    const found: { pid: number; command: string }[] = [];
-    for (const name of readdirSync('/proc')) {
-      if (!/^\d+$/u.test(name) || Number(name) === process.pid) continue;
-      try {
-        const command = readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' ').trim();
-        const environment = readFileSync(`/proc/${name}/environ`, 'utf8');
-        if (command === '') continue;
-        if (command.includes(this.data) || environment.includes(this.data)) found.push({ pid: Number(name), command });
-      } catch {
-        // Gone, or not ours to look at.
-      }
-    }
-    return found;
+  processes(): readonly FoundProcess[] {
+    return processesNaming(this.data);
   }
 }
 
