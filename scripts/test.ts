@@ -57,7 +57,9 @@ function printReport(): boolean {
     for (const { file, name, reason } of report.skipped) console.log(`  ${file}: ${name}\n    ${reason}`);
   }
   if (report.ran === 0) console.error('No test ran.');
-  return report.ran > 0;
+  const nothingMayBeSkipped = (process.env['LIBRA_TEST_REQUIRE'] ?? '').split(',').includes('all');
+  if (nothingMayBeSkipped && report.skipped.length > 0) console.error('LIBRA_TEST_REQUIRE says that nothing may be skipped.');
+  return report.ran > 0 && !(nothingMayBeSkipped && report.skipped.length > 0);
 }
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal));

@@ -6,11 +6,14 @@ import { lacking } from './requirements.ts';
 
 test('what a machine lacks is a reason to skip that names what to do', () => {
   const before = process.env['PATH'];
+  const required = process.env['LIBRA_TEST_REQUIRE'];
   try {
     process.env['PATH'] = '/nonexistent';
+    delete process.env['LIBRA_TEST_REQUIRE'];
     assert.equal(lacking('setpriv'), 'needs setpriv: apt-get install util-linux');
   } finally {
     process.env['PATH'] = before;
+    if (required !== undefined) process.env['LIBRA_TEST_REQUIRE'] = required;
   }
 });
 

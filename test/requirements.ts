@@ -1,5 +1,5 @@
 // What a suite needs and a plain machine may lack. Missing: the suite is skipped visibly, with the command that installs it; listed in
-// LIBRA_TEST_REQUIRE: missing is a failure.
+// LIBRA_TEST_REQUIRE (`all` stands for everything): missing is a failure.
 
 import { execFileSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
@@ -52,7 +52,7 @@ export function lacking(...names: readonly Requirement[]): string | false {
   for (const name of names) {
     const requirement = REQUIREMENTS[name];
     if (requirement.met()) continue;
-    if (required.has(name)) throw new Error(`LIBRA_TEST_REQUIRE names ${name}, and it is missing: ${requirement.hint}`);
+    if (required.has(name) || required.has('all')) throw new Error(`LIBRA_TEST_REQUIRE names ${name}, and it is missing: ${requirement.hint}`);
     return `needs ${name}: ${requirement.hint}`;
   }
   return false;
