@@ -35,7 +35,14 @@ async function runCommandLine(argv: readonly string[]): Promise<number> {
     settings: { noColor, url, token },
     local: createLocalPlatform(around),
     cwd: process.cwd(),
-    streams: { input: process.stdin, output: process.stdout, errors: process.stderr },
+    streams: {
+      // Opened when something is read from it: most commands never do.
+      get input() {
+        return process.stdin;
+      },
+      output: process.stdout,
+      errors: process.stderr,
+    },
     signal: interrupt.signal,
     exit: (code) => process.exit(code),
   });

@@ -50,9 +50,9 @@ const refused = (): never => {
 /** Never answers, but notices an abort. */
 const silent = ({ init }: Seen): Promise<Response> =>
   new Promise((_resolve, reject) => {
-    const abort = (): void => reject(init.signal?.reason);
-    if (init.signal?.aborted === true) abort();
-    init.signal?.addEventListener('abort', abort);
+    const abort = (): void => reject(init.signal.reason);
+    if (init.signal.aborted) abort();
+    init.signal.addEventListener('abort', abort);
   });
 const codeOf = async (call: Promise<unknown>): Promise<string> => {
   try {

@@ -2,8 +2,8 @@
 
 import type { WebSocket } from 'ws';
 import { CALL_FRAME } from '../api/agent.ts';
-import { Failure, FAILURE_CODES } from '../lib/failure.ts';
-import type { FailureCode } from '../lib/failure.ts';
+import { failureOf } from '../api/problem.ts';
+import { Failure } from '../lib/failure.ts';
 import type { CommandContext } from './command.ts';
 
 const SIGNAL_NUMBERS: Readonly<Record<string, number>> = {
@@ -27,30 +27,23 @@ function frame(kind: number, payload: Uint8Array): Buffer {
   return Buffer.concat([Buffer.from([kind]), payload]);
 }
 
+/** The JSON of a frame; undefined where it is none. */
+function parsed(payload: Buffer): unknown {
+  try {
+    return JSON.parse(payload.toString('utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
 async function refusal(response: {
   readonly statusCode?: number | undefined;
   [Symbol.asyncIterator](): AsyncIterator<Buffer>;
 }): Promise<Failure> {
   const chunks: Buffer[] = [];
   for await (const chunk of response) if (chunks.length < 16) chunks.push(chunk);
-  try {
-    const problem: unknown = JSON.parse(Buffer.concat(chunks).toString('utf8'));
-    if (
-      typeof problem === 'object' &&
-      problem !== null &&
-      'code' in problem &&
-      typeof problem.code === 'string' &&
-      problem.code in FAILURE_CODES
-    ) {
-      const detail = 'detail' in problem && typeof problem.detail === 'string' ? problem.detail : 'The platform refused.';
-      return new Failure(problem.code as FailureCode /* just looked up */, {
-        message: detail,
-        hint: 'hint' in problem && typeof problem.hint === 'string' ? problem.hint : undefined,
-      });
-    }
-  } catch {
-    // Not a problem document: the status has to do.
-  }
+  const failure = failureOf(parsed(Buffer.concat(chunks)));
+  if (failure !== null) return failure;
   return new Failure('unreachable', { message: `The platform answered the connection with status ${response.statusCode ?? 'none'}.` });
 }
 
@@ -97,7 +90,7 @@ export async function runCall(context: CommandContext, path: string): Promise<nu
           target.once('drain', () => socket.resume());
         }
       } else if (bytes[0] === CALL_FRAME.exit) {
-        const told: unknown = JSON.parse(payload.toString('utf8'));
+        const told = parsed(payload);
         if (typeof told === 'object' && told !== null && 'code' in told && 'signal' in told) {
           exit = exitCodeOf({
             code: typeof told.code === 'number' ? told.code : null,
@@ -105,7 +98,7 @@ export async function runCall(context: CommandContext, path: string): Promise<nu
           });
         }
       } else if (bytes[0] === CALL_FRAME.failure) {
-        const told: unknown = JSON.parse(payload.toString('utf8'));
+        const told = parsed(payload);
         const message = typeof told === 'object' && told !== null && 'message' in told ? String(told.message) : 'The Node could not do it.';
         finish();
         reject(new Failure('start_failed', { message }));

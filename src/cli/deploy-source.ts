@@ -3,9 +3,11 @@
 import { readdir, readFile, realpath, stat, writeFile } from 'node:fs/promises';
 import { basename, join, relative, resolve } from 'node:path';
 import type { Manifest, ManifestProblem } from '../model/manifest-types.ts';
+import { toName } from '../model/names.ts';
 import { Failure } from '../lib/failure.ts';
 import type { CommandContext } from './command.ts';
 import { confirm } from './prompt.ts';
+import { isFailure } from '../lib/failure.ts';
 
 export interface DeploySource {
   /** Absolute. */
@@ -44,8 +46,10 @@ async function readManifest(folder: string): Promise<{ file: string; text: strin
   for (const file of MANIFEST_FILES) {
     try {
       const size = (await stat(join(folder, file))).size;
-      if (size > MANIFEST_BYTES)
-        throw new Failure('too_large', { message: `${file} is ${size} bytes; a manifest may have ${MANIFEST_BYTES}.` });
+      if (size > MANIFEST_BYTES) {
+        const message = `a manifest has at most ${MANIFEST_BYTES / 1024} KiB; this one has ${size} bytes`;
+        throw manifestFailure([{ file, line: 1, column: 1, path: '', message }]);
+      }
       return { file, text: await readFile(join(folder, file), 'utf8') };
     } catch (error) {
       if (!hasCode(error, 'ENOENT')) throw error;
@@ -66,24 +70,29 @@ async function listing(folder: string): Promise<readonly string[]> {
   return names;
 }
 
-/** A lower-case DNS label made from a folder's name. */
-export function nameFromFolder(folder: string): string {
-  const label = basename(folder)
-    .toLowerCase()
-    .replaceAll(/[^a-z0-9]+/gu, '-')
-    .replaceAll(/^-+|-+$/gu, '')
-    .slice(0, 30)
-    .replaceAll(/-+$/gu, '');
-  return label === '' ? 'app' : label;
-}
-
 export interface Detected {
   readonly text: string;
   readonly findings: readonly { readonly what: string; readonly why: string }[];
 }
 
+/** The name that an App of this folder gets. */
+export function nameOf(context: CommandContext, folder: string): string {
+  return context.appFlag ?? toName(basename(folder)) ?? 'app';
+}
+
+/** Whether some Node can run images; where no platform answers, it is left open. */
+async function runsImages(context: CommandContext): Promise<boolean> {
+  try {
+    const { items } = await (await context.client()).nodes.list({ query: { limit: 500 } });
+    return items.some((node) => node.drivers.some((driver) => driver.artifacts.includes('image')));
+  } catch (error) {
+    if (!isFailure(error)) throw error;
+    return true;
+  }
+}
+
 /** A manifest for a folder that has none, or null where nothing is recognised. */
-export async function detectFolder(folder: string, app: string | null): Promise<Detected | null> {
+export async function detectFolder(context: CommandContext, folder: string): Promise<Detected | null> {
   const { detect } = await import('../model/detect.ts');
   const files = await listing(folder);
   const texts = new Map<string, string>();
@@ -104,14 +113,15 @@ export async function detectFolder(folder: string, app: string | null): Promise<
     const text = await readFile(join(folder, file), 'utf8').catch(() => null);
     if (text !== null) texts.set(file, text.slice(0, 64 * 1024));
   }
-  return detect({ name: app ?? nameFromFolder(folder), files, read: (file) => texts.get(file) ?? null });
+  const images = !files.includes('Dockerfile') || (await runsImages(context));
+  return detect({ name: nameOf(context, folder), files, read: (file) => texts.get(file) ?? null, images });
 }
 
 /** Reads or detects the manifest of a folder. `yes` never asks; without a terminal and without `yes` a folder without manifest is refused. */
 export async function readSource(
   context: CommandContext,
   folderArgument: string | undefined,
-  options: { readonly yes: boolean; readonly app: string | null },
+  options: { readonly yes: boolean },
 ): Promise<DeploySource> {
   const { output } = context;
   const asked = resolve(context.cwd, folderArgument ?? '.');
@@ -129,9 +139,14 @@ export async function readSource(
     const shown = relative(context.cwd, join(folder, found.file)) || found.file;
     const { manifest, problems } = parseManifest(found.text, shown);
     if (manifest === null || problems.length > 0) throw manifestFailure(problems);
+    if (context.appFlag !== null && context.appFlag !== manifest.app)
+      throw new Failure('invalid_input', {
+        message: `${shown} is the manifest of ${manifest.app}, and --app says ${context.appFlag}.`,
+        hint: 'Leave --app out, or change `app:` in the manifest: a folder is deployed as the App that it names.',
+      });
     return { folder, manifestText: found.text, manifest, detected: false };
   }
-  const detected = await detectFolder(folder, options.app);
+  const detected = await detectFolder(context, folder);
   if (detected === null) {
     throw new Failure('manifest_invalid', {
       message: `${folder} has no libra.yaml, and nothing in it tells how to run it (no Dockerfile, package.json with a start script, Procfile, Python program or index.html).`,
@@ -149,7 +164,7 @@ export async function readSource(
         message: 'This folder has no libra.yaml, and nobody can be asked here.',
         hint: "Add --yes to deploy it as shown above, or run 'libra init' first.",
       });
-    if (!(await confirm('Deploy it like this?', true))) throw new Failure('canceled', { message: 'Nothing was deployed.' });
+    if (!(await confirm(context, 'Deploy it like this?', true))) throw new Failure('canceled', { message: 'Nothing was deployed.' });
   }
   const { manifest, problems } = parseManifest(detected.text, 'libra.yaml (detected)');
   if (manifest === null || problems.length > 0) throw manifestFailure(problems);

@@ -3,7 +3,7 @@
 
 import type { ReplyOf } from '../api/endpoint.ts';
 import type { ApiTable } from '../api/table.ts';
-import { Failure } from '../lib/failure.ts';
+import { Failure, isFailure } from '../lib/failure.ts';
 import type { CommandContext } from './command.ts';
 import { formatDuration, printable } from './output.ts';
 import { confirm } from './prompt.ts';
@@ -15,8 +15,9 @@ const STEP_NAMES: Readonly<Record<DeploymentView['steps'][number]['name'], strin
   'before-deploy': 'Before deploy',
   start: 'Start',
   drain: 'Drain',
-  return: 'Return to the version before',
+  return: 'Return',
 };
+const NAME_COLUMNS = Math.max(...Object.values(STEP_NAMES).map((name) => name.length));
 
 const ENDED: ReadonlySet<DeploymentView['phase']> = new Set(['succeeded', 'failed', 'superseded', 'canceled']);
 
@@ -30,9 +31,9 @@ function printSteps(context: CommandContext, view: DeploymentView, printed: numb
     count += 1;
     if (count <= printed) continue;
     const took = step.startedAtMs !== null && step.endedAtMs !== null ? formatDuration(step.endedAtMs - step.startedAtMs) : '';
-    const mark = step.state === 'done' ? output.style('green', 'done') : output.style('red', 'failed');
+    const mark = step.state === 'done' ? output.style('green', 'done  ') : output.style('red', 'failed');
     output.line(
-      `  ${count}. ${STEP_NAMES[step.name].padEnd(14)} ${mark.padEnd(6)} ${took.padStart(7)}  ${output.style('dim', printable(step.message))}`.trimEnd(),
+      `  ${count}. ${STEP_NAMES[step.name].padEnd(NAME_COLUMNS)} ${mark} ${took.padStart(7)}  ${output.style('dim', printable(step.message))}`.trimEnd(),
     );
   }
   const running = told.find((step) => step.state === 'running');
@@ -45,11 +46,29 @@ function printSteps(context: CommandContext, view: DeploymentView, printed: numb
 
 async function interrupted(context: CommandContext, view: DeploymentView): Promise<'leave' | 'cancel'> {
   if (!context.output.interactive) return 'leave';
-  return (await confirm(`Cancel Deployment ${view.number} of ${view.app}? Otherwise it goes on without you.`, false)) ? 'cancel' : 'leave';
+  return (await confirm(context, `Cancel Deployment ${view.number} of ${view.app}? Otherwise it goes on without you.`, false))
+    ? 'cancel'
+    : 'leave';
 }
 
-/** What a caller prints with --json. */
-export function deploymentResult(view: DeploymentView): Record<string, unknown> {
+/** What every verb that makes a Deployment prints with --json. */
+export interface DeploymentResult {
+  readonly app: string;
+  readonly environment: string;
+  readonly release: number;
+  readonly deployment: number;
+  readonly status: DeploymentView['phase'];
+  readonly url: string | null;
+  readonly steps: readonly {
+    readonly name: string;
+    readonly state: string;
+    readonly durationMs: number | null;
+    readonly message: string;
+  }[];
+  readonly reason: DeploymentView['reason'];
+}
+
+export function deploymentResult(view: DeploymentView): DeploymentResult {
   return {
     app: view.app,
     environment: view.environment,
@@ -67,12 +86,28 @@ export function deploymentResult(view: DeploymentView): Record<string, unknown> 
   };
 }
 
+const placeOf = (view: DeploymentView): string =>
+  `--app ${view.app}${view.environment === 'production' ? '' : ` --environment ${view.environment}`}`;
+
+/** The command that goes on where this one stops. */
+const goOn = (view: DeploymentView): string => `libra deployments ${view.number} --follow ${placeOf(view)}`;
+
+/** The platform went away, but the Deployment did not. */
+function lost(error: unknown, view: DeploymentView): unknown {
+  if (!isFailure(error, 'unreachable') && !isFailure(error, 'timeout')) return error;
+  return new Failure(error.code, {
+    message: `${error.message} Deployment ${view.number} of ${view.app} may go on; how it ends is not known here.`,
+    hint: goOn(view),
+    cause: error,
+  });
+}
+
 function failureOf(view: DeploymentView): Failure {
-  const at = `libra logs --app ${view.app} --environment ${view.environment}`;
+  const at = `libra logs ${placeOf(view)}`;
   if (view.phase === 'superseded') {
     return new Failure('superseded', {
       message: `Deployment ${view.number} of ${view.app} was superseded by a newer one.`,
-      hint: `libra deployments --app ${view.app} --environment ${view.environment}`,
+      hint: `libra deployments ${placeOf(view)}`,
     });
   }
   if (view.phase === 'canceled')
@@ -110,7 +145,7 @@ export async function followDeployment(context: CommandContext, first: Deploymen
     }
     if (!ENDED.has(view.phase) && !stop.signal.aborted) view = await client.deployments.get({ params });
   } catch (error) {
-    if (!stop.signal.aborted) throw error;
+    if (!stop.signal.aborted) throw lost(error, view);
   } finally {
     if (ticker !== null) clearInterval(ticker);
     context.signal.removeEventListener('abort', onInterrupt);
@@ -120,10 +155,7 @@ export async function followDeployment(context: CommandContext, first: Deploymen
     if ((await interrupted(context, view)) === 'cancel') {
       await client.deployments.cancel({ params });
       output.note('Canceled; what ran before runs on.');
-    } else
-      output.note(
-        `Deployment ${view.number} goes on. Follow it with: libra deployments --app ${view.app} --environment ${view.environment}`,
-      );
+    } else output.note(`Deployment ${view.number} goes on without you. Follow it again with: ${goOn(view)}`);
     throw new Failure('canceled', { message: `Interrupted while following Deployment ${view.number} of ${view.app}.` });
   }
   if (view.phase === 'succeeded') return view;

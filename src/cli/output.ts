@@ -93,7 +93,8 @@ export function createOutput(options: {
   readonly noColor: boolean;
   readonly stdout: Stream;
   readonly stderr: Stream;
-  readonly canAsk: boolean;
+  /** Whether standard input is a terminal; asked only when a question is due. */
+  readonly canAsk: () => boolean;
 }): Output {
   const { stdout, stderr, json } = options;
   let moving = false;
@@ -112,7 +113,9 @@ export function createOutput(options: {
   };
   return {
     json,
-    interactive: options.canAsk && !json && stderr.isTTY === true,
+    get interactive() {
+      return !json && stderr.isTTY === true && options.canAsk();
+    },
     style,
     line: (text = '') => {
       if (!json) write(stdout, text);

@@ -89,7 +89,7 @@ export async function runCli(options: CliOptions): Promise<number> {
     noColor: options.settings.noColor,
     stdout: streams.output,
     stderr: streams.errors,
-    canAsk: streams.input.isTTY,
+    canAsk: () => streams.input.isTTY,
   });
   const serving = { on: false };
   const onBroken = (error: NodeJS.ErrnoException): void => {

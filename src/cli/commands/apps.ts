@@ -1,8 +1,8 @@
 // `libra apps`: all Apps at a glance; `libra apps delete` takes one away.
 
-import { Failure } from '../../lib/failure.ts';
 import type { Command } from '../command.ts';
-import { confirm } from '../prompt.ts';
+import { flagOption } from '../options.ts';
+import { insist } from '../prompt.ts';
 
 export const apps: Command = {
   summary: 'List all Apps with the state of their Environments.',
@@ -48,12 +48,11 @@ export const appsDelete: Command = {
     const name = input.arguments['app']?.[0] ?? '';
     const client = await context.client();
     await client.apps.get({ params: { app: name } });
-    if (input.options['yes'] !== true) {
-      if (!output.interactive)
-        throw new Failure('invalid_input', { message: 'Nobody can be asked here.', hint: 'Add --yes to delete without a question.' });
-      if (!(await confirm(`Delete ${name} with all its data? This cannot be undone.`, false)))
-        throw new Failure('canceled', { message: 'Nothing was deleted.' });
-    }
+    await insist(context, {
+      yes: flagOption(input, 'yes'),
+      message: `Delete ${name} with all its data? This cannot be undone.`,
+      ifNo: 'Nothing was deleted.',
+    });
     const view = await client.apps.delete({ params: { app: name }, query: { confirm: name } });
     output.line(`${name} is being deleted.`);
     output.value(view);

@@ -20,8 +20,7 @@ export const deploy: Command = {
   ],
   run: async (input, context) => {
     const { output } = context;
-    const app = context.appFlag;
-    const source = await readSource(context, input.arguments['folder']?.[0], { yes: input.options['yes'] === true, app });
+    const source = await readSource(context, input.arguments['folder']?.[0], { yes: input.options['yes'] === true });
     const { gitLabel } = await import('../git-label.ts');
     const label = typeof input.options['label'] === 'string' ? input.options['label'] : await gitLabel(source.folder);
     const view = await deploySource(context, source, {

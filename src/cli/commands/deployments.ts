@@ -43,11 +43,14 @@ export const deployments: Command = {
       return 0;
     }
     if (!/^[1-9]\d{0,8}$/u.test(number))
-      throw new Failure('invalid_input', { message: `${JSON.stringify(number)} is no number of a Deployment.` });
+      throw new Failure('invalid_input', {
+        message: `${JSON.stringify(number)} is no number of a Deployment.`,
+        hint: 'libra deployments lists them.',
+      });
     const params = { app, environment: context.environment, deployment: number };
     if (input.options['cancel'] === true) {
       const canceled = await client.deployments.cancel({ params });
-      output.line(`Deployment ${canceled.number} is being taken back.`);
+      output.line(`Deployment ${canceled.number} is being taken back; what ran before runs on.`);
       output.value(deploymentResult(canceled));
       return 0;
     }
@@ -55,7 +58,7 @@ export const deployments: Command = {
     if (input.options['follow'] === true) {
       const last = await followDeployment(context, view);
       output.value(deploymentResult(last));
-      output.line(last.url ?? '');
+      output.line(last.url ?? `Deployment ${last.number} of ${last.app} is done.`);
       return 0;
     }
     output.line(
@@ -65,7 +68,7 @@ export const deployments: Command = {
     if (view.reason !== null) {
       output.line(`  ${view.reason.code}: ${printable(view.reason.message)}`);
       for (const line of view.reason.lastLines) output.line(`    ${printable(line)}`);
-      if (view.reason.hint !== null) output.line(`  next: ${view.reason.hint}`);
+      if (view.reason.hint !== null) output.line(`  next: ${printable(view.reason.hint)}`);
     }
     output.value(view);
     return 0;

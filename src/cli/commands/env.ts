@@ -1,28 +1,10 @@
 // `libra env`: values that an Environment adds to the manifest's. Values go in and never come out.
 
 import { Failure } from '../../lib/failure.ts';
-import { newToken } from '../../lib/id.ts';
-import type { Command, CommandContext } from '../command.ts';
-import { deploymentResult, followDeployment } from '../follow-deployment.ts';
+import type { Command } from '../command.ts';
+import { deployValues } from '../deploy-values.ts';
 import { flagOption } from '../options.ts';
 import { formatAge } from '../output.ts';
-
-/** Brings changed values to the Instances, where something runs and the caller did not say --no-deploy. */
-async function deployValues(context: CommandContext, wanted: boolean): Promise<Record<string, unknown> | null> {
-  const { output } = context;
-  const client = await context.client();
-  const params = { app: await context.app(), environment: context.environment };
-  const environment = await client.environments.get({ params });
-  if (environment.stable === null || environment.stopped || !wanted) {
-    output.note(
-      environment.stable === null ? 'Nothing runs yet; the first deploy uses it.' : 'The next Deployment brings it to the Instances.',
-    );
-    return null;
-  }
-  const first = await client.deployments.create({ params, body: { cause: 'config' }, idempotencyKey: newToken('config') });
-  const view = await followDeployment(context, first);
-  return deploymentResult(view);
-}
 
 export const envList: Command = {
   summary: 'List the values set with libra env set: names and versions, never the values.',
@@ -66,7 +48,7 @@ export const envUnset: Command = {
   summary: 'Unset values; what the manifest says counts again.',
   example: 'libra env unset LOG_LEVEL --app shop',
   arguments: [{ name: 'names', help: 'names of values', required: true, variadic: true }],
-  options: [{ name: 'no-deploy', help: 'only with the next Deployment' }],
+  options: [{ name: 'no-deploy', help: 'only keep it for the next Deployment' }],
   run: async (input, context) => {
     const names = input.arguments['names'] ?? [];
     const client = await context.client();

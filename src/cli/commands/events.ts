@@ -21,6 +21,7 @@ function print(output: Output, event: EventView): void {
 export const events: Command = {
   summary: 'Print what happened, oldest first, one JSON value a line with --json; --follow goes on.',
   example: 'libra events --app shop --follow',
+  scope: 'app',
   options: [
     { name: 'follow', short: 'f', help: 'go on with what comes' },
     { name: 'limit', short: 'n', value: 'number', help: 'begin with the last ones; default 50' },

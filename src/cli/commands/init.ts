@@ -4,7 +4,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { Failure } from '../../lib/failure.ts';
 import type { Command } from '../command.ts';
-import { detectFolder, nameFromFolder, writeManifest } from '../deploy-source.ts';
+import { detectFolder, nameOf, writeManifest } from '../deploy-source.ts';
 import { confirm } from '../prompt.ts';
 
 export const init: Command = {
@@ -27,17 +27,17 @@ export const init: Command = {
         message: `${join(folder, 'libra.yaml')} exists already.`,
         hint: "'libra plan' shows what it would do.",
       });
-    const detected = await detectFolder(folder, context.appFlag);
-    const name = context.appFlag ?? nameFromFolder(folder);
+    const detected = await detectFolder(context, folder);
     const text =
-      detected?.text ?? `app: ${name}\nentrypoints:\n  web:\n    command: ./start      # the program that shall run; it listens on $PORT\n`;
+      detected?.text ??
+      `app: ${nameOf(context, folder)}\nentrypoints:\n  web:\n    command: ./start      # the program that shall run; it listens on $PORT\n`;
     if (detected === null) output.note('Nothing was recognised here; this is a beginning to fill in.');
     for (const finding of detected?.findings ?? []) output.note(`  ${finding.what}  ${output.style('dim', `because ${finding.why}`)}`);
     output.line(text.trimEnd());
     if (input.options['yes'] !== true) {
       if (!output.interactive)
         throw new Failure('invalid_input', { message: 'Nobody can be asked here.', hint: 'Add --yes to write it as shown.' });
-      if (!(await confirm('Write this to libra.yaml?', true))) throw new Failure('canceled', { message: 'Nothing was written.' });
+      if (!(await confirm(context, 'Write this to libra.yaml?', true))) throw new Failure('canceled', { message: 'Nothing was written.' });
     }
     const path = await writeManifest(folder, text);
     output.note(`Wrote ${path}. Next: libra deploy`);

@@ -16,7 +16,6 @@ export const plan: Command = {
     const { output } = context;
     const source = await readSource(context, input.arguments['folder']?.[0], {
       yes: input.options['yes'] === true || !output.interactive,
-      app: context.appFlag,
     });
     const client = await context.client();
     const view = await client.plans.create({

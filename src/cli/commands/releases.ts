@@ -7,6 +7,7 @@ import { formatAge } from '../output.ts';
 export const releases: Command = {
   summary: 'List the Releases of an App, newest first.',
   example: 'libra releases --app shop',
+  scope: 'app',
   options: [{ name: 'limit', value: 'number', help: 'how many; default 20' }],
   run: async (input, context) => {
     const { output } = context;
@@ -21,7 +22,7 @@ export const releases: Command = {
       reply.items.map((release) => [
         String(release.number),
         release.label ?? '',
-        release.state + (release.reason === null ? '' : ` (${release.reason.message})`),
+        release.state + (release.reason === null ? '' : ` (${release.reason.code})`),
         release.source.kind,
         release.createdBy,
         formatAge(now - release.createdAtMs),

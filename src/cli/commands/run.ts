@@ -51,6 +51,8 @@ export const run: Command = {
         if (!read.signal.aborted && !isFailure(error, 'unavailable')) throw error;
       }
     })();
+    // It is awaited below; until then a failure of it must not end the program.
+    printed.catch(() => undefined);
     let view = first;
     try {
       while (!FINAL.has(view.phase)) {

@@ -5,20 +5,24 @@ import { readFile, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { Failure } from '../../lib/failure.ts';
 import type { Command, CommandContext } from '../command.ts';
+import { deployValues } from '../deploy-values.ts';
 import { flagOption, textOption } from '../options.ts';
 import { formatAge } from '../output.ts';
 import { password } from '../prompt.ts';
 
 const MAX_BYTES = 128 * 1024;
 
+const tooLarge = (): Failure => new Failure('too_large', { message: `A Secret may have ${MAX_BYTES} bytes at most.` });
+
 async function readSecret(context: CommandContext, file: string | null): Promise<Buffer> {
   if (file !== null) {
     const path = resolve(context.cwd, file);
-    if ((await stat(path).catch(() => null))?.isFile() !== true)
-      throw new Failure('not_found', { message: `The file ${file} does not exist.` });
+    const found = await stat(path).catch(() => null);
+    if (found?.isFile() !== true) throw new Failure('not_found', { message: `There is no file ${file}.` });
+    if (found.size > MAX_BYTES) throw tooLarge();
     return await readFile(path);
   }
-  if (context.output.interactive) return Buffer.from(await password('Value (not shown)'));
+  if (context.output.interactive) return Buffer.from(await password(context, 'Value (not shown)'));
   return await context.readInput(MAX_BYTES + 1);
 }
 
@@ -42,11 +46,12 @@ export const secretsList: Command = {
 export const secretsSet: Command = {
   summary: 'Write a new version of a Secret, from standard input, a file, or a hidden prompt.',
   details:
-    'One line end at the end of standard input is taken off; a file is taken as it is. It reaches Instances with the next Deployment.',
+    'One line end at the end of standard input is taken off; a file is taken as it is. It reaches the Instances with the next Deployment, or at once with --deploy.',
   example: 'printf %s "$PASSWORD" | libra secrets set database-password --app shop',
   arguments: [{ name: 'secret', help: 'name of the Secret', required: true }],
   options: [
     { name: 'file', short: 'f', value: 'path', help: 'take the value from this file' },
+    { name: 'deploy', help: 'bring it to the Instances at once, with a new Deployment' },
     { name: 'keep-line-end', help: 'keep the line end of standard input' },
   ],
   run: async (input, context) => {
@@ -63,14 +68,14 @@ export const secretsSet: Command = {
       value = value.subarray(0, value.at(-2) === 13 ? -2 : -1);
     if (value.length === 0)
       throw new Failure('invalid_input', { message: 'The value is empty.', hint: 'libra secrets unset removes a Secret.' });
-    if (value.length > MAX_BYTES) throw new Failure('too_large', { message: `A Secret may have ${MAX_BYTES} bytes.` });
+    if (value.length > MAX_BYTES) throw tooLarge();
     const client = await context.client();
     const view = await client.secrets.set({
       params: { app: await context.app(), environment: context.environment, secret: name },
       body: { value: value.toString('base64'), encoding: 'base64' },
     });
-    output.line(`Secret ${view.name} has version ${view.version}. The next Deployment brings it to the Instances.`);
-    output.value(view);
+    output.line(`Secret ${view.name} has version ${view.version}.`);
+    output.value({ ...view, deployment: await deployValues(context, flagOption(input, 'deploy')) });
     return 0;
   },
 };

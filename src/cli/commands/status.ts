@@ -1,13 +1,15 @@
 // `libra status`: one look at the whole platform.
 
 import type { Command } from '../command.ts';
+import { flagOption } from '../options.ts';
 import { formatAge, formatDuration } from '../output.ts';
 
 export const status: Command = {
-  summary: 'Show the platform: version, addresses, counts, background loops.',
+  summary: 'Show the platform: version, addresses, counts, and what it warns of.',
   example: 'libra status',
   scope: 'platform',
-  run: async (_input, context) => {
+  options: [{ name: 'loops', help: 'the background loops of the control plane too' }],
+  run: async (input, context) => {
     const { output } = context;
     const reply = await (await context.client()).system.status();
     output.line(`Libra ${reply.version}, up for ${formatAge(context.clock.now() - reply.startedAtMs)}; domain ${reply.domain}`);
@@ -16,16 +18,20 @@ export const status: Command = {
     output.line(
       `${reply.counts.apps} Apps, ${reply.counts.instances} Instances, ${reply.counts.nodes} Nodes, ${reply.edges.filter((edge) => edge.current).length} of ${reply.edges.length} Edges current`,
     );
-    output.line();
-    output.table(
-      ['LOOP', 'RUNS', 'LAST TOOK', 'LAST ERROR'],
-      reply.reconcilers.map((loop) => [
-        loop.name,
-        String(loop.runs),
-        loop.lastDurationMs === null ? '' : formatDuration(loop.lastDurationMs),
-        loop.lastError ?? '',
-      ]),
-    );
+    if (flagOption(input, 'loops')) {
+      output.line();
+      output.table(
+        ['LOOP', 'RUNS', 'LAST TOOK', 'LAST ERROR'],
+        reply.reconcilers.map((loop) => [
+          loop.name,
+          String(loop.runs),
+          loop.lastDurationMs === null ? '' : formatDuration(loop.lastDurationMs),
+          loop.lastError ?? '',
+        ]),
+      );
+    } else {
+      for (const loop of reply.reconcilers) if (loop.lastError !== null) output.warn(`The loop ${loop.name} fails: ${loop.lastError}`);
+    }
     for (const warning of reply.warnings) output.warn(warning);
     output.value(reply);
     return 0;

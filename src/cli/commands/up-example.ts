@@ -16,7 +16,7 @@ export async function deployExample(context: CommandContext): Promise<void> {
   let apps = await list();
   if (apps.items.length === 0) {
     output.progress('Deploying examples/hello …');
-    const source = await readSource(context, local.exampleFolder, { yes: true, app: null });
+    const source = await readSource(context, local.exampleFolder, { yes: true });
     const view = await deploySource(context, source, { environment: 'production', label: null, reset: false, quiet: true });
     output.line(`  hello ${view.url ?? ''}`);
     return;
