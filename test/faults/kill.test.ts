@@ -76,7 +76,8 @@ describe('kill −9 at random moments', () => {
 
     for (let round = 1; round <= ROUNDS; round += 1) {
       const victim = VICTIMS[Math.floor(random.next() * VICTIMS.length)] ?? 'librad';
-      const delayMs = Math.floor(random.next() * 1800);
+      // A migration takes 300 ms: for it the moment is any of those, for the others any of the whole Deployment.
+      const delayMs = Math.floor(random.next() * (victim === 'one-off' ? 100 : 1800));
       const folder = writeApp(platform, 'shop', app(round));
       const client = platform.client();
       const load = startLoad({
@@ -100,10 +101,20 @@ describe('kill −9 at random moments', () => {
         idempotencyKey: newToken('test'),
       });
       versionOfRelease.set(release.number, round);
-      const deployment = await client.deployments.create({ params, body: { cause: 'deploy', release: release.number }, idempotencyKey: newToken('test') });
+      const deployment = await client.deployments.create({
+        params,
+        body: { cause: 'deploy', release: release.number },
+        idempotencyKey: newToken('test'),
+      });
 
       await new Promise((resolve) => setTimeout(resolve, delayMs));
-      const instances = await client.instances.list({ params, query: { all: false } });
+      const list = (): ReturnType<typeof client.instances.list> => client.instances.list({ params, query: { all: false } });
+      if (victim === 'one-off') {
+        await until('the migration runs', 20_000, async () =>
+          (await list()).items.some((item) => item.role === 'before-deploy' && item.pid !== null),
+        );
+      }
+      const instances = await list();
       const oneOff = instances.items.find((item) => item.role === 'before-deploy' && item.pid !== null);
       const services = instances.items.filter((item) => item.role === 'service' && item.pid !== null);
       let killed: string = victim;
@@ -128,13 +139,18 @@ describe('kill −9 at random moments', () => {
         return FINAL.has(view.phase) ? view : null;
       });
       if (killed === 'one-off') assert.equal(ended.phase, 'failed', `${where}: a killed migration fails the Deployment`);
-      else if (killed !== 'instance') assert.equal(ended.phase, 'succeeded', `${where}: ${JSON.stringify(ended.reason)} ${JSON.stringify(ended.log)}`);
+      else if (killed !== 'instance')
+        assert.equal(ended.phase, 'succeeded', `${where}: ${JSON.stringify(ended.reason)} ${JSON.stringify(ended.log)}`);
 
       const settled = await until(`${where}: two healthy Instances of the Deployment that serves`, 60_000, async () => {
         const environment = await again.environments.get({ params });
         const { items } = await again.instances.list({ params, query: { all: false } });
         const web = items.filter((item) => item.role === 'service');
-        return environment.candidate === null && web.length === 2 && web.every((item) => item.healthy && !item.draining && item.deployment === environment.stable) ? { environment, web } : null;
+        return environment.candidate === null &&
+          web.length === 2 &&
+          web.every((item) => item.healthy && !item.draining && item.deployment === environment.stable)
+          ? { environment, web }
+          : null;
       });
       const result = await load.stop();
       if (killed === 'librad') assert.deepEqual(result.failures, [], `${where}: nobody notices`);
