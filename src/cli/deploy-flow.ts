@@ -23,7 +23,7 @@ export interface DeployOptions {
 
 const UPLOAD_TRIES = 5;
 
-async function* counted(stream: AsyncIterable<Uint8Array>, onBytes: (bytes: number) => void): AsyncIterable<Uint8Array> {
+async function* metered(stream: AsyncIterable<Uint8Array>, onBytes: (bytes: number) => void): AsyncIterable<Uint8Array> {
   for await (const chunk of stream) {
     onBytes(chunk.length);
     yield chunk;
@@ -41,7 +41,7 @@ async function upload(
     const state = await client.blobs.stat({ params });
     if (state.complete) return attempt === 1 ? 'known' : 'uploaded';
     let sent = state.offset;
-    const body = counted(createReadStream(bundle.path, { start: state.offset, highWaterMark: 256 * 1024 }), (bytes) => {
+    const body = metered(createReadStream(bundle.path, { start: state.offset, highWaterMark: 256 * 1024 }), (bytes) => {
       sent += bytes;
       context.output.progress(`Uploading ${formatBytes(sent)} of ${formatBytes(bundle.sizeBytes)} …`);
     });

@@ -113,10 +113,11 @@ function failureOf(view: DeploymentView): Failure {
   if (view.phase === 'canceled')
     return new Failure('canceled', { message: `Deployment ${view.number} of ${view.app} was canceled; what ran before runs on.` });
   const build = view.steps.find((step) => step.name === 'build')?.state === 'failed';
-  const reason = view.reason;
+  const { reason } = view;
+  const look = reason === null || reason.instanceId === null ? at : `${at} --instance ${reason.instanceId.slice(0, 13)}`;
   return new Failure(build ? 'build_failed' : 'deployment_failed', {
     message: `Deployment ${view.number} of ${view.app} failed: ${reason?.message ?? 'no reason was recorded'}`,
-    hint: reason?.hint ?? (reason?.instanceId === null || reason === null ? at : `${at} --instance ${reason.instanceId.slice(0, 13)}`),
+    hint: reason === null || reason.hint === null ? look : `${reason.hint} More: ${look}`,
     details: { reason: reason?.code ?? null, instance: reason?.instanceId ?? null },
   });
 }

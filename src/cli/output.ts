@@ -72,7 +72,8 @@ const GAP = 2;
 /** No column is made narrower than this, or than its heading. */
 const NARROWEST = 8;
 
-/** Widths of columns: what their cells need, and where a terminal is too narrow, less for the widest. The last one, often a URL, stays. */
+/** Widths of columns: what their cells need, and where a terminal is too narrow, less for the widest between the
+ * first, which identifies, and the last, often a URL or a message. */
 function columnWidths(cells: readonly (readonly string[])[], terminal: number | null): readonly number[] {
   const headings = cells[0] ?? [];
   const widths = headings.map((_, column) => Math.max(...cells.map((row) => displayWidth(row[column] ?? ''))));
@@ -82,7 +83,7 @@ function columnWidths(cells: readonly (readonly string[])[], terminal: number | 
     if (terminal === null || total <= terminal) return widths;
     let widest = -1;
     for (const [column, width] of widths.entries())
-      if (column < widths.length - 1 && width > (least[column] ?? 0) && width > (widths[widest] ?? 0)) widest = column;
+      if (column > 0 && column < widths.length - 1 && width > (least[column] ?? 0) && width > (widths[widest] ?? 0)) widest = column;
     if (widest === -1) return widths;
     widths[widest] = (widths[widest] ?? 0) - 1;
   }
@@ -192,6 +193,11 @@ export function formatAge(milliseconds: number): string {
   if (seconds < 3600) return `${Math.floor(seconds / 60)}m`;
   if (seconds < 86_400) return `${Math.floor(seconds / 3600)}h`;
   return `${Math.floor(seconds / 86_400)}d`;
+}
+
+/** `1 App`, `2 Apps`. */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }
 
 /** Bytes for people, binary units as in the manifest: `512Ki`, `1.5Gi`. */

@@ -63,8 +63,8 @@ function unknownOption(name: string, given: string, specs: readonly OptionSpec[]
 
 /** Parses the words behind a command's name. Throws `invalid_input`. */
 export function parseCommand(name: string, command: Command, words: readonly string[], local: LocalPlatform): Parsed {
-  const own = optionsOf(command, local);
-  const specs = [...own, ...sharedOptionsOf(command)];
+  // -a and -e are understood everywhere, so that they can stay in the line when its verb changes.
+  const specs = [...optionsOf(command, local), APP, ENVIRONMENT, JSON_OUTPUT, HELP];
   const split = words.indexOf('--');
   const config: ParseArgsOptionsConfig = {};
   for (const { name: long, short, value } of specs)

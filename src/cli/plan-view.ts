@@ -5,7 +5,7 @@ import type { ApiTable } from '../api/table.ts';
 import { Failure } from '../lib/failure.ts';
 import type { FailureCode } from '../lib/failure.ts';
 import { FAILURE_CODES } from '../lib/failure.ts';
-import { printable } from './output.ts';
+import { counted, printable } from './output.ts';
 import type { Output } from './output.ts';
 
 export type PlanView = ReplyOf<ApiTable['plans']['create']>;
@@ -21,7 +21,7 @@ export function printPlan(output: Output, plan: PlanView): void {
   }
   if (plan.creates.length + plan.changes.length === 0) output.line('  No differences to what runs; Instances are renewed all the same.');
   for (const rollout of plan.rollouts) {
-    const count = `${rollout.instances} Instance${rollout.instances === 1 ? '' : 's'}`;
+    const count = counted(rollout.instances, 'Instance');
     output.line(
       `  ${rollout.entrypoint}: ${count}${rollout.source === 'override' ? ' (set by libra scale)' : ''}, ${rollout.order} ${output.style('dim', `(${rollout.why})`)}`,
     );

@@ -1,5 +1,6 @@
 // `libra apps`: all Apps at a glance; `libra apps delete` takes one away.
 
+import { Failure } from '../../lib/failure.ts';
 import type { Command } from '../command.ts';
 import { flagOption } from '../options.ts';
 import { insist } from '../prompt.ts';
@@ -18,7 +19,8 @@ export const apps: Command = {
       items.push(...reply.items);
       cursor = reply.next ?? undefined;
     } while (cursor !== undefined);
-    const rows = items.flatMap((app) =>
+    const shown = context.appFlag === null ? items : items.filter((app) => app.name === context.appFlag);
+    const rows = shown.flatMap((app) =>
       app.environments.length === 0
         ? [[app.name, '', app.state === 'deleting' ? 'deleting' : 'new', '', '', '']]
         : app.environments.map((environment) => [
@@ -30,9 +32,11 @@ export const apps: Command = {
             environment.url ?? '',
           ]),
     );
+    if (items.length > 0 && rows.length === 0)
+      throw new Failure('not_found', { message: `There is no App ${context.appFlag ?? ''}.`, hint: 'libra apps' });
     if (rows.length === 0) output.note("No Apps yet. 'libra deploy path/to/folder' makes one.");
     else output.table(['APP', 'ENVIRONMENT', 'STATE', 'RELEASE', 'HEALTHY', 'URL'], rows);
-    output.value(items);
+    output.value(shown);
     return 0;
   },
 };

@@ -2,6 +2,7 @@
 
 import { isFailure } from '../../lib/failure.ts';
 import type { Command } from '../command.ts';
+import { counted } from '../output.ts';
 import type { Finding } from '../local-platform.ts';
 
 export const doctor: Command = {
@@ -16,7 +17,7 @@ export const doctor: Command = {
       findings.push({
         name: 'platform',
         ok: true,
-        message: `version ${status.version} answers; ${status.counts.apps} Apps, ${status.counts.instances} Instances`,
+        message: `version ${status.version} answers; ${counted(status.counts.apps, 'App')}, ${counted(status.counts.instances, 'Instance')}`,
         hint: null,
       });
       for (const warning of status.warnings) findings.push({ name: 'platform', ok: false, message: warning, hint: null });

@@ -2,7 +2,7 @@
 
 import type { Command } from '../command.ts';
 import { flagOption } from '../options.ts';
-import { formatAge, formatDuration } from '../output.ts';
+import { counted, formatAge, formatDuration } from '../output.ts';
 
 export const status: Command = {
   summary: 'Show the platform: version, addresses, counts, and what it warns of.',
@@ -16,7 +16,7 @@ export const status: Command = {
     for (const [role, address] of Object.entries(reply.addresses)) output.line(`  ${role.padEnd(10)} ${address}`);
     output.line(`  ${'store'.padEnd(10)} ${reply.store.engine}, revision ${reply.store.revision}`);
     output.line(
-      `${reply.counts.apps} Apps, ${reply.counts.instances} Instances, ${reply.counts.nodes} Nodes, ${reply.edges.filter((edge) => edge.current).length} of ${reply.edges.length} Edges current`,
+      `${counted(reply.counts.apps, 'App')}, ${counted(reply.counts.instances, 'Instance')}, ${counted(reply.counts.nodes, 'Node')}, ${reply.edges.filter((edge) => edge.current).length} of ${reply.edges.length} Edges current`,
     );
     if (flagOption(input, 'loops')) {
       output.line();

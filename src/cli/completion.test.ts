@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { describe, test } from 'node:test';
+import { completionScript } from './completion.ts';
+import type { LocalPlatform } from './local-platform.ts';
+import { registry } from './registry.ts';
+
+const unused = (): never => {
+  throw new Error('nothing is started');
+};
+const local: LocalPlatform = {
+  version: '0.0.0',
+  upOptions: [{ name: 'data', value: 'folder', help: "where all of Libra's state lives" }],
+  exampleFolder: '/nowhere',
+  run: unused,
+  startInBackground: unused,
+  running: unused,
+  ownerToken: unused,
+  waitUntilDown: unused,
+  examine: unused,
+};
+
+const shells = {
+  bash: spawnSync('bash', ['--version']).status === 0,
+  zsh: spawnSync('zsh', ['--version']).status === 0,
+  fish: spawnSync('fish', ['--version']).status === 0,
+};
+const skip = (name: keyof typeof shells): string | false => (shells[name] ? false : `${name} is not installed: apt-get install ${name}`);
+
+/** What bash offers behind these words; the last one is being typed. */
+async function offered(...words: readonly string[]): Promise<readonly string[]> {
+  const script = await completionScript('bash', registry, local);
+  const driver = `${script}
+COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _libra; printf '%s\\n' "\${COMPREPLY[@]}"`;
+  const { stdout, status, stderr } = spawnSync('bash', ['-c', driver, 'bash', 'libra', ...words], { encoding: 'utf8' });
+  assert.equal(status, 0, stderr);
+  return stdout.split('\n').filter((line) => line !== '');
+}
+
+describe('completion', () => {
+  for (const name of ['bash', 'zsh', 'fish'] as const) {
+    test(`the script for ${name} is valid`, { skip: skip(name) }, async () => {
+      const script = await completionScript(name, registry, local);
+      const { status, stderr } = spawnSync(name, ['-n'], { input: script, encoding: 'utf8' });
+      assert.equal(status, 0, stderr);
+      assert.equal(stderr, '');
+    });
+  }
+
+  test('offers commands, second words and options where each is due', { skip: skip('bash') }, async () => {
+    assert.deepEqual(await offered('rol'), ['rollback']);
+    assert.deepEqual(
+      (await offered('')).length,
+      new Set(registry.flatMap((group) => group.commands).map((entry) => entry.name.split(' ')[0])).size,
+    );
+    assert.deepEqual(await offered('secrets', ''), ['set', 'unset']);
+    assert.deepEqual(await offered('secrets', 's'), ['set']);
+    assert.ok((await offered('secrets', 'set', '--')).includes('--file'));
+    assert.ok(!(await offered('secrets', '--')).includes('--file'));
+    assert.deepEqual(await offered('deploy', '--l'), ['--label']);
+    assert.deepEqual(await offered('up', '--da'), ['--data']);
+  });
+
+  test('leaves folders and values of options to the shell', { skip: skip('bash') }, async () => {
+    assert.deepEqual(await offered('deploy', ''), []);
+    assert.deepEqual(await offered('secrets', 'set', 'name', '--file', ''), []);
+  });
+
+  test('fish is told every option with its help, quotes and all', async () => {
+    const script = await completionScript('fish', registry, local);
+    assert.match(script, /-n '__fish_seen_subcommand_from secrets; and __fish_seen_subcommand_from set' -s f -l file -r -d 'take/u);
+    assert.match(script, /where all of Libra'\\''s state lives/u);
+  });
+});
