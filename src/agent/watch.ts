@@ -19,7 +19,8 @@ import type { InstanceEvent } from './machine.ts';
 import { endReason, lastLines, observed, reason } from './reasons.ts';
 import type { Workspace } from './workspace.ts';
 
-const QUOTA_EVERY_MS = 30_000;
+/** Soon after the start, then ever more rarely: a folder with many files is not walked all the time. */
+const QUOTA_EVERY = { minMs: 2000, maxMs: 30_000 };
 const RETRY = { minMs: 500, maxMs: 10_000 };
 
 /** What a probe found that was answered by somebody else's program. */
@@ -141,11 +142,11 @@ export function startWatch(options: WatchOptions): Watch {
   };
 
   const watchDisk = async (wanted: DesiredInstance): Promise<void> => {
-    while (!stopping.signal.aborted) {
+    for (let rounds = 0; !stopping.signal.aborted; rounds += 1) {
       const found = await overQuota(options.workspace.quotas(wanted), stopping.signal);
       if (found !== null)
         return send({ kind: 'broken', attempt, final: true, reason: reason(id, 'disk_quota', found, 'Write less, or raise the size.') });
-      await clock.sleep(QUOTA_EVERY_MS, stopping.signal);
+      await clock.sleep(backoffMs(rounds, QUOTA_EVERY), stopping.signal);
     }
   };
 
