@@ -5,6 +5,7 @@ import { flushCompileCache } from 'node:module';
 import { runDataPlane } from '../edge/data-plane.ts';
 import { systemClock } from '../lib/clock.ts';
 import { openFileLog } from '../sys/logger.ts';
+import { settleMemory } from '../sys/settle.ts';
 import type { DataPlaneFile } from './data-plane-process.ts';
 
 /** @param words the path of its options file. Resolves when it was told to end and its last request has ended. */
@@ -14,6 +15,7 @@ export async function dataPlaneRole(words: readonly string[]): Promise<void> {
   const { log, close } = openFileLog({ path: file.logFile, level: 'info', name: 'edge' });
   const dataPlane = await runDataPlane(file.options, { clock: systemClock, log, signals: true });
   flushCompileCache();
+  settleMemory(systemClock);
   await dataPlane.stopped;
   await close();
   process.exit(0);

@@ -2,6 +2,8 @@
 
 import { flushCompileCache } from 'node:module';
 import { runKeeper } from '../keeper/keeper.ts';
+import { systemClock } from '../lib/clock.ts';
+import { settleMemory } from '../sys/settle.ts';
 import { programVersion } from './program.ts';
 
 /** @param words the path of its socket. Resolves when the keeper is no longer needed. */
@@ -13,6 +15,7 @@ export async function keeperRole(words: readonly string[]): Promise<void> {
   process.on('SIGHUP', () => undefined);
   const keeper = await runKeeper({ socketPath, program: programVersion });
   flushCompileCache();
+  settleMemory(systemClock);
   await keeper.ended;
   await keeper.stop();
   process.exit(0);

@@ -23,6 +23,7 @@ import { createMemoryStore } from '../store/memory.ts';
 import { openSqliteStore } from '../store/sqlite.ts';
 import { connectKeeper, ensureKeeper, keeperSocketPath } from '../sys/keeper-client.ts';
 import { openFileLog } from '../sys/logger.ts';
+import { settleMemory } from '../sys/settle.ts';
 import { removeAddresses, writeAddresses } from './addresses.ts';
 import { createDataPlaneProcess } from './data-plane-process.ts';
 import { edgeMetrics } from './edge-metrics.ts';
@@ -203,6 +204,7 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
     };
     writeAddresses(paths, addresses);
     flushCompileCache();
+    undo.push(settleMemory(clock));
     log.info({ ...addresses, tookMs: clock.now() - startedAtMs }, 'librad serves');
     options.onReady(addresses);
     await shutdown.promise;
