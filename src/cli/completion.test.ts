@@ -2,23 +2,8 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, test } from 'node:test';
 import { completionScript } from './completion.ts';
-import type { LocalPlatform } from './local-platform.ts';
+import { idlePlatform as local } from './cli-fixture.ts';
 import { registry } from './registry.ts';
-
-const unused = (): never => {
-  throw new Error('nothing is started');
-};
-const local: LocalPlatform = {
-  version: '0.0.0',
-  upOptions: [{ name: 'data', value: 'folder', help: "where all of Libra's state lives" }],
-  exampleFolder: '/nowhere',
-  run: unused,
-  startInBackground: unused,
-  running: unused,
-  ownerToken: unused,
-  waitUntilDown: unused,
-  examine: unused,
-};
 
 const shells = {
   bash: spawnSync('bash', ['--version']).status === 0,

@@ -126,7 +126,10 @@ export async function readSource(
   const { output } = context;
   const asked = resolve(context.cwd, folderArgument ?? '.');
   const folder = await realpath(asked).catch(() => {
-    throw new Failure('not_found', { message: `The folder ${relative(context.cwd, asked) || asked} does not exist.` });
+    throw new Failure('not_found', {
+      message: `The folder ${relative(context.cwd, asked) || asked} does not exist.`,
+      hint: 'Name the folder of the App, or change into it and name none.',
+    });
   });
   if (!(await stat(folder)).isDirectory())
     throw new Failure('invalid_input', {

@@ -2,24 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { Failure } from '../lib/failure.ts';
 import type { Command } from './command.ts';
-import type { LocalPlatform } from './local-platform.ts';
+import { idlePlatform as local } from './cli-fixture.ts';
 import { commandFirst, parseCommand } from './parser.ts';
-
-const unused = (): never => {
-  throw new Error('the parser starts nothing');
-};
-
-const local: LocalPlatform = {
-  version: '0.0.0',
-  upOptions: [{ name: 'data', value: 'folder', help: 'state' }],
-  exampleFolder: '/nowhere',
-  run: unused,
-  startInBackground: unused,
-  running: unused,
-  ownerToken: unused,
-  waitUntilDown: unused,
-  examine: unused,
-};
 
 const deploy: Command = {
   summary: 'Deploy.',

@@ -1,24 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { commandHelp, overview, wrap } from './help.ts';
-import type { LocalPlatform } from './local-platform.ts';
+import { idlePlatform as local } from './cli-fixture.ts';
 import { optionsOf, sharedOptionsOf } from './parser.ts';
 import { entriesOf, findCommand, nearestCommand, nearestSecondWord, registry } from './registry.ts';
-
-const unused = (): never => {
-  throw new Error('nothing is started');
-};
-const local: LocalPlatform = {
-  version: '0.0.0',
-  upOptions: [],
-  exampleFolder: '/nowhere',
-  run: unused,
-  startInBackground: unused,
-  running: unused,
-  ownerToken: unused,
-  waitUntilDown: unused,
-  examine: unused,
-};
 
 const nameOf = (argv: readonly string[]): string | null => {
   const found = findCommand(argv);
