@@ -2,6 +2,7 @@
 // reason that names the holder.
 
 import { Failure, isFailure } from '../lib/failure.ts';
+import { describeListener } from '../sys/listeners.ts';
 import { isPortFree } from '../sys/ports.ts';
 import type { PortAllocator } from '../sys/ports.ts';
 
@@ -36,8 +37,8 @@ export function createPorts(allocator: PortAllocator, nameOf: (instanceId: strin
       if (await isPortFree(fixed)) return fixed;
       allocator.release(instanceId);
       throw new Failure('port_taken', {
-        message: `Port ${fixed} is in use by another program on this Node.`,
-        hint: `See which one with: ss -ltnp 'sport = :${fixed}'`,
+        message: `Port ${fixed} is in use by ${describeListener(fixed)?.text ?? 'another program'} on this Node.`,
+        hint: 'Let the program listen on $PORT instead of a fixed port, or stop that one.',
       });
     },
     release: (instanceId) => allocator.release(instanceId),

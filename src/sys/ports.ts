@@ -6,6 +6,7 @@ import net from 'node:net';
 import type { Clock } from '../lib/clock.ts';
 import { Failure } from '../lib/failure.ts';
 import { readJsonFile, replaceFileSync } from './durable-file.ts';
+import { describeListener } from './listeners.ts';
 
 export interface PortAllocator {
   /** The port of the key; the same again until it is released. Rejects with `no_capacity` when none of the range is free. */
@@ -118,7 +119,11 @@ export function createPortAllocator(options: PortAllocatorOptions): PortAllocato
           });
         }
         if (!(await isPortFree(port))) {
-          throw new Failure('port_taken', { message: `Port ${port} is in use by another program on this Node.`, details: { port } });
+          throw new Failure('port_taken', {
+            message: `Port ${port} is in use by ${describeListener(port)?.text ?? 'another program'} on this Node.`,
+            hint: 'Let the program listen on $PORT instead of a fixed port, or stop that one.',
+            details: { port },
+          });
         }
         drop(key);
         take(key, port);

@@ -2,15 +2,16 @@
 // the rest of the platform goes on answering.
 
 import assert from 'node:assert/strict';
-import { readFileSync, readdirSync, statSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { ReplyOf } from '../../src/api/endpoint.ts';
 import type { ApiTable } from '../../src/api/table.ts';
 import { serverApp, writeApp } from '../fixtures/app-folder.ts';
-import { Platform, until } from '../platform.ts';
+import { Platform, root, until } from '../platform.ts';
 import type { CliResult } from '../platform.ts';
 import { lacking } from '../requirements.ts';
 
@@ -60,6 +61,16 @@ async function remove(app: string): Promise<void> {
   await until(`${app} is gone`, 30_000, async () => !(await platform.client().apps.list({})).items.some((item) => item.name === app));
 }
 
+/** Tells its own process and that of the child that it starts. */
+const family = (how: string): string => `
+import { createServer } from 'node:http';
+import { spawn } from 'node:child_process';
+const child = ${how};
+child.unref();
+const answer = (request, response) => response.end(JSON.stringify([process.pid, child.pid]));
+${LISTEN}
+`;
+
 before(async () => {
   await platform.start();
   const folder = writeApp(platform, 'calm', serverApp({ text: 'calm', app: 'calm' }));
@@ -92,14 +103,6 @@ describe('a program that', () => {
     await remove('stubborn');
   });
 
-  const family = (how: string): string => `
-import { createServer } from 'node:http';
-import { spawn } from 'node:child_process';
-const child = ${how};
-child.unref();
-const answer = (request, response) => response.end(JSON.stringify([process.pid, child.pid]));
-${LISTEN}
-`;
   const leaves = async (name: string, code: string): Promise<void> => {
     assert.equal((await program(name, code, ['stop: { timeout: 2s }', 'rollout: { drain: 0s }'])).code, 0);
     const pids = JSON.parse((await platform.get(`${name}.localhost`)).body) as number[];
@@ -207,7 +210,7 @@ ${LISTEN}
     await remove('hungry');
   });
 
-  test('wants a port that somebody else has fails with its number', async () => {
+  test('wants a port that somebody else has fails with its number and holder', async () => {
     const holder = createServer();
     await new Promise<void>((resolve) => holder.listen(0, '127.0.0.1', resolve));
     try {
@@ -215,7 +218,7 @@ ${LISTEN}
       const code = `import { createServer } from 'node:http'; createServer((q, s) => s.end('up')).listen(${port}, '127.0.0.1');`;
       const result = await program('pinned', code, [`port: ${port}`, 'rollout: { deadline: 6s }']);
       assert.equal(result.code, 1, result.stdout + result.stderr);
-      assert.match(result.stderr, new RegExp(`port ${port} is in use`, 'iu'));
+      assert.match(result.stderr, new RegExp(`port ${port} is in use by .*${process.pid}`, 'iu'), 'the holder is named');
     } finally {
       holder.close();
     }
@@ -245,6 +248,48 @@ ${LISTEN}
     assert.match(instance?.reason?.lastLines.join('\n') ?? '', /the ledger is broken/u);
     assert.equal((await platform.get('loop.localhost')).status, 503);
     await remove('loop');
+  });
+});
+
+describe('a platform without rights', { skip: lacking('root', 'setpriv') }, () => {
+  const UID = 54_321;
+  const folder = mkdtempSync(join(tmpdir(), 'libra-unprivileged-'));
+  const launcher = join(folder, 'libra');
+  let plain: Platform;
+  before(async () => {
+    writeFileSync(
+      launcher,
+      `#!/usr/bin/env node
+process.execve('/usr/bin/setpriv', ['setpriv', '--reuid=${UID}', '--regid=${UID}', '--clear-groups', ${JSON.stringify(join(root, 'bin/libra'))}, ...process.argv.slice(2)], process.env);
+`,
+      { mode: 0o755 },
+    );
+    chmodSync(folder, 0o755);
+    const data = join(folder, 'data');
+    mkdirSync(data);
+    chownSync(data, UID, UID);
+    plain = new Platform({ data, program: launcher });
+    await plain.start();
+  });
+  after(async () => {
+    await plain.dispose();
+    rmSync(folder, { recursive: true });
+  });
+
+  test('leaves no children of a program that changed their session, and tells what is not enforced', async () => {
+    const code = family("spawn('setsid', ['--fork', '--wait', 'sleep', '1000'], { detached: true, stdio: 'ignore' })");
+    const source = writeApp(plain, 'family', {
+      'libra.yaml': 'app: family\nentrypoints:\n  web: { command: node main.mjs, stop: { timeout: 2s } }\n',
+      'main.mjs': code,
+    });
+    const result = await plain.cli('deploy', source);
+    assert.equal(result.code, 0, result.stdout + result.stderr);
+    const pids = JSON.parse((await plain.get('family.localhost')).body) as number[];
+    assert.ok(pids.length === 2 && pids.every(isAlive));
+    assert.equal(statSync(`/proc/${pids[0] ?? 0}`).uid, UID);
+    assert.match((await plain.cli('ps', '-a', 'family')).stderr, /user not enforced/u);
+    assert.equal((await plain.cli('stop', '-a', 'family')).code, 0);
+    await until('all of it is gone', 20_000, () => !pids.some(isAlive));
   });
 });
 
