@@ -52,10 +52,6 @@ async function pump(
   const { clock, signal } = context;
   response.writeHead(200, { ...headers, 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' });
   response.flushHeaders();
-  const aborted = new Promise<'aborted'>((resolve) => {
-    if (signal.aborted) resolve('aborted');
-    signal.addEventListener('abort', () => resolve('aborted'), { once: true });
-  });
   let cancelBeat = (): void => undefined;
   const beat = (): void => {
     if (!response.writableNeedDrain && !response.writableEnded) response.write(encodeSseComment('alive'));
@@ -65,7 +61,7 @@ async function pump(
   try {
     let next = first;
     for (;;) {
-      const item = await Promise.race([next, aborted]);
+      const item = await unlessAborted(next, signal);
       if (item === 'aborted') break;
       if (item.done === true) {
         await write(response, encodeSse({ event: 'end', data: '{}' }), context);
@@ -89,6 +85,16 @@ async function pump(
     void Promise.resolve(iterator.return?.()).catch(() => undefined);
     response.end();
   }
+}
+
+/** Not Promise.race against one promise of the abort: that would leave a reaction behind on it for every item. */
+function unlessAborted<T>(next: Promise<T>, signal: AbortSignal): Promise<T | 'aborted'> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => resolve('aborted');
+    if (signal.aborted) return onAbort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    void next.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
 }
 
 /** Writes one event and waits until there is room for the next; false where the reader is gone or too slow. */

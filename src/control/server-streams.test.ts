@@ -5,6 +5,8 @@ import type { IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { WebSocket } from 'ws';
 import { createClient, socketUrl } from '../api/client.ts';
 import { Failure, isFailure } from '../lib/failure.ts';
@@ -65,6 +67,28 @@ test('a failure in the middle reaches the client as the same Failure', async () 
   );
   assert.deepEqual(got, [1]);
   await server.stop();
+});
+
+test('a long stream leaves nothing behind while it is open', async () => {
+  setFlagsFromString('--expose-gc');
+  const collectGarbage = runInNewContext('gc') as () => void; // what the flag puts there
+  const { server, client, state } = await startFixture();
+  state.follow = async function* () {
+    for (let n = 1; ; n += 1) yield { id: String(n), data: { n } };
+  };
+  const [from, to] = [2000, 12_000];
+  let before = 0;
+  let bytesPerItem = 0;
+  for await (const { n } of client.items.follow({ params: { item: 'a' } })) {
+    if (n !== from && n !== to) continue;
+    collectGarbage();
+    const bytes = process.memoryUsage().heapUsed;
+    if (n === from) before = bytes;
+    else bytesPerItem = (bytes - before) / (to - from);
+    if (n === to) break;
+  }
+  await server.stop();
+  assert.ok(bytesPerItem < 100, `${bytesPerItem} bytes stay behind for each item`);
 });
 
 test('over a restart of the server a stream loses nothing and repeats nothing', async () => {

@@ -3,11 +3,11 @@
 
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import type { Readable } from 'node:stream';
 import { Failure } from '../../lib/failure.ts';
 import { startWithin } from '../../sys/cgroup-join.ts';
 import type { ExecSession } from '../contract.ts';
 import type { ProcessHandle } from './handle.ts';
+import { mergeOutput } from './merge-output.ts';
 
 export interface ExecRequest {
   /** Absolute path of the program. */
@@ -17,32 +17,7 @@ export interface ExecRequest {
   readonly cwd: string;
 }
 
-type Output = { readonly stream: 'stdout' | 'stderr'; readonly chunk: Uint8Array };
-
 const SETPRIV = ['/usr/bin/setpriv', '/bin/setpriv'].find((path) => existsSync(path));
-
-/** Merges both streams in the order of arrival; at most one chunk of each is held, the rest waits in the pipes. */
-async function* merge(stdout: Readable, stderr: Readable): AsyncGenerator<Output> {
-  const sources = new Map<
-    string,
-    { iterator: AsyncIterator<Uint8Array>; next: Promise<{ name: 'stdout' | 'stderr'; result: IteratorResult<Uint8Array> }> }
-  >();
-  const advance = (name: 'stdout' | 'stderr', iterator: AsyncIterator<Uint8Array>): void => {
-    sources.set(name, { iterator, next: iterator.next().then((result) => ({ name, result })) });
-  };
-  advance('stdout', stdout[Symbol.asyncIterator]());
-  advance('stderr', stderr[Symbol.asyncIterator]());
-  while (sources.size > 0) {
-    const { name, result } = await Promise.race([...sources.values()].map((source) => source.next));
-    const source = sources.get(name);
-    if (result.done === true || source === undefined) {
-      sources.delete(name);
-      continue;
-    }
-    advance(name, source.iterator);
-    yield { stream: name, chunk: result.value };
-  }
-}
 
 /** Resolves when the program has been started. */
 export async function startExec(handle: ProcessHandle, request: ExecRequest): Promise<ExecSession> {
@@ -95,7 +70,7 @@ export async function startExec(handle: ProcessHandle, request: ExecRequest): Pr
     endInput: () => {
       child.stdin.end();
     },
-    output: merge(child.stdout, child.stderr),
+    output: mergeOutput(child.stdout, child.stderr),
     exited,
     kill: () => {
       if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
