@@ -139,6 +139,19 @@ export class Platform {
     return this.#addresses;
   }
 
+  /** `libra up --detach`; `libra down` ends it. */
+  async startDetached(): Promise<Addresses> {
+    const result = await this.cli('up', '--detach', '--json');
+    if (result.code !== 0) throw new Error(`libra up --detach: ${result.stderr}`);
+    return this.readAddresses();
+  }
+
+  /** Where the platform answers now, from its data folder: the keeper may have started librad anew. */
+  readAddresses(): Addresses {
+    this.#addresses = JSON.parse(readFileSync(join(this.data, 'run/addresses.json'), 'utf8')) as Addresses; /* written by librad */
+    return this.#addresses;
+  }
+
   /** The outcome of a `libra up` that is expected to fail. */
   async startFailing(...words: readonly string[]): Promise<CliResult> {
     return await this.cli('up', ...words);

@@ -12,11 +12,11 @@ import type { DataPlaneFile } from './data-plane-process.ts';
 export async function dataPlaneRole(words: readonly string[]): Promise<void> {
   // Written by librad of the same version, readable by this user alone.
   const file = JSON.parse(await readFile(words[0] ?? '', 'utf8')) as DataPlaneFile;
-  const { log, close } = openFileLog({ path: file.logFile, level: 'info', name: 'edge' });
-  const dataPlane = await runDataPlane(file.options, { clock: systemClock, log, signals: true });
+  const fileLog = openFileLog({ path: file.logFile, level: 'info', name: 'edge' });
+  const dataPlane = await runDataPlane(file.options, { clock: systemClock, log: fileLog.log, signals: true });
   flushCompileCache();
   settleMemory(systemClock);
   await dataPlane.stopped;
-  await close();
+  await fileLog.close();
   process.exit(0);
 }

@@ -26,8 +26,8 @@ function flagWords(settings: Settings): readonly string[] {
   const words: string[] = [];
   for (const [name, setting] of Object.entries(SETTINGS)) {
     if (setting.flag === null) continue;
-    const value: unknown = settings[name as keyof typeof SETTINGS /* Object.entries gives the names of the table */];
-    if (value !== null && value !== undefined) words.push(`--${setting.flag}`, String(value));
+    const value = settings[name as keyof typeof SETTINGS /* Object.entries gives the names of the table */];
+    if (value !== null) words.push(`--${setting.flag}`, String(value));
   }
   return words;
 }
@@ -128,9 +128,8 @@ function settingVariables(settings: Settings): Readonly<Record<string, string>> 
   const variables: Record<string, string> = {};
   for (const [name, setting] of Object.entries(SETTINGS)) {
     if (setting.flag !== null || name === 'url' || name === 'token') continue;
-    const value: unknown = settings[name as keyof typeof SETTINGS /* Object.entries gives the names of the table */];
-    if (value !== null && value !== undefined)
-      variables[setting.variable] = name === 'retainEndedMs' ? String(Number(value) / 1000) : String(value);
+    const value = settings[name as keyof typeof SETTINGS /* Object.entries gives the names of the table */];
+    if (value !== null) variables[setting.variable] = name === 'retainEndedMs' ? String(Number(value) / 1000) : String(value);
   }
   return variables;
 }
