@@ -8,7 +8,15 @@ describe('what users see is as the golden files say (npm run golden writes them 
   for (const [name, make] of Object.entries(goldens)) {
     test(name, async () => {
       const expected = readFileSync(join(goldenFolder, name), 'utf8');
-      assert.equal(await make(), expected);
+      const [now, before] = [(await make()).split('\n'), expected.split('\n')];
+      const at = now.findIndex((line, index) => line !== before[index]);
+      // The first difference says it; the whole text of both would hide it.
+      if (at !== -1 || now.length !== before.length) {
+        const line = at === -1 ? now.length : at;
+        assert.fail(
+          `${name}:${line + 1}: is ${JSON.stringify(now[line])}, was ${JSON.stringify(before[line])}; npm run golden writes it anew`,
+        );
+      }
     });
   }
 
