@@ -99,9 +99,10 @@ const manifests: readonly BadManifest[] = [
   { name: 'nothing', text: '', says: [/libra\.yaml:1:1/u] },
 ];
 
-describe('a manifest with', () => {
-  before(() => platform.start());
+before(() => platform.start());
+after(() => platform.dispose());
 
+describe('a manifest with', () => {
   for (const { name, text, says } of manifests) {
     test(`${name} is refused with every place, by the command line and the API`, async () => {
       const folder = writeApp(platform, 'bad', { 'libra.yaml': text, 'server.mjs': '' });
@@ -405,7 +406,6 @@ function send({ method, path, body, headers }: Sent): Promise<number> {
 }
 
 describe('garbage', () => {
-  after(() => platform.dispose());
   const every = Object.entries(table).flatMap(([noun, verbs]) =>
     Object.entries(verbs).map(([verb, endpoint]: [string, Endpoint]) => ({ name: `${noun}.${verb}`, endpoint })),
   );
