@@ -4,10 +4,14 @@
 import type { Readable } from 'node:stream';
 import type { Endpoint } from '../api/endpoint.ts';
 import { Failure } from '../lib/failure.ts';
+import { isLostRace } from '../store/view.ts';
 import { checkParams } from './server-bind.ts';
 import type { AnyCall, Bound } from './server-bind.ts';
 import type { ByteRange } from './server-transfer.ts';
 import type { Principal } from './handler.ts';
+
+/** Each time somebody else has won, so even many writers of one record get their turn. */
+const RACE_ATTEMPTS = 10;
 
 export interface Gate {
   /** The principal of the `authorization` header; throws `unauthenticated`. */
@@ -68,4 +72,18 @@ export async function prepare(gate: Gate, bound: Bound, input: RawInput): Promis
 export async function callForJson(bound: Bound, call: AnyCall): Promise<string | null> {
   const reply = bound.parseReply(await bound.handler(call));
   return reply === undefined ? null : JSON.stringify(reply);
+}
+
+/**
+ * Runs a write again where it lost a race against another writer of the same record, most often a reconciler: nobody asked for that, so
+ * nobody need hear of it. Nothing of the lost commit was written; one that was made before it is found by its recordId.
+ */
+export async function repeatLostRace<T>(write: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await write();
+    } catch (error) {
+      if (!isLostRace(error) || attempt >= RACE_ATTEMPTS) throw error;
+    }
+  }
 }

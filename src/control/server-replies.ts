@@ -9,7 +9,7 @@ import type { Download, Principal, StreamItem } from './handler.ts';
 import type { ServerLimits } from './server-http.ts';
 import { requestHash } from './server-idempotency.ts';
 import type { IdempotencyStore } from './server-idempotency.ts';
-import { callForJson, prepare } from './server-pipeline.ts';
+import { callForJson, prepare, repeatLostRace } from './server-pipeline.ts';
 import type { Gate } from './server-pipeline.ts';
 import { checkIfMatch, createSerializer, etagOf, notModified } from './server-precondition.ts';
 import { HttpFailure } from './server-problem.ts';
@@ -116,16 +116,18 @@ export function createReplies(deps: RepliesDeps): Replies {
   const guarded = async (exchange: Exchange, call: AnyCall, request: FastifyRequest): Promise<string | null> => {
     const { bound } = exchange;
     const ifMatch = header(request, 'if-match');
-    if (ifMatch === undefined) return await callForJson(bound, call);
+    if (ifMatch === undefined) return await repeatLostRace(() => callForJson(bound, call));
     const { twin } = bound;
     if (twin === null || !exchange.principal.permissions.has(twin.endpoint.permission)) {
       throw new Failure('invalid_input', { message: `${bound.name} does not take If-Match: there is nothing to compare with.` });
     }
     const path = request.url.split('?', 1)[0] ?? '';
-    return await serialize(path, async () => {
-      checkIfMatch(ifMatch, await currentEtag(twin, call));
-      return await callForJson(bound, call);
-    });
+    return await serialize(path, () =>
+      repeatLostRace(async () => {
+        checkIfMatch(ifMatch, await currentEtag(twin, call));
+        return await callForJson(bound, call);
+      }),
+    );
   };
 
   const write = async (exchange: Exchange, call: AnyCall, request: FastifyRequest): Promise<Answer> => {

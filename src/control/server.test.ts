@@ -279,3 +279,22 @@ test('a handler that never ends is answered for at its deadline', async () => {
   const reply = await send(fixture, 'POST', '/v1/items', { payload: { name: 'x' } });
   assert.deepEqual([codeIn(reply), aborted], ['timeout', true]);
 });
+
+test('a write that lost a race is made again, one that is refused for a reason is not', async () => {
+  const fixture = createFixture();
+  let calls = 0;
+  const refuse = (details: Readonly<Record<string, unknown>> | undefined, times: number): void => {
+    calls = 0;
+    fixture.state.beforeCreate = async () => {
+      calls += 1;
+      if (calls <= times) throw new Failure('conflict', { message: 'changed meanwhile', details });
+    };
+  };
+  const create = (): Promise<Sent> => send(fixture, 'POST', '/v1/items', { payload: { name: 'x' } });
+  refuse({ collection: 'items', id: 'x' }, 3);
+  assert.deepEqual([(await create()).status, calls], [201, 4]);
+  refuse({ collection: 'items', id: 'x' }, 1000);
+  assert.deepEqual([codeIn(await create()), calls], ['conflict', 10]);
+  refuse(undefined, 1);
+  assert.deepEqual([codeIn(await create()), calls], ['conflict', 1]);
+});

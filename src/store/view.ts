@@ -243,6 +243,11 @@ function lostRace(transaction: Transaction, mismatches: readonly string[]): Fail
   });
 }
 
+/** Whether a commit was refused because a record changed after it was read. The view shows that change by now: read again, try again. */
+export function isLostRace(error: unknown): boolean {
+  return isFailure(error, 'conflict') && error.details?.['collection'] !== undefined;
+}
+
 function stoppedFailure(): Failure {
   return new Failure('unavailable', { message: 'The view of the store is stopped.' });
 }

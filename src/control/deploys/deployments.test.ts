@@ -115,6 +115,18 @@ test('a newer Deployment supersedes visibly', async () => {
   assert.deepEqual(live(), ['web/0', 'web/1']);
 });
 
+test('many at once all get in, one after the other, and the last one stays', async () => {
+  await platform.deploy(MANIFEST);
+  await platform.settle();
+  const made = await Promise.all(Array.from({ length: 8 }, () => platform.create({ cause: 'restart' })));
+  assert.deepEqual(
+    made.map((one) => one.number).sort((a, b) => a - b),
+    [2, 3, 4, 5, 6, 7, 8, 9],
+  );
+  await platform.settle();
+  assert.deepEqual(await Promise.all([8, 9].map(async (number) => (await platform.deployment(number)).phase)), ['superseded', 'succeeded']);
+});
+
 test('a canceled Deployment is taken back, one that has ended cannot be', async () => {
   await platform.deploy(MANIFEST);
   await platform.settle();

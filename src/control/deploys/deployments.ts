@@ -10,6 +10,7 @@ import { formatProblem, parseManifest } from '../../model/manifest.ts';
 import type { Manifest } from '../../model/manifest-types.ts';
 import type { Operation, Stored } from '../../store/collection.ts';
 import { create, guard, update } from '../../store/records.ts';
+import { isLostRace } from '../../store/view.ts';
 import { appRecords, releaseRecords } from '../apps/records.ts';
 import type { ControlContext } from '../context.ts';
 import type { Call, NounHandlers, StreamItem } from '../handler.ts';
@@ -36,7 +37,7 @@ type Deps = DraftDeps & PlanDeps & ReplyDeps;
 type CreateCall = Call<typeof table.deployments.create>;
 
 const PING_MS = 15_000;
-const CREATE_ATTEMPTS = 3;
+const CREATE_ATTEMPTS = 10;
 
 export function createDeploymentHandlers(context: ControlContext, deps: Deps): DeploymentHandlers {
   const { view, clock } = context;
@@ -199,8 +200,8 @@ export function createDeploymentHandlers(context: ControlContext, deps: Deps): D
           try {
             return deploymentReply(deps, await make(call));
           } catch (error) {
-            // The rollout writes the same Environment; what is asked for does not depend on it.
-            const raced = isFailure(error, 'conflict') || isFailure(error, 'exists');
+            // Another one took the number, or the rollout wrote the same Environment; what is asked for does not depend on either.
+            const raced = isLostRace(error) || isFailure(error, 'exists');
             if (!raced || attempt >= CREATE_ATTEMPTS) throw error;
           }
         }
