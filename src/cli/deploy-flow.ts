@@ -9,7 +9,7 @@ import type { CommandContext } from './command.ts';
 import type { DeploySource } from './deploy-source.ts';
 import { followDeployment } from './follow-deployment.ts';
 import type { DeploymentView } from './follow-deployment.ts';
-import { formatBytes, formatDuration } from './output.ts';
+import { counted, formatBytes, formatDuration } from './output.ts';
 import { printPlan, refuseIfNeeded } from './plan-view.ts';
 import type { ApiClient } from './api-client.ts';
 
@@ -83,7 +83,7 @@ export async function deploySource(context: CommandContext, source: DeploySource
       if (!options.quiet) {
         const what = how === 'known' ? 'unchanged, already uploaded' : 'uploaded';
         output.line(
-          `  Bundle: ${bundle.files} files, ${formatBytes(bundle.sizeBytes)}, ${what} ${output.style('dim', `(${formatDuration(performance.now() - began)})`)}`,
+          `  Bundle: ${counted(bundle.files, 'file')}, ${formatBytes(bundle.sizeBytes)}, ${what} ${output.style('dim', `(${formatDuration(performance.now() - began)})`)}`,
         );
       }
     } finally {
@@ -107,5 +107,5 @@ export async function deploySource(context: CommandContext, source: DeploySource
     idempotencyKey: newToken('deployment'),
   });
   if (!options.quiet) output.line(`  Release ${release.number}, Deployment ${deployment.number}`);
-  return await followDeployment(context, deployment);
+  return await followDeployment(context, deployment, { quiet: options.quiet });
 }

@@ -124,14 +124,18 @@ function failureOf(view: DeploymentView): Failure {
 
 /**
  * Follows until the Deployment has ended. Resolves with its last view when it succeeded; throws `deployment_failed`, `build_failed`,
- * `superseded` or `canceled` otherwise. Ctrl-C asks on a terminal whether to cancel; elsewhere it leaves the Deployment running.
+ * `superseded` or `canceled` otherwise. `quiet` prints no finished steps. Ctrl-C asks on a terminal whether to cancel; elsewhere it leaves the Deployment running.
  */
-export async function followDeployment(context: CommandContext, first: DeploymentView): Promise<DeploymentView> {
+export async function followDeployment(
+  context: CommandContext,
+  first: DeploymentView,
+  options: { readonly quiet: boolean } = { quiet: false },
+): Promise<DeploymentView> {
   const { output } = context;
   const client = await context.client();
   const params = { app: first.app, environment: first.environment, deployment: String(first.number) };
   let view = first;
-  let printed = printSteps(context, view, 0);
+  let printed = printSteps(context, view, options.quiet ? Infinity : 0);
   const stop = new AbortController();
   const onInterrupt = (): void => stop.abort(context.signal.reason);
   context.signal.addEventListener('abort', onInterrupt, { once: true });

@@ -6,6 +6,7 @@ import { resolve } from 'node:path';
 import { Failure } from '../../lib/failure.ts';
 import type { Command, CommandContext } from '../command.ts';
 import { deployValues } from '../deploy-values.ts';
+import { withApp } from '../ensure-app.ts';
 import { flagOption, textOption } from '../options.ts';
 import { formatAge } from '../output.ts';
 import { password } from '../prompt.ts';
@@ -70,10 +71,12 @@ export const secretsSet: Command = {
       throw new Failure('invalid_input', { message: 'The value is empty.', hint: 'libra secrets unset removes a Secret.' });
     if (value.length > MAX_BYTES) throw tooLarge();
     const client = await context.client();
-    const view = await client.secrets.set({
-      params: { app: await context.app(), environment: context.environment, secret: name },
-      body: { value: value.toString('base64'), encoding: 'base64' },
-    });
+    const view = await withApp(context, (app) =>
+      client.secrets.set({
+        params: { app, environment: context.environment, secret: name },
+        body: { value: value.toString('base64'), encoding: 'base64' },
+      }),
+    );
     output.line(`Secret ${view.name} has version ${view.version}.`);
     output.value({ ...view, deployment: await deployValues(context, flagOption(input, 'deploy')) });
     return 0;
