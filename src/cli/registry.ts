@@ -19,6 +19,7 @@ export const registry: readonly CommandGroup[] = [
     title: 'Run and look',
     commands: [
       { name: 'apps', load: async () => (await import('./commands/apps.ts')).apps },
+      { name: 'apps create', load: async () => (await import('./commands/apps.ts')).appsCreate },
       { name: 'apps delete', load: async () => (await import('./commands/apps.ts')).appsDelete },
       { name: 'ps', load: async () => (await import('./commands/ps.ts')).ps },
       { name: 'logs', load: async () => (await import('./commands/logs.ts')).logs },

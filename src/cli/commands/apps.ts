@@ -1,6 +1,7 @@
 // `libra apps`: all Apps at a glance; `libra apps delete` takes one away.
 
 import { Failure } from '../../lib/failure.ts';
+import { newToken } from '../../lib/id.ts';
 import type { Command } from '../command.ts';
 import { flagOption } from '../options.ts';
 import { insist } from '../prompt.ts';
@@ -37,6 +38,21 @@ export const apps: Command = {
     if (rows.length === 0) output.note("No Apps yet. 'libra deploy path/to/folder' makes one.");
     else output.table(['APP', 'ENVIRONMENT', 'STATE', 'RELEASE', 'HEALTHY', 'URL'], rows);
     output.value(shown);
+    return 0;
+  },
+};
+
+export const appsCreate: Command = {
+  summary: 'Make an App without deploying it, to give it values and secrets before its first deploy.',
+  example: 'libra apps create shop',
+  scope: 'platform',
+  arguments: [{ name: 'app', help: 'name of the App', required: true }],
+  run: async (input, context) => {
+    const { output } = context;
+    const client = await context.client();
+    const view = await client.apps.create({ body: { name: input.arguments['app']?.[0] ?? '' }, idempotencyKey: newToken('app') });
+    output.line(`Made the App ${view.name}. Next: libra deploy in its folder`);
+    output.value(view);
     return 0;
   },
 };

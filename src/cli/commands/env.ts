@@ -3,6 +3,7 @@
 import { Failure } from '../../lib/failure.ts';
 import type { Command } from '../command.ts';
 import { deployValues } from '../deploy-values.ts';
+import { withApp } from '../ensure-app.ts';
 import { flagOption } from '../options.ts';
 import { formatAge } from '../output.ts';
 
@@ -37,7 +38,7 @@ export const envSet: Command = {
       values[word.slice(0, at)] = word.slice(at + 1);
     }
     const client = await context.client();
-    await client.env.set({ params: { app: await context.app(), environment: context.environment }, body: { values } });
+    await withApp(context, (app) => client.env.set({ params: { app, environment: context.environment }, body: { values } }));
     context.output.line(`Set ${Object.keys(values).join(', ')}.`);
     context.output.value({ set: Object.keys(values), deployment: await deployValues(context, !flagOption(input, 'no-deploy')) });
     return 0;

@@ -182,7 +182,7 @@ function refusalsOf({ view }: PlanDeps, draft: DeploymentDraft, fit: Fit): Refus
     refuse(
       'missing_secret',
       `The Secret ${secret} is not set (needed by ${places.slice(0, 5).join(', ')}).`,
-      `libra secrets set ${secret} --app ${draft.appName} --environment ${draft.environmentName}`,
+      `${draft.app === null ? `libra apps create ${draft.appName}, then ` : ''}libra secrets set ${secret} --app ${draft.appName} --environment ${draft.environmentName}`,
     );
   }
   for (const value of draft.gone) {
