@@ -93,6 +93,20 @@ test('a refused connection is tried on another target, whatever the method, and 
   assert.match(edge.edge.metrics(), /libra_edge_retries_total\{[^}]*\} [1-9]/);
 });
 
+test('an upgrade that nobody asked for is a broken answer at once', async () => {
+  const connections: net.Socket[] = [];
+  const switches = await rawInstance((socket) => {
+    connections.push(socket);
+    socket.once('data', () => socket.write('HTTP/1.1 101 Switching Protocols\r\nupgrade: odd\r\nconnection: upgrade\r\n\r\n'));
+  });
+  await serve(switches);
+  const startedMs = performance.now();
+  const reply = await call(edge.port, HOST, '/');
+  assert.equal(reply.status, 502);
+  assert.ok(performance.now() - startedMs < 1_000, 'not only at the deadline');
+  await until('the connection is given up', () => connections.length > 0 && connections.every((socket) => socket.destroyed));
+});
+
 test('where every target refuses, the page says 502, what to look at, and when to come back', async () => {
   await serve(await deadTarget(), await deadTarget());
   const reply = await call(edge.port, HOST, '/');

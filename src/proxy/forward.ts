@@ -168,6 +168,11 @@ function tryTarget(deps: ForwardDeps, exchange: Exchange, body: RequestBody, tar
       const link = info.headers.link;
       if (info.statusCode === 103 && link !== undefined && !settled) response.writeEarlyHints({ link });
     });
+    // Not asked for, and without a listener Node would drop it in silence.
+    upstream.on('upgrade', (_answer, stream) => {
+      stream.destroy();
+      fail('invalid_answer', 'the target answered 101 to a request without an upgrade');
+    });
     upstream.on('error', (error) => {
       if (settled) return;
       if (relay !== null) {
