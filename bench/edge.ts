@@ -1,5 +1,6 @@
 // Requests per second and per second of CPU through the Edge, against no proxy at all and against nginx where it is installed. Each part
-// runs in a process of its own: two cores are enough to compare, not to brag. Usage: node bench/edge.ts [seconds]
+// runs in a process of its own: two cores are enough to compare, not to brag.
+// Run: node bench/edge.ts [--json]
 
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
@@ -12,9 +13,12 @@ import type { RouteTable } from '../src/api/dataplane.ts';
 import { systemClock } from '../src/lib/clock.ts';
 import { silentLog } from '../src/sys/log.ts';
 import { createEdge } from '../src/edge/edge.ts';
+import { runBench } from './report.ts';
+import type { Figure, Report } from './report.ts';
 
 const HOST = 'bench.localhost';
 const CONNECTIONS = 32;
+const SECONDS = 2;
 /** A Linux clock tick: USER_HZ, 100 on every architecture that we run on. */
 const TICK_MS = 10;
 
@@ -129,7 +133,7 @@ server { listen 127.0.0.1:${port}; location / { proxy_pass http://app; proxy_htt
 }
 
 /** Keeps `CONNECTIONS` connections busy. */
-async function load(name: string, port: number, seconds: number, pid: number | null): Promise<Result> {
+async function load(name: string, port: number, pid: number | null): Promise<Result> {
   const request = Buffer.from(`GET /path HTTP/1.1\r\nHost: ${HOST}\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n`);
   const durations: number[] = [];
   let failures = 0;
@@ -163,7 +167,7 @@ async function load(name: string, port: number, seconds: number, pid: number | n
   const cpuBefore = pid === null ? 0 : await cpuMs(pid);
   measuring = true;
   const beganMs = performance.now();
-  await systemClock.sleep(seconds * 1000);
+  await systemClock.sleep(SECONDS * 1000);
   measuring = false;
   const elapsedMs = performance.now() - beganMs;
   const cpuAfter = pid === null ? 0 : await cpuMs(pid);
@@ -181,7 +185,19 @@ async function load(name: string, port: number, seconds: number, pid: number | n
   };
 }
 
-async function main(seconds: number): Promise<void> {
+function figuresOf(result: Result): readonly Figure[] {
+  return [
+    { name: `${result.name}: requests`, value: result.perSecond, unit: '/s' },
+    ...(result.cpuMicrosPerRequest === null
+      ? []
+      : [{ name: `${result.name}: CPU a request`, value: result.cpuMicrosPerRequest, unit: 'µs' }]),
+    { name: `${result.name}: median`, value: result.p50Ms, unit: 'ms' },
+    { name: `${result.name}: slowest hundredth from`, value: result.p99Ms, unit: 'ms' },
+    { name: `${result.name}: failures`, value: result.failures, unit: '', target: 0 },
+  ];
+}
+
+async function main(): Promise<Report> {
   const folder = await mkdtemp(join(tmpdir(), 'libra-bench-edge-'));
   const started: ChildProcess[] = [];
   try {
@@ -191,19 +207,12 @@ async function main(seconds: number): Promise<void> {
     started.push(edge.child);
     const nginx = await startNginx(app.port, folder);
     if (nginx !== null) started.push(nginx.child);
-    const results = [await load('direct', app.port, seconds, null), await load('edge', edge.port, seconds, edge.child.pid ?? 0)];
-    if (nginx !== null) results.push(await load('nginx', nginx.port, seconds, nginx.worker));
-    const rows = results.map((result) => ({
-      '': result.name,
-      'requests/s': Math.round(result.perSecond),
-      'CPU µs/request': result.cpuMicrosPerRequest === null ? '-' : Math.round(result.cpuMicrosPerRequest),
-      'p50 ms': result.p50Ms.toFixed(2),
-      'p99 ms': result.p99Ms.toFixed(2),
-      failures: result.failures,
-    }));
-    process.stdout.write(`${CONNECTIONS} keep-alive connections, 1 KiB answers, access log and metrics on, ${seconds} s each\n`);
-    console.table(rows);
-    if (nginx === null) process.stdout.write('nginx is not installed: apt-get install nginx-light\n');
+    const results = [await load('direct', app.port, null), await load('edge', edge.port, edge.child.pid ?? 0)];
+    if (nginx !== null) results.push(await load('nginx', nginx.port, nginx.worker));
+    return {
+      bench: `Edge: ${CONNECTIONS} keep-alive connections, 1 KiB answers, access log and metrics on, ${SECONDS} s each`,
+      figures: results.flatMap(figuresOf),
+    };
   } finally {
     for (const child of started) child.kill('SIGTERM');
     await Promise.all(started.filter((child) => child.exitCode === null && child.signalCode === null).map((child) => once(child, 'exit')));
@@ -214,4 +223,4 @@ async function main(seconds: number): Promise<void> {
 const [role, ...words] = process.argv.slice(2);
 if (role === 'app') await runApp();
 else if (role === 'edge') await runEdge(Number(words[0]), words[1] ?? '');
-else await main(Math.min(3, Number(role ?? 2)));
+else await runBench(main);

@@ -34,7 +34,7 @@ const FLAT = 2.5;
 interface Bench {
   readonly client: ApiClient;
   /** Deploys a Release of the App; resolves when it is healthy and drained. */
-  deploy(app: string): Promise<void>;
+  readonly deploy: (app: string) => Promise<void>;
 }
 
 const manifest = (app: string): string => `app: ${app}

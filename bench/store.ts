@@ -1,5 +1,5 @@
 // Measures the store on this machine's disk: durable commits one after the other and from 32 committers at once, reads, the view's
-// costs at 10,000 records, and opening. Run: node bench/store.ts [folder, default a temporary one]
+// costs at 10,000 records, and opening. Run: node bench/store.ts [--json] [--folder=/on/the/disk]
 
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,6 +12,8 @@ import { create, update } from '../src/store/records.ts';
 import { openSqliteStore } from '../src/store/sqlite.ts';
 import type { Store } from '../src/store/store.ts';
 import { createView } from '../src/store/view.ts';
+import { runBench } from './report.ts';
+import type { Figure } from './report.ts';
 
 const SECONDS = 2;
 const RECORDS = 10_000;
@@ -30,8 +32,10 @@ const things = defineCollection<Thing>({
   indexes: { owner: (thing) => thing.owner, state: (thing) => thing.state },
 });
 
-function report(what: string, value: number, unit: string): void {
-  console.log(`${what.padEnd(58)} ${value >= 100 ? Math.round(value).toLocaleString('en') : value.toPrecision(3)} ${unit}`);
+const figures: Figure[] = [];
+
+function report(name: string, value: number, unit: string): void {
+  figures.push({ name, value, unit });
 }
 
 /** Milliseconds that `run` takes, the median of `times`. */
@@ -60,8 +64,8 @@ async function commitRate(store: Store, committers: number): Promise<number> {
 }
 
 async function measureCommits(name: string, store: Store): Promise<void> {
-  report(`${name}: commits of 1 kB, one after the other`, await commitRate(store, 1), 'per s');
-  report(`${name}: commits of 1 kB, 32 at once`, await commitRate(store, 32), 'per s');
+  report(`${name}: commits of 1 kB, one after the other`, await commitRate(store, 1), '/s');
+  report(`${name}: commits of 1 kB, 32 at once`, await commitRate(store, 32), '/s');
   report(`${name}: get`, (await medianMs(2000, (round) => store.get(`bench/0/${round % 1000}`))) * 1000, 'µs');
   report(`${name}: list of a page of 1,000`, await medianMs(20, () => store.list({ prefix: 'bench/' })), 'ms');
 }
@@ -103,22 +107,27 @@ async function measureView(name: string, store: Store): Promise<void> {
 }
 const listed: number[] = [];
 
-const folder = mkdtempSync(join(process.argv[2] ?? tmpdir(), 'libra-bench-'));
-try {
-  const path = join(folder, 'store.db');
-  const sqlite = await openSqliteStore({ path, clock: systemClock });
-  await measureCommits('sqlite', sqlite);
-  await measureView('sqlite', sqlite);
-  await sqlite.close();
-  report('sqlite: file', statSync(path).size / 1e6, 'MB');
-  const began = systemClock.monotonic();
-  const reopened = await openSqliteStore({ path, clock: systemClock });
-  report('sqlite: open', systemClock.monotonic() - began, 'ms');
-  await reopened.close();
-  const memory = createMemoryStore({ clock: systemClock });
-  await measureCommits('memory', memory);
-  await measureView('memory', memory);
-  await memory.close();
-} finally {
-  rmSync(folder, { recursive: true });
-}
+await runBench(async () => {
+  const folder = mkdtempSync(
+    join(process.argv.find((word) => word.startsWith('--folder='))?.slice('--folder='.length) ?? tmpdir(), 'libra-bench-'),
+  );
+  try {
+    const path = join(folder, 'store.db');
+    const sqlite = await openSqliteStore({ path, clock: systemClock });
+    await measureCommits('sqlite', sqlite);
+    await measureView('sqlite', sqlite);
+    await sqlite.close();
+    report('sqlite: file', statSync(path).size / 1e6, 'MB');
+    const began = systemClock.monotonic();
+    const reopened = await openSqliteStore({ path, clock: systemClock });
+    report('sqlite: open', systemClock.monotonic() - began, 'ms');
+    await reopened.close();
+    const memory = createMemoryStore({ clock: systemClock });
+    await measureCommits('memory', memory);
+    await measureView('memory', memory);
+    await memory.close();
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+  return { bench: 'Store', figures };
+});
