@@ -11,6 +11,7 @@ import { Failure, isFailure, messageOf } from '../lib/failure.ts';
 import { createJsonLineReader } from '../sys/json-lines.ts';
 import type { KeeperEvent, KeeperReplies, KeeperReply, KeeperRequest } from '../sys/keeper-protocol.ts';
 import type { Log } from '../sys/log.ts';
+import { socketAnswers } from '../sys/socket-answers.ts';
 import { currentBootId } from '../sys/process-identity.ts';
 import { createListeners } from './listeners.ts';
 import { createPlainLog } from './plain-log.ts';
@@ -42,19 +43,6 @@ export interface Keeper {
 
 function assertNever(request: never): never {
   throw new Failure('internal', { message: `A request was parsed but is not answered: ${JSON.stringify(request)}` });
-}
-
-/** True when a keeper answers at the path. */
-function answers(socketPath: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = net.connect(socketPath);
-    const done = (result: boolean): void => {
-      socket.destroy();
-      resolve(result);
-    };
-    socket.once('connect', () => done(true));
-    socket.once('error', () => done(false));
-  });
 }
 
 /**
@@ -202,7 +190,7 @@ export async function runKeeper(options: KeeperOptions): Promise<Keeper> {
   };
 
   mkdirSync(dirname(options.socketPath), { recursive: true, mode: 0o700 });
-  if (await answers(options.socketPath)) {
+  if (await socketAnswers(options.socketPath)) {
     throw new Failure('exists', { message: `A keeper already answers at ${options.socketPath}.` });
   }
   try {

@@ -3,13 +3,13 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { closeSync, lstatSync, mkdirSync, openSync, readFileSync, statSync, truncateSync } from 'node:fs';
-import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Clock } from '../lib/clock.ts';
 import { systemClock } from '../lib/clock.ts';
 import { Failure } from '../lib/failure.ts';
 import { readJsonFile, replaceFileSync } from './durable-file.ts';
+import { socketAnswers } from './socket-answers.ts';
 import { isIdentityAlive, readIdentity } from './process-identity.ts';
 
 /** sun_path of unix(7) holds 108 bytes with its final zero. */
@@ -45,18 +45,6 @@ function claimFolder(folder: string): void {
       hint: `Remove ${folder}, or use a data folder with a shorter path.`,
     });
   }
-}
-
-function connects(socketPath: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = net.connect(socketPath);
-    const done = (result: boolean): void => {
-      socket.destroy();
-      resolve(result);
-    };
-    socket.once('connect', () => done(true));
-    socket.once('error', () => done(false));
-  });
 }
 
 /** A keeper that a starter before us launched and that lives, but may not listen yet. */
@@ -115,20 +103,20 @@ export async function ensureKeeper(options: EnsureKeeperOptions): Promise<{ read
   const deadlineMs = options.deadlineMs ?? 10_000;
   const until = clock.monotonic() + deadlineMs;
   const socketPath = keeperSocketPath(options.runFolder);
-  if (await connects(socketPath)) return { socketPath, started: false };
+  if (await socketAnswers(socketPath)) return { socketPath, started: false };
   mkdirSync(options.runFolder, { recursive: true, mode: 0o700 });
   claimFolder(dirname(socketPath));
   const { lockFile } = await import('./file-lock.ts');
   const lock = await lockFile(join(options.runFolder, 'keeper.lock'), { clock, deadlineMs });
   try {
-    if (await connects(socketPath)) return { socketPath, started: false };
+    if (await socketAnswers(socketPath)) return { socketPath, started: false };
     const logPath = join(options.runFolder, 'keeper.log');
     const identityPath = join(options.runFolder, 'keeper.json');
     const started = launchedBefore(identityPath) ? null : launch(options, logPath);
     const identity = started?.pid === undefined ? null : readIdentity(started.pid);
     if (identity !== null) replaceFileSync(identityPath, JSON.stringify(identity));
     while (clock.monotonic() < until) {
-      if (await connects(socketPath)) return { socketPath, started: started !== null };
+      if (await socketAnswers(socketPath)) return { socketPath, started: started !== null };
       if (started?.exited() === true) break;
       await clock.sleep(10);
     }

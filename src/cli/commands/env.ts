@@ -5,21 +5,15 @@ import type { Command } from '../command.ts';
 import { deployValues } from '../deploy-values.ts';
 import { withApp } from '../ensure-app.ts';
 import { flagOption } from '../options.ts';
-import { formatAge } from '../output.ts';
+import { printValues } from '../value-table.ts';
 
 export const envList: Command = {
   summary: 'List the values set with libra env set: names and versions, never the values.',
   example: 'libra env --app shop',
   run: async (_input, context) => {
-    const { output } = context;
     const client = await context.client();
     const reply = await client.env.list({ params: { app: await context.app(), environment: context.environment } });
-    const now = context.clock.now();
-    output.table(
-      ['NAME', 'VERSION', 'DEPLOYED', 'BY', 'AGE'],
-      reply.items.map((item) => [item.name, String(item.version), item.deployed, item.updatedBy, formatAge(now - item.updatedAtMs)]),
-    );
-    output.value(reply.items);
+    printValues(context, reply.items);
     return 0;
   },
 };

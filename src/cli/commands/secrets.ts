@@ -8,7 +8,7 @@ import type { Command, CommandContext } from '../command.ts';
 import { deployValues } from '../deploy-values.ts';
 import { withApp } from '../ensure-app.ts';
 import { flagOption, textOption } from '../options.ts';
-import { formatAge } from '../output.ts';
+import { printValues } from '../value-table.ts';
 import { password } from '../prompt.ts';
 
 const MAX_BYTES = 128 * 1024;
@@ -31,15 +31,9 @@ export const secretsList: Command = {
   summary: 'List Secrets: names and versions, never the values.',
   example: 'libra secrets --app shop',
   run: async (_input, context) => {
-    const { output } = context;
     const client = await context.client();
     const reply = await client.secrets.list({ params: { app: await context.app(), environment: context.environment } });
-    const now = context.clock.now();
-    output.table(
-      ['NAME', 'VERSION', 'DEPLOYED', 'BY', 'AGE'],
-      reply.items.map((item) => [item.name, String(item.version), item.deployed, item.updatedBy, formatAge(now - item.updatedAtMs)]),
-    );
-    output.value(reply.items);
+    printValues(context, reply.items);
     return 0;
   },
 };
