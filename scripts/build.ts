@@ -1,14 +1,15 @@
 // Makes the package that npm publishes in dist/: the program bundled into a few files without dependencies, its launcher, the hello
 // example, and the licences of what went in. It starts faster and needs less memory than the sources; only `node:` stays an import.
+// Another folder than dist/ can be given as a word.
 
 import { copyFileSync, cpSync, existsSync, globSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { stripTypeScriptTypes } from 'node:module';
-import { dirname, join, sep } from 'node:path';
+import { dirname, join, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const out = join(root, 'dist');
+const out = resolve(process.argv[2] ?? join(root, 'dist'));
 const program = join(out, 'program');
 
 // stripTypeScriptTypes is what Node itself runs the sources with; its warning says nothing to whoever builds.
@@ -104,5 +105,5 @@ for (const file of ['README.md', 'LICENSE']) if (existsSync(join(root, file))) c
 const files = globSync('**/*.js', { cwd: program });
 const bytes = files.reduce((sum, file) => sum + statSync(join(program, file)).size, 0);
 console.log(
-  `dist/: ${name} ${version}, ${files.length} files of code, ${(bytes / 1024).toFixed(0)} KiB. Publish it with: npm publish ./dist`,
+  `${out}: ${name} ${version}, ${files.length} files of code, ${(bytes / 1024).toFixed(0)} KiB. Publish it with: npm publish <that folder>`,
 );

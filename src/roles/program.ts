@@ -1,6 +1,7 @@
 // How this program starts further processes of itself: the same Node, lean memory flags, the same entry file.
 
 import { existsSync, readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -9,8 +10,15 @@ const here = dirname(fileURLToPath(import.meta.url));
 /** Root of the checkout or of the installed package. */
 export const programRoot: string = existsSync(join(here, '../package.json')) ? dirname(here) : dirname(dirname(here));
 
-/** Where compiled code is kept. Set as NODE_COMPILE_CACHE it serves the entry file too, and no process loads the TypeScript stripper. */
-export const compileCacheFolder: string = join(programRoot, 'node_modules/.cache/libra');
+/** The file that Node was started with, so that the bundled program starts itself and not the sources. */
+const entry = process.argv[1] ?? join(programRoot, 'src/main.ts');
+const isBundled = !entry.endsWith('.ts');
+
+/**
+ * Where compiled code is kept; bin/libra says the same. Set as NODE_COMPILE_CACHE it serves the entry file too, and no process loads the
+ * TypeScript stripper. An installed package may belong to somebody else: then it is in the user's own folder.
+ */
+export const compileCacheFolder: string = isBundled ? join(homedir(), '.cache/libra') : join(programRoot, 'node_modules/.cache/libra');
 
 function readVersion(): string {
   const parsed: unknown = JSON.parse(readFileSync(join(programRoot, 'package.json'), 'utf8'));
@@ -19,11 +27,8 @@ function readVersion(): string {
 
 export const programVersion: string = readVersion();
 
-/** The file that Node was started with, so that the bundled program starts itself and not the sources. */
-const entry = process.argv[1] ?? join(programRoot, 'src/main.ts');
-
 /** The static file server as a file of its own, next to what runs: in the sources, or in the bundled program. */
-export const staticServerFile: string = join(programRoot, entry.endsWith('.ts') ? 'src/agent/static-server.ts' : 'program/static-server.js');
+export const staticServerFile: string = join(programRoot, isBundled ? 'program/static-server.js' : 'src/agent/static-server.ts');
 
 /** Flags that keep a long-running process small (measured; docs/decisions/0003). */
 const LEAN = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=1'] as const;
