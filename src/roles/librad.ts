@@ -28,7 +28,7 @@ import { removeAddresses, writeAddresses } from './addresses.ts';
 import { createDataPlaneProcess } from './data-plane-process.ts';
 import { edgeMetrics } from './edge-metrics.ts';
 import { dataPaths, makeDataFolders } from './paths.ts';
-import { programArgv, programEnv, programVersion, staticServerFile } from './program.ts';
+import { programArgv, programEnv, programVersion, settleFileModes, staticServerFile } from './program.ts';
 
 export interface LibradOptions {
   readonly settings: Settings;
@@ -75,6 +75,7 @@ async function publicCopy(from: string, folder: string, name: string): Promise<s
 /** Runs the platform until the signal aborts or a shutdown is asked for. Rejects when it cannot start; then nothing of it is left. */
 export async function runLibrad(options: LibradOptions): Promise<void> {
   const { settings } = options;
+  settleFileModes();
   const clock = systemClock;
   const random = systemRandom;
   const paths = dataPaths(settings.data);

@@ -7,7 +7,7 @@ import type { OptionSpec } from '../cli/option-spec.ts';
 import { loadSettings, SETTINGS } from '../config.ts';
 import type { Settings, Surroundings } from '../config.ts';
 import { systemClock } from '../lib/clock.ts';
-import { Failure, messageOf } from '../lib/failure.ts';
+import { Failure, isFailure, messageOf } from '../lib/failure.ts';
 import { readAddresses } from './addresses.ts';
 import { dataPaths, makeDataFolders } from './paths.ts';
 import { LIBRAD_KEY, programArgv, programEnv, programRoot, programVersion } from './program.ts';
@@ -56,9 +56,16 @@ export function createLocalPlatform(around: Surroundings): LocalPlatform {
     try {
       const key = LIBRAD_KEY;
       const known = await keeper.request({ op: 'get', key });
-      if (known !== null && known.state !== 'running') await keeper.request({ op: 'forget', key });
+      if (known !== null && known.state !== 'running') {
+        // The keeper may be about to start it again, with the settings of then.
+        await keeper.request({ op: 'retire', key });
+        await keeper.request({ op: 'forget', key }).catch((error: unknown) => {
+          // It came up in this very moment.
+          if (!isFailure(error, 'conflict')) throw error;
+        });
+      }
       onProgress('Starting librad');
-      await keeper.request({
+      const spawned = await keeper.request({
         op: 'spawn',
         key,
         argv: programArgv('librad', ...flagWords(settings)),
@@ -76,7 +83,7 @@ export function createLocalPlatform(around: Surroundings): LocalPlatform {
         const addresses = await readAddresses(target);
         if (addresses !== null) return addresses;
         const record = await keeper.request({ op: 'get', key });
-        const failed = record?.state === 'failed' || (record?.restarts ?? 0) >= 2;
+        const failed = record?.state === 'failed' || (record?.restarts ?? 0) - spawned.restarts >= 2;
         if (failed || systemClock.monotonic() > until) {
           await keeper.request({ op: 'retire', key });
           await keeper.request({ op: 'signal', key, signal: 'SIGTERM', group: false });

@@ -68,8 +68,9 @@ export async function makeDataFolders(paths: DataPaths, isRoot: boolean): Promis
   try {
     const passable = isRoot ? 0o711 : 0o700;
     await makeFolder(paths.data, passable);
-    await chmod(paths.data, passable);
     await makeFolder(paths.node, passable);
+    // Whatever the umask of whoever started it.
+    for (const folder of [paths.data, paths.node]) await chmod(folder, passable);
     for (const folder of [paths.blobs, paths.run, paths.logs, paths.edge]) await makeFolder(folder, 0o700);
   } catch (error) {
     const code = codeOf(error);

@@ -45,3 +45,11 @@ export function programEnv(path: string, home: string): Readonly<Record<string, 
 
 /** The keeper's key of librad in the background. */
 export const LIBRAD_KEY = 'librad';
+
+/**
+ * Modes of files are what the code says, in this process and in all that it starts, Apps included. An administrator's umask of 077 would
+ * keep Apps from their own folders, and one of 000 open what is theirs to everybody.
+ */
+export function settleFileModes(): void {
+  process.umask(0o022);
+}
