@@ -28,6 +28,7 @@ import { createPorts } from './ports.ts';
 import { startReporter } from './report.ts';
 import type { Reporter } from './report.ts';
 import { createSecretFiles } from './secret-files.ts';
+import type { SecretFiles } from './secret-files.ts';
 import { createStateFiles } from './state-file.ts';
 import { statusOf } from './status.ts';
 import { startSync } from './sync.ts';
@@ -76,6 +77,7 @@ export interface Agent {
 
 interface Running {
   readonly instances: Instances;
+  readonly secrets: SecretFiles;
   readonly sync: Sync;
   readonly reporter: Reporter;
   readonly calls: Calls;
@@ -170,17 +172,18 @@ export function createAgent(options: AgentOptions): Agent {
       onError: (error) => log.warn({ error: messageOf(error) }, 'old bundles could not be collected'),
       run: () => bundles.collect(),
     });
-    return { instances, sync, reporter, calls, contact, collector };
+    return { instances, secrets, sync, reporter, calls, contact, collector };
   };
 
   const stop = async (stopInstances: boolean): Promise<void> => {
     if (running === null) return;
-    const { instances, sync, reporter, calls, contact, collector } = running;
+    const { instances, secrets, sync, reporter, calls, contact, collector } = running;
     contact.stop();
     await sync.stop();
     await Promise.all([calls.stop(), collector.stop()]);
     if (stopInstances) await instances.stopAll(options.stopTimeoutMs ?? STOP_TIMEOUT_MS);
     await instances.detach();
+    await secrets.close();
     await reporter.stop(LAST_REPORT_MS);
   };
 

@@ -1,7 +1,7 @@
 // Secret files of an Instance, in memory-backed storage where the machine has it (invariant 8), readable by the App's user alone.
 
 import { createHash } from 'node:crypto';
-import { chmod, lstat, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readdir, rm, rmdir, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { DesiredInstance } from '../api/agent.ts';
 
@@ -23,6 +23,8 @@ export interface SecretFiles {
   remove(instanceId: string): Promise<void>;
   /** Removes what Instances left that are not known. */
   sweep(known: ReadonlySet<string>): Promise<void>;
+  /** Gives the place back where no Instance has files there any more. */
+  close(): Promise<void>;
 }
 
 const MEMORY_FOLDER = '/dev/shm';
@@ -60,7 +62,17 @@ export async function createSecretFiles(dataFolder: string, fallback: string): P
         if (!known.has(id)) await rm(folder(id), { recursive: true, force: true });
       }
     },
+    close: async () => {
+      await rmdir(root).catch((error: unknown) => {
+        // Instances live on with their files, or there never were any.
+        if (!isErrno(error, 'ENOTEMPTY') && !isErrno(error, 'ENOENT')) throw error;
+      });
+    },
   };
+}
+
+function isErrno(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code;
 }
 
 /** A folder that is ours: the place is writable for everybody, so one that somebody else made first is not used. */
