@@ -43,7 +43,7 @@ export interface SourceFile {
 }
 
 /** Module specifiers of static and dynamic imports and re-exports, types included. Comments and string contents may confuse it only towards more findings. */
-export function importsOf(text: string): readonly string[] {
+function importsOf(text: string): readonly string[] {
   const found: string[] = [];
   for (const match of text.matchAll(/(?:^|\n)\s*(?:import|export)\b[^'"`;]*?\bfrom\s*['"]([^'"]+)['"]/gu))
     if (match[1] !== undefined) found.push(match[1]);
@@ -74,7 +74,7 @@ function graphOf(files: readonly SourceFile[]): ReadonlyMap<string, readonly str
 }
 
 /** One cycle per strongly connected component, as the list of its files. */
-export function cyclesOf(files: readonly SourceFile[]): readonly (readonly string[])[] {
+function cyclesOf(files: readonly SourceFile[]): readonly (readonly string[])[] {
   const graph = graphOf(files);
   const number = new Map<string, number>();
   const low = new Map<string, number>();

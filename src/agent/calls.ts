@@ -32,7 +32,7 @@ export interface CallsOptions {
   readonly driver: (name: string) => Driver | undefined;
 }
 
-export const frame = (kind: number, body: Uint8Array): Uint8Array => Buffer.concat([Uint8Array.of(kind), body]);
+const frame = (kind: number, body: Uint8Array): Uint8Array => Buffer.concat([Uint8Array.of(kind), body]);
 const jsonFrame = (kind: number, value: unknown): Uint8Array => frame(kind, Buffer.from(JSON.stringify(value)));
 
 export function createCalls(options: CallsOptions): Calls {

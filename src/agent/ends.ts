@@ -5,7 +5,7 @@ import type { Reason } from '../model/documents.ts';
 import type { Closing, Effect, End, FinalPhase, InstanceState, Step } from './instance-state.ts';
 
 /** An end sooner than this after its start counts towards a crash loop, milliseconds. */
-export const STABLE_AFTER_MS = 60_000;
+const STABLE_AFTER_MS = 60_000;
 const RESTART_BACKOFF = { minMs: 1000, maxMs: 60_000 };
 
 /** It shall not run now, for good or for a while. */

@@ -25,7 +25,7 @@ export interface EnvironmentFacts {
 }
 
 /** `tls-key` → `TLS_KEY`. */
-export const variableOf = (name: string): string => name.toUpperCase().replaceAll(/[^A-Z0-9]/gu, '_');
+const variableOf = (name: string): string => name.toUpperCase().replaceAll(/[^A-Z0-9]/gu, '_');
 
 export function environmentOf(spec: DesiredInstance, facts: EnvironmentFacts): Readonly<Record<string, string>> {
   const defaults: Record<string, string> = {

@@ -119,7 +119,6 @@ export function endpoint<
 
 export type EndpointTable = Readonly<Record<string, Readonly<Record<string, Endpoint>>>>;
 
-export type QueryOf<E> = E extends Endpoint<string, infer Query> ? z.input<Query> : never;
 export type BodyOf<E> = E extends Endpoint<string, z.ZodType, infer Body> ? z.input<Body> : never;
 export type ReplyOf<E> = E extends Endpoint<string, z.ZodType, z.ZodType, infer Reply> ? z.output<Reply> : never;
 export type ParsedQueryOf<E> = E extends Endpoint<string, infer Query> ? z.output<Query> : never;

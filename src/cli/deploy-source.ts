@@ -25,7 +25,7 @@ function hasCode(error: unknown, code: string): boolean {
   return error instanceof Error && 'code' in error && error.code === code;
 }
 
-export function manifestFailure(problems: readonly ManifestProblem[]): Failure {
+function manifestFailure(problems: readonly ManifestProblem[]): Failure {
   const first = problems[0];
   return new Failure('manifest_invalid', {
     message:

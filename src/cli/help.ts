@@ -28,7 +28,7 @@ function definitions(rows: readonly (readonly [term: string, text: string])[], w
   });
 }
 
-export function argumentText(argument: ArgumentSpec): string {
+function argumentText(argument: ArgumentSpec): string {
   const name = argument.variadic === true ? `${argument.name}...` : argument.name;
   return argument.required ? `<${name}>` : `[${name}]`;
 }

@@ -2,7 +2,7 @@
 
 import type { Readable } from 'node:stream';
 import type { WebSocket } from 'ws';
-import type { BodyOf, Endpoint, EndpointKind, ParamsOf, ParsedBodyOf, ParsedQueryOf, Permission, ReplyOf } from '../api/endpoint.ts';
+import type { Endpoint, ParamsOf, ParsedBodyOf, ParsedQueryOf, Permission, ReplyOf } from '../api/endpoint.ts';
 import type { z } from 'zod';
 
 export type Principal =
@@ -75,5 +75,3 @@ export type NounHandlers<Verbs> = { readonly [V in keyof Verbs]: Handler<Verbs[V
 
 /** Handlers of a whole table. */
 export type HandlersOf<T> = { readonly [N in keyof T]: NounHandlers<T[N]> };
-
-export type { BodyOf, EndpointKind };

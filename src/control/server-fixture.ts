@@ -187,7 +187,7 @@ function handlersOn(state: State): HandlersOf<ItemsTable> {
   };
 }
 
-export const ROOT: Principal = { kind: 'owner', name: 'root', permissions: new Set(PERMISSIONS) };
+const ROOT: Principal = { kind: 'owner', name: 'root', permissions: new Set(PERMISSIONS) };
 const READER: Principal = { kind: 'owner', name: 'reader', permissions: new Set(['public', 'apps.read'] as const) };
 
 export interface Fixture {

@@ -31,7 +31,6 @@ import { routerPath, unknownRoute } from './server-routes.ts';
 import { createSockets } from './server-socket.ts';
 
 export type { AuditEntry, ServerLimits } from './server-http.ts';
-export { SERVER_LIMITS } from './server-http.ts';
 
 export interface ServerOptions<T extends EndpointTable> extends Gate {
   readonly table: T;

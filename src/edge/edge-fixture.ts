@@ -31,7 +31,7 @@ export interface ScriptedLink extends EdgeLink {
   connections(): number;
 }
 
-export function createScriptedLink(): ScriptedLink {
+function createScriptedLink(): ScriptedLink {
   const reports: EdgeReport[] = [];
   let queue: TableMessage[] = [];
   let wake = (): void => undefined;

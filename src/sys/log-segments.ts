@@ -43,7 +43,7 @@ export function listSegments(folder: string): number[] {
     .sort((a, b) => a - b);
 }
 
-export function frameHeader(kind: number, atMs: number, length: number): Buffer {
+function frameHeader(kind: number, atMs: number, length: number): Buffer {
   const header = Buffer.allocUnsafe(FRAME_HEADER_BYTES);
   header.writeUInt8(FRAME_MAGIC, 0);
   header.writeUInt8(kind, 1);

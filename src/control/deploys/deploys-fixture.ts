@@ -27,7 +27,7 @@ export const DIGEST = `sha256:${'a'.repeat(64)}`;
 /** What the agent reports for an Instance that shall run; null: nothing yet. */
 export type AgentScript = (spec: InstanceSpec) => Partial<InstanceStatus> | null;
 
-export const running: AgentScript = (spec) =>
+const running: AgentScript = (spec) =>
   spec.role === 'service' ? { phase: 'running', healthy: true } : { phase: 'succeeded', healthy: false };
 
 export interface Platform {
