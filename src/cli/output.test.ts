@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { Failure } from '../lib/failure.ts';
 import { counted, createOutput, displayWidth, formatAge, formatBytes, formatDuration, printable } from './output.ts';
 import type { Output } from './output.ts';

@@ -42,7 +42,7 @@ function permissionMatrix(): string {
       const who = kinds.filter(
         (kind) =>
           endpoint.permission === 'public' ||
-          [...Object.entries(PERMISSIONS_OF)].some(([name, permissions]) => name === kind && permissions.has(endpoint.permission)),
+          Object.entries(PERMISSIONS_OF).some(([name, permissions]) => name === kind && permissions.has(endpoint.permission)),
       );
       return `${`${noun}.${verb}`.padEnd(24)} ${endpoint.method.padEnd(6)} ${endpoint.path.padEnd(86)} ${endpoint.permission.padEnd(18)} ${endpoint.scope.padEnd(12)} ${who.join(', ')}`;
     }),
