@@ -12,6 +12,7 @@ import type { KeeperFixture } from '../sys/keeper-fixture.ts';
 import type { KeeperEvent, ProcessRecord, SpawnRequest } from '../sys/keeper-protocol.ts';
 import { describeListener } from '../sys/listeners.ts';
 import { isIdentityAlive, pidsWithEnvironEntry, readIdentity } from '../sys/process-identity.ts';
+import { socketAnswers } from '../sys/socket-answers.ts';
 
 let fixture: KeeperFixture;
 beforeEach(async () => {
@@ -177,7 +178,7 @@ test('a keeper that is told to shut down stays while a program runs and ends aft
   const [file = '', ...words] = keeperArgv(socketPath);
   const child = spawn(file, words, { stdio: 'ignore' });
   const ended = new Promise((resolve) => child.once('exit', resolve));
-  await until('it listens', () => existsSync(socketPath));
+  await until('it listens', () => socketAnswers(socketPath));
   const client = await connectKeeper({ socketPath, program: 'test' });
   await client.request(request('last', forever));
   await client.request({ op: 'shutdown', force: false });
