@@ -121,7 +121,7 @@ export async function runKeeper(options: KeeperOptions): Promise<Keeper> {
       case 'get':
         return processes.get(request.key);
       case 'signal':
-        return { delivered: processes.signal(request.key, request.signal, request.group) };
+        return processes.signal(request.key, request.signal, request.group).then((delivered) => ({ delivered }));
       case 'retire':
         processes.retire(request.key);
         return null;

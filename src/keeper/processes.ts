@@ -34,6 +34,8 @@ interface Entry {
   failuresInRow: number;
   cancelTimer: (() => void) | null;
   child: ChildProcess | null;
+  /** The start that is under way: it shall run and has no pid yet. */
+  starting: Promise<ProcessRecord> | null;
 }
 
 export interface Processes {
@@ -41,7 +43,7 @@ export interface Processes {
   attach(request: { readonly key: string; readonly recordFolder: string; readonly log: SpawnRequest['log'] }): ProcessRecord;
   get(key: string): ProcessRecord | null;
   list(): ProcessRecord[];
-  signal(key: string, signal: string, group: boolean): boolean;
+  signal(key: string, signal: string, group: boolean): Promise<boolean>;
   retire(key: string): void;
   forget(key: string): void;
   /** Requests of the programs that are to be started again after every end. */
@@ -197,13 +199,27 @@ export function createProcesses(deps: ProcessesDeps): Processes {
     }
   };
 
-  async function start(entry: Entry, request: SpawnRequest, restarts: number): Promise<ProcessRecord> {
+  function start(entry: Entry, request: SpawnRequest, restarts: number): Promise<ProcessRecord> {
+    const done = startNow(entry, request, restarts).finally(() => {
+      entry.starting = null;
+    });
+    entry.starting = done;
+    return done;
+  }
+
+  async function startNow(entry: Entry, request: SpawnRequest, restarts: number): Promise<ProcessRecord> {
     const { key } = request;
     const base: ProcessRecord = { key, identity: null, state: 'running', startedAtMs: clock.now(), exit: null, error: null, restarts };
     entry.record = base;
     try {
       saveRecord(entry.recordFolder, base);
       await makeFifos(entry.recordFolder, request.user);
+      if (restarts > 0 && entry.again === null) {
+        // Retired in the meantime: it must not come back.
+        publish(entry, { state: 'exited', exit: { code: null, signal: null, atMs: clock.now() } });
+        saveRecord(entry.recordFolder, entry.record);
+        return entry.record;
+      }
       const child = launch(entry, request);
       // Before the pump: its end of the pipe must see a writer. The error event comes later than this call, never inside it.
       const failed = new Promise<Error>((resolve) => child.once('error', resolve));
@@ -231,7 +247,7 @@ export function createProcesses(deps: ProcessesDeps): Processes {
   }
 
   const adopt = (record: ProcessRecord, recordFolder: string, log: SpawnRequest['log'], again: SpawnRequest | null): ProcessRecord => {
-    const entry: Entry = { record, recordFolder, log, again, pump: null, failuresInRow: 0, cancelTimer: null, child: null };
+    const entry: Entry = { record, recordFolder, log, again, pump: null, failuresInRow: 0, cancelTimer: null, child: null, starting: null };
     entries.set(record.key, entry);
     if (record.state !== 'running') return record;
     if (record.identity === null || !isIdentityAlive(record.identity)) {
@@ -267,6 +283,7 @@ export function createProcesses(deps: ProcessesDeps): Processes {
       failuresInRow: 0,
       cancelTimer: null,
       child: null,
+      starting: null,
     };
     entries.set(request.key, entry);
     return start(entry, request, 0);
@@ -311,8 +328,10 @@ export function createProcesses(deps: ProcessesDeps): Processes {
     },
     get: (key) => entries.get(key)?.record ?? null,
     list: () => [...entries.values()].map((entry) => entry.record),
-    signal: (key, signal, group) => {
+    signal: async (key, signal, group) => {
       const entry = entries.get(key);
+      // Between "shall run" and "has a pid" there is nobody to signal yet: a moment later there is.
+      await entry?.starting?.catch(() => undefined);
       if (entry === undefined || entry.record.identity === null || entry.record.state !== 'running') return false;
       const { identity } = entry.record;
       // Our own child keeps its pid until we have seen its end; of others only the start time can tell.
