@@ -1,9 +1,10 @@
 // Secret files of an Instance, in memory-backed storage where the machine has it (invariant 8), readable by the App's user alone.
 
 import { createHash } from 'node:crypto';
-import { chmod, lstat, mkdir, readdir, rm, rmdir, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readdir, rmdir, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { DesiredInstance } from '../api/agent.ts';
+import { removeTree } from '../sys/remove-tree.ts';
 
 interface SecretFile {
   /** Name of the Secret. */
@@ -45,7 +46,7 @@ export async function createSecretFiles(dataFolder: string, fallback: string): P
     notEnforced: usable ? null : `secret files are not memory-backed: ${MEMORY_FOLDER} cannot be used`,
     paths,
     write: async (spec) => {
-      await rm(folder(spec.id), { recursive: true, force: true });
+      await removeTree(folder(spec.id));
       if (spec.files.length === 0) return null;
       await mkdir(folder(spec.id), { recursive: true, mode: 0o700 });
       for (const [index, { path }] of paths(spec).entries()) {
@@ -56,10 +57,10 @@ export async function createSecretFiles(dataFolder: string, fallback: string): P
       }
       return folder(spec.id);
     },
-    remove: (instanceId) => rm(folder(instanceId), { recursive: true, force: true }),
+    remove: (instanceId) => removeTree(folder(instanceId)),
     sweep: async (known) => {
       for (const id of await readdir(root).catch(() => [])) {
-        if (!known.has(id)) await rm(folder(id), { recursive: true, force: true });
+        if (!known.has(id)) await removeTree(folder(id));
       }
     },
     close: async () => {

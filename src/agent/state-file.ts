@@ -1,10 +1,11 @@
 // What an agent remembers of an Instance across its own restarts: one small JSON file each, replaced in one step. Never env, never
 // secrets: those live in memory and come again with the next snapshot.
 
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from '../lib/failure.ts';
 import type { Log } from '../sys/log.ts';
+import { removeTree } from '../sys/remove-tree.ts';
 import type { InstanceState } from './instance-state.ts';
 
 const SCHEMA = 1;
@@ -59,7 +60,7 @@ export function createStateFiles(root: string, log: Log): StateFiles {
       }
       return { states, damaged };
     },
-    remove: (id) => rm(folder(id), { recursive: true, force: true, maxRetries: 3 }),
+    remove: (id) => removeTree(folder(id)),
   };
 }
 

@@ -1,7 +1,9 @@
 // Named storage that outlives Instances: a folder per Environment, Entrypoint, slot and name, linked into the work folder.
 
-import { lstat, mkdir, readlink, rm, rmdir, symlink } from 'node:fs/promises';
-import { dirname, join, resolve, sep } from 'node:path';
+import { constants } from 'node:fs';
+import { lstat, mkdir, open, readlink, rmdir, symlink, unlink } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { basename, dirname, join, resolve, sep } from 'node:path';
 import type { DesiredInstance } from '../api/agent.ts';
 import { Failure } from '../lib/failure.ts';
 import { isMissing } from './state-file.ts';
@@ -15,18 +17,56 @@ export function volumePaths(root: string, spec: DesiredInstance): ReadonlyMap<st
 
 /**
  * Links `path` (absolute paths count from the work folder) to `target`. An empty folder of the bundle in that place gives way; what
- * holds files is refused, as it would vanish behind the link. Never follows a link on the way, so that a bundle cannot lead it out.
+ * holds files is refused, as it would vanish behind the link. Walks by descriptors and follows no link on the way: neither can a bundle
+ * lead it out, nor another Instance of the App that swaps folders for links meanwhile.
  */
 export async function linkInto(workFolder: string, path: string, target: string): Promise<void> {
-  const place = resolve(workFolder, `.${sep}${path}`);
-  if (place === workFolder || !place.startsWith(workFolder + sep)) {
+  const whole = resolve(workFolder, `.${sep}${path}`);
+  if (whole === workFolder || !whole.startsWith(workFolder + sep)) {
     throw new Failure('bundle_invalid', { message: `The path ${path} does not lie inside the work folder.` });
   }
-  await makeFolders(workFolder, dirname(place), path);
+  const folders = dirname(whole)
+    .slice(workFolder.length)
+    .split(sep)
+    .filter((segment) => segment !== '');
+  let folder = await openFolder(workFolder);
+  try {
+    for (const segment of folders) {
+      const inner = await enter(folder, segment, path);
+      await folder.handle.close();
+      folder = inner;
+    }
+    await placeLink(join(folder.path, basename(whole)), path, target);
+  } finally {
+    await folder.handle.close();
+  }
+}
+
+interface OpenFolder {
+  readonly handle: FileHandle;
+  /** Leads to this very folder, whatever happens to its name. */
+  readonly path: string;
+}
+
+async function openFolder(path: string): Promise<OpenFolder> {
+  const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  // Elsewhere Apps have no users of their own, who could do the agent harm.
+  return { handle, path: process.platform === 'linux' ? `/proc/self/fd/${handle.fd}` : path };
+}
+
+async function enter(folder: OpenFolder, segment: string, path: string): Promise<OpenFolder> {
+  const inner = join(folder.path, segment);
+  if ((await lstat(inner).catch(ignoreMissing)) === undefined) await mkdir(inner, { mode: 0o755 });
+  return await openFolder(inner).catch((cause: unknown) => {
+    throw new Failure('bundle_invalid', { message: `${path} cannot be linked: ${segment} in the bundle is not a folder.`, cause });
+  });
+}
+
+async function placeLink(place: string, path: string, target: string): Promise<void> {
   const there = await lstat(place).catch(ignoreMissing);
   if (there?.isSymbolicLink() === true) {
     if ((await readlink(place)) === target) return;
-    await rm(place);
+    await unlink(place);
   } else if (there !== undefined) {
     await rmdir(place).catch((cause: unknown) => {
       throw new Failure('bundle_invalid', {
@@ -37,19 +77,6 @@ export async function linkInto(workFolder: string, path: string, target: string)
     });
   }
   await symlink(target, place);
-}
-
-async function makeFolders(workFolder: string, folder: string, path: string): Promise<void> {
-  let current = workFolder;
-  for (const segment of folder.slice(workFolder.length).split(sep)) {
-    if (segment === '') continue;
-    current = join(current, segment);
-    const there = await lstat(current).catch(ignoreMissing);
-    if (there === undefined) await mkdir(current, { mode: 0o755 });
-    else if (!there.isDirectory()) {
-      throw new Failure('bundle_invalid', { message: `${path} cannot be linked: ${current} in the bundle is not a folder.` });
-    }
-  }
 }
 
 const ignoreMissing = (error: unknown): undefined => {

@@ -1,10 +1,11 @@
 // Makes the folders of an Instance: a private, writable copy of its bundle, home and temporary folder, volumes and secret files. What
 // is half made is never used: the work folder appears in one step.
 
-import { mkdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, rename, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { DesiredInstance } from '../api/agent.ts';
 import type { Driver, RunSpec } from '../driver/contract.ts';
+import { removeTree } from '../sys/remove-tree.ts';
 import type { BundleCache } from './bundle-cache.ts';
 import { environmentOf } from './environment.ts';
 import type { SecretFiles } from './secret-files.ts';
@@ -44,7 +45,7 @@ export function createWorkspace(options: WorkspaceOptions): Workspace {
     const work = at(spec.id, 'work');
     if (await exists(work)) return;
     const draft = at(spec.id, 'work.new');
-    await rm(draft, { recursive: true, force: true });
+    await removeTree(draft);
     await mkdir(draft, { recursive: true, mode: 0o755 });
     if (spec.artifact.kind === 'bundle') await options.bundles.unpack(spec.artifact.digest, draft, signal);
     await driver.prepareFolders?.(spec.app.id, [draft]);
@@ -107,7 +108,7 @@ export function createWorkspace(options: WorkspaceOptions): Workspace {
     clean: async (id) => {
       await options.secrets.remove(id);
       for (const name of ['work', 'home', 'tmp']) {
-        for (const path of [at(id, name), at(id, `${name}.new`)]) await rm(path, { recursive: true, force: true, maxRetries: 3 });
+        for (const path of [at(id, name), at(id, `${name}.new`)]) await removeTree(path);
       }
     },
   };
