@@ -41,6 +41,17 @@ test('a stream that is done says so', async () => {
   await server.stop();
 });
 
+test('a connection that was opened ahead of need does not hold up the end', { timeout: 5000 }, async () => {
+  const { server, url } = await startFixture();
+  const unused = connect(Number(new URL(url).port), '127.0.0.1');
+  await once(unused, 'connect');
+  // An answer on a later connection: by then the server has seen the first.
+  await textOf(await get(`${url}/v1/items/a/events`));
+  const closed = once(unused.resume(), 'close');
+  await server.stop();
+  await closed;
+});
+
 test('what a stream refuses at once is a plain problem', async () => {
   const { server, url, state } = await startFixture();
   // oxlint-disable-next-line require-yield -- it fails before its first item

@@ -191,6 +191,13 @@ export function createServer<T extends EndpointTable>(options: ServerOptions<T>)
   addDocuments(app, options);
   app.server.on('upgrade', (request, socket, head) => sockets.upgrade(request, socket, head));
   app.server.maxConnections = limits.connections;
+  // Clients open connections ahead of need. To Node these are not idle until a first request has come, and would hold up the end.
+  const unused = new Set<Socket>();
+  app.server.on(options.tls === undefined ? 'connection' : 'secureConnection', (socket: Socket) => {
+    unused.add(socket);
+    socket.once('close', () => unused.delete(socket));
+  });
+  for (const used of ['request', 'upgrade'] as const) app.server.on(used, ({ socket }: IncomingMessage) => unused.delete(socket));
 
   return {
     start: async ({ host, port }) => {
@@ -214,6 +221,7 @@ export function createServer<T extends EndpointTable>(options: ServerOptions<T>)
     stop: async () => {
       stopping.abort(new Error('the server stops'));
       const cancel = clock.timer(limits.stopMs, () => app.server.closeAllConnections());
+      for (const socket of unused) socket.destroy();
       await Promise.all([sockets.stop(), app.close()]);
       cancel();
     },
