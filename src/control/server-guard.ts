@@ -2,6 +2,7 @@
 // and no request from another origin is carried out. There is no CORS.
 
 import { Failure } from '../lib/failure.ts';
+import { platformHost } from '../model/names.ts';
 
 export interface GuardOptions {
   /** True while bound to loopback: then only known host names are answered. */
@@ -31,7 +32,7 @@ function one(value: Header): string | undefined {
 
 /** Throws `forbidden` for what a foreign page could have sent. */
 export function createGuard(options: GuardOptions): (method: string, headers: HeaderBag) => void {
-  const names = new Set([...LOOPBACK_NAMES, `libra.${options.domain}`, ...options.allowedHosts].map((name) => name.toLowerCase()));
+  const names = new Set([...LOOPBACK_NAMES, platformHost(options.domain), ...options.allowedHosts].map((name) => name.toLowerCase()));
   const origins = new Set(options.allowedOrigins.map((origin) => origin.toLowerCase()));
   return (method, headers) => {
     const host = one(headers['host']) ?? '';

@@ -49,3 +49,8 @@ export function isHostName(text: string): boolean {
 export function defaultHost(app: string, environment: string, domain: string): string {
   return environment === PRODUCTION ? `${app}.${domain}` : `${app}--${environment}.${domain}`;
 }
+
+/** The host under which the API and the console are reached through the Edge; no App may have it. */
+export function platformHost(domain: string): string {
+  return `libra.${domain}`;
+}

@@ -204,6 +204,7 @@ test('what the plan refuses is never begun', async () => {
   platform.routeOwner = { environmentId: 'another', app: 'blog', environment: 'production' };
   await refused(MANIFEST, 'route_conflict');
   platform.routeOwner = null;
+  await refused(MANIFEST.replace('instances: 2', 'routes: [ { host: Libra.localhost } ]'), 'route_conflict');
   await setScheduling(platform, 'cordoned');
   await refused(MANIFEST, 'no_capacity');
 });

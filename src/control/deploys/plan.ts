@@ -7,6 +7,7 @@ import { Failure } from '../../lib/failure.ts';
 import { describeDifferences } from '../../model/differences.ts';
 import { effectiveRoutes } from '../../model/effective.ts';
 import type { Deployment } from '../../model/documents.ts';
+import { platformHost } from '../../model/names.ts';
 import type { View } from '../../store/view.ts';
 import { schedule } from '../scheduler/schedule.ts';
 import type { ControlSettings } from '../context.ts';
@@ -124,10 +125,12 @@ function routesOf(deps: PlanDeps, draft: DeploymentDraft): readonly PlannedRoute
     spec.run === 'service' && spec.listens
       ? effectiveRoutes(spec, draft.appName, draft.environmentName, deps.settings.domain).map((route): PlannedRoute => {
           const owner = deps.routeOwner(route.host, route.path, route.match.headers);
-          const taken = owner !== null && owner.environmentId !== draft.environment?.id;
+          const reserved = route.host.toLowerCase() === platformHost(deps.settings.domain);
+          const taken = reserved || (owner !== null && owner.environmentId !== draft.environment?.id);
+          const whose = reserved ? 'the platform itself' : `${owner?.app}/${owner?.environment}`;
           const refusal: Refusal = {
             code: 'route_conflict',
-            message: `The route ${route.host}${route.path} of ${spec.name} belongs to ${owner?.app}/${owner?.environment}.`,
+            message: `The route ${route.host}${route.path} of ${spec.name} belongs to ${whose}.`,
             hint: 'Give this App another host or path, or take the route from the other one first.',
           };
           return { entrypoint: spec.name, host: route.host, path: route.path, refusal: taken ? refusal : null };
