@@ -20,6 +20,7 @@ export const idlePlatform: LocalPlatform = {
   run: unused,
   startInBackground: unused,
   running: async () => null,
+  hasLeftovers: async () => false,
   ownerToken: async () => null,
   waitUntilDown: unused,
   examine: unused,

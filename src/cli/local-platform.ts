@@ -42,6 +42,8 @@ export interface LocalPlatform {
   startInBackground(flags: UpFlags, options: { readonly onProgress: (message: string) => void }): Promise<LocalAddresses>;
   /** Addresses of the platform that runs on the local data folder; null where none runs. */
   running(): Promise<LocalAddresses | null>;
+  /** Whether something of the platform (Edge, Instances) runs on although librad does not. */
+  hasLeftovers(): Promise<boolean>;
   /** The owner token of the local data folder; null where there is none that this user can read. */
   ownerToken(): Promise<string | null>;
   /** Waits until the platform of the local data folder has ended; false when the deadline (milliseconds) passed first. */

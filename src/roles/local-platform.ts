@@ -111,6 +111,21 @@ export function createLocalPlatform(around: Surroundings): LocalPlatform {
     },
     startInBackground: (flags, options) => startInBackground(flags, options.onProgress),
     running: () => readAddresses(paths),
+    hasLeftovers: async () => {
+      const { connectKeeper, keeperSocketPath } = await import('../sys/keeper-client.ts');
+      try {
+        const keeper = await connectKeeper({ socketPath: keeperSocketPath(paths.run), program: `libra ${programVersion}` });
+        try {
+          const { processes } = await keeper.request({ op: 'list' });
+          return processes.some((record) => record.state === 'running');
+        } finally {
+          await keeper.close();
+        }
+      } catch (error) {
+        if (isFailure(error)) return false;
+        throw error;
+      }
+    },
     ownerToken: async () => {
       try {
         return (await readFile(paths.ownerToken, 'utf8')).trim();

@@ -111,6 +111,21 @@ describe('the platform', () => {
     await until('it answers at the same address', 5_000, async () => (await platform.get('shop.localhost')).body === 'here');
   });
 
+  test('stops what is left after a kill in the foreground', async () => {
+    await platform.start();
+    await deploy();
+    const { pid } = await healthy();
+    await platform.kill();
+    assert.ok(
+      platform.processes().some((process) => process.pid === pid),
+      'the Instance runs on',
+    );
+    const down = await platform.cli('down');
+    assert.equal(down.code, 0, down.stderr);
+    assert.match(down.stdout, /^Stopped \(/u);
+    await until('every process has ended', 5_000, () => platform.processes().length === 0);
+  });
+
   test('says who holds the data folder when it is started twice in the foreground', async () => {
     const { pid } = await platform.start();
     const second = await platform.startFailing();
