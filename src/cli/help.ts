@@ -38,15 +38,27 @@ export function optionText(option: OptionSpec): string {
 }
 
 /** Name and arguments of a command, as one types them. */
-export function commandLine(name: string, command: Command): string {
+export function commandLine(name: string, command: Command, withOptions = false): string {
   const words = (command.arguments ?? []).map(argumentText);
-  return ['libra', name, ...words, ...(command.rest === undefined ? [] : ['[--', `${command.rest}...]`])].join(' ');
+  return [
+    'libra',
+    name,
+    ...(withOptions ? ['[options]'] : []),
+    ...words,
+    ...(command.rest === undefined ? [] : ['[--', `${command.rest}...]`]),
+  ].join(' ');
 }
 
-export function commandHelp(name: string, command: Command, local: LocalPlatform, related: readonly CommandEntry[], width: number): string {
+export async function commandHelp(
+  name: string,
+  command: Command,
+  local: LocalPlatform,
+  related: readonly CommandEntry[],
+  width: number,
+): Promise<string> {
   const lines = [...wrap(command.summary, width), ''];
   if (command.details !== undefined) lines.push(...wrap(command.details, width), '');
-  lines.push('Usage:', `  ${commandLine(name, command)}`, '');
+  lines.push('Usage:', `  ${commandLine(name, command, true)}`, '');
   const words = command.arguments ?? [];
   if (words.length > 0)
     lines.push(
@@ -66,7 +78,7 @@ export function commandHelp(name: string, command: Command, local: LocalPlatform
     ),
     '',
   );
-  if (related.length > 0) lines.push('See also:', ...related.map((entry) => `  libra ${entry.name} --help`), '');
+  if (related.length > 0) lines.push('Further commands:', await groupHelp(related, width));
   lines.push('Example:', `  ${command.example}`, '');
   return lines.join('\n');
 }

@@ -73,7 +73,7 @@ async function run(options: CliOptions, argv: readonly string[], output: Output,
   const parsed = parseCommand(name, command, argv.slice(found.words), options.local);
   if ('help' in parsed) {
     const { commandHelp } = await import('./help.ts');
-    output.raw(commandHelp(name, command, options.local, found.words === 1 ? entriesOf(first) : [], width), 'stdout');
+    output.raw(await commandHelp(name, command, options.local, found.words === 1 ? entriesOf(first) : [], width), 'stdout');
     return 0;
   }
   serving.on = command.outlivesOutput === true;

@@ -47,7 +47,7 @@ describe('the registry', () => {
         required.toSorted((left, right) => Number(right) - Number(left)),
         `${entry.name}: optional before required`,
       );
-      const help = commandHelp(entry.name, command, local, entriesOf(entry.name), 80);
+      const help = await commandHelp(entry.name, command, local, entriesOf(entry.name), 80);
       for (const option of options) assert.ok(help.includes(`--${option.name}`), `${entry.name}: ${option.name}`);
       assert.ok(help.endsWith(`Example:\n  ${command.example}\n`));
     }

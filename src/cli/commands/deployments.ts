@@ -33,7 +33,7 @@ export const deployments: Command = {
           String(view.release),
           view.label ?? '',
           view.cause,
-          view.phase + (view.reason === null ? '' : ` (${view.reason.code})`),
+          view.phase + (view.reason === null || view.reason.code === view.phase ? '' : ` (${view.reason.code})`),
           view.endedAtMs === null ? '' : formatDuration(view.endedAtMs - view.createdAtMs),
           view.createdBy,
           formatAge(now - view.createdAtMs),

@@ -4,7 +4,6 @@ import { isFailure } from '../../lib/failure.ts';
 import type { Command } from '../command.ts';
 import type { LocalAddresses } from '../local-platform.ts';
 import { formatDuration } from '../output.ts';
-import { deployExample } from './up-example.ts';
 
 export const up: Command = {
   summary: 'Start the platform on this machine.',
@@ -30,7 +29,7 @@ export const up: Command = {
       output.line(`Libra ${addresses.version} is up (${formatDuration(performance.now() - began)}).`);
       output.line(`  API   ${addresses.api}`);
       output.line(`  Apps  ${addresses.apps}`);
-      if (input.options['example'] === true) await deployExample(context);
+      if (input.options['example'] === true) await (await import('./up-example.ts')).deployExample(context);
       output.value({ ...addresses, detached: input.options['detach'] === true });
     };
     const onProgress = (message: string): void => output.progress(`${message} …`);
