@@ -39,6 +39,7 @@ async function writeNpmrc(folder: string): Promise<void> {
 
 async function deploy(folder: string): Promise<string> {
   const result = await platform.cli('deploy', folder);
+  if (result.code !== 0) console.error(readFileSync(join(platform.data, 'logs/librad.log'), 'utf8').split('\n').slice(-40).join('\n'));
   assert.equal(result.code, 0, result.stdout + result.stderr);
   return result.stdout.trim().split('\n').at(-1) ?? '';
 }
