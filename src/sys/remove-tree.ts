@@ -1,5 +1,5 @@
-// Removes a folder whose owner may be hostile and at work in it. Each folder is taken from its owner before it is listed, from the top
-// down: from then on nobody else can put a symlink in the place of what was seen, so nothing outside is ever removed.
+// Takes and removes folders whose owner may be hostile and at work in them. Each is taken from its owner before it is listed, from the top
+// down: from then on nobody else can put a symlink in the place of what was seen, so nothing outside is ever touched.
 
 import { constants } from 'node:fs';
 import { lstat, open, readdir, rename, rmdir, unlink } from 'node:fs/promises';
@@ -29,6 +29,15 @@ async function take(folder: string): Promise<void> {
   } finally {
     await handle.close();
   }
+}
+
+/**
+ * Takes a folder and all folders in it from their owner, who then can swap none of what is in them for a link. What is read of it
+ * afterwards lies inside. The folder that it lies in must be ours; paths that are too long for the system are refused by it.
+ */
+export async function takeTree(folder: string): Promise<void> {
+  await take(folder);
+  for (const entry of await readdir(folder, { withFileTypes: true })) if (entry.isDirectory()) await takeTree(join(folder, entry.name));
 }
 
 /** Removes the file or folder, if it is there. The folder that it lies in must be ours. Links are removed, never followed. */
