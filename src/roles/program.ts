@@ -30,7 +30,7 @@ export const programVersion: string = readVersion();
 /** The static file server as a file of its own, next to what runs: in the sources, or in the bundled program. */
 export const staticServerFile: string = join(programRoot, isBundled ? 'program/static-server.js' : 'src/agent/static-server.ts');
 
-/** Flags that keep a long-running process small (measured; docs/decisions/0003). */
+/** Flags that keep a long-running process small (measured; docs/decisions/0004-memory.md). */
 const LEAN = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=1'] as const;
 
 /** argv of a further process of this program. */

@@ -1,5 +1,5 @@
 // Gives back what only the start of a process needed. V8 keeps it until the heap is full, which in an idle process is never: one full
-// collection in the first quiet moment makes the platform about 13 MiB smaller (docs/decisions/0003-memory.md).
+// collection in the first quiet moment makes the platform about 13 MiB smaller (docs/decisions/0004-memory.md).
 
 import { performance } from 'node:perf_hooks';
 import { setFlagsFromString } from 'node:v8';
