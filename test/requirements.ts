@@ -40,6 +40,10 @@ const REQUIREMENTS = {
   },
   python3: { met: () => finds('python3'), hint: 'apt-get install python3' },
   prometheus: { met: () => finds('prometheus'), hint: 'apt-get install prometheus' },
+  bash: { met: () => finds('bash'), hint: 'apt-get install bash' },
+  zsh: { met: () => finds('zsh'), hint: 'apt-get install zsh' },
+  fish: { met: () => finds('fish'), hint: 'apt-get install fish' },
+  curl: { met: () => finds('curl'), hint: 'apt-get install curl' },
   setpriv: { met: () => finds('setpriv'), hint: 'apt-get install util-linux' },
   npm: { met: npmReachesRegistry, hint: 'connect the machine to an npm registry' },
 } as const;
@@ -52,7 +56,8 @@ export function lacking(...names: readonly Requirement[]): string | false {
   for (const name of names) {
     const requirement = REQUIREMENTS[name];
     if (requirement.met()) continue;
-    if (required.has(name) || required.has('all')) throw new Error(`LIBRA_TEST_REQUIRE names ${name}, and it is missing: ${requirement.hint}`);
+    if (required.has(name) || required.has('all'))
+      throw new Error(`LIBRA_TEST_REQUIRE names ${name}, and it is missing: ${requirement.hint}`);
     return `needs ${name}: ${requirement.hint}`;
   }
   return false;

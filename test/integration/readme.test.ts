@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { root, until } from '../platform.ts';
+import { lacking } from '../requirements.ts';
 
 interface Block {
   readonly language: string;
@@ -29,9 +30,7 @@ function pattern(line: string): RegExp {
   return new RegExp(`^${loose}$`, 'mu');
 }
 
-const missing = ['curl', 'npm'].filter((program) => spawnSync(program, ['--version']).error !== undefined);
-
-describe('the README', { skip: missing.length > 0 ? `apt-get install ${missing.join(' ')}` : false }, () => {
+describe('the README', { skip: lacking('curl', 'bash') }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'libra-readme-'));
   const data = join(folder, 'data');
   const env = {

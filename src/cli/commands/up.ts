@@ -11,6 +11,7 @@ export const up: Command = {
     'In the foreground until Ctrl-C, which stops it and its Instances cleanly; the next start brings them back. With --detach it goes on in the background.',
   example: 'libra up --detach',
   scope: 'platform',
+  outlivesOutput: true,
   options: (local) => [
     { name: 'detach', short: 'd', help: 'leave it running in the background' },
     { name: 'example', help: 'deploy examples/hello if nothing is deployed yet' },
@@ -46,6 +47,8 @@ export const up: Command = {
       return 0;
     }
 
+    const onInterrupt = (): void => output.note('Stopping … Ctrl-C again leaves at once; what still runs is taken up at the next start.');
+    context.signal.addEventListener('abort', onInterrupt, { once: true });
     let announced: Promise<void> = Promise.resolve();
     let announceError: unknown = null;
     await local.run(flags, {
