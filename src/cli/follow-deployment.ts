@@ -124,7 +124,8 @@ function failureOf(view: DeploymentView): Failure {
 
 /**
  * Follows until the Deployment has ended. Resolves with its last view when it succeeded; throws `deployment_failed`, `build_failed`,
- * `superseded` or `canceled` otherwise. `quiet` prints no finished steps. Ctrl-C asks on a terminal whether to cancel; elsewhere it leaves the Deployment running.
+ * `superseded` or `canceled` otherwise. Ctrl-C asks on a terminal whether to cancel; elsewhere it leaves the Deployment running. `quiet`
+ * prints no finished steps and never asks.
  */
 export async function followDeployment(
   context: CommandContext,
@@ -157,6 +158,7 @@ export async function followDeployment(
     output.progress('');
   }
   if (stop.signal.aborted && !ENDED.has(view.phase)) {
+    if (options.quiet) throw new Failure('canceled', { message: 'Interrupted.' });
     if ((await interrupted(context, view)) === 'cancel') {
       await client.deployments.cancel({ params });
       output.note('Canceled; what ran before runs on.');

@@ -59,7 +59,7 @@ export const up: Command = {
           .then(() => output.note(output.style('dim', 'Ctrl-C stops the platform.')))
           .catch((error: unknown) => {
             announceError = error;
-            if (isFailure(error)) output.fail(error);
+            if (isFailure(error) && !context.signal.aborted) output.fail(error);
           });
       },
     });
