@@ -2,7 +2,7 @@
 
 import { pino } from 'pino';
 import type { Logger } from 'pino';
-import { Failure } from '../lib/failure.ts';
+import { Failure, messageOf } from '../lib/failure.ts';
 import type { Log } from './log.ts';
 import { openRotatingFile } from './rotating-file.ts';
 
@@ -16,7 +16,7 @@ interface ErrorFields {
 
 function errorFields(error: unknown, depth = 0): ErrorFields | undefined {
   if (error === undefined || depth > 4) return undefined;
-  if (!(error instanceof Error)) return { type: typeof error, message: String(error) };
+  if (!(error instanceof Error)) return { type: typeof error, message: messageOf(error) };
   return {
     type: error.name,
     message: error.message,
@@ -42,7 +42,12 @@ export interface FileLog {
 }
 
 /** A logger into `path`, at most twice `bytes` on disk. Fields named `error` are written with their cause chain. */
-export function openFileLog(options: { readonly path: string; readonly level: 'debug' | 'info' | 'warn' | 'error'; readonly name: string; readonly bytes?: number }): FileLog {
+export function openFileLog(options: {
+  readonly path: string;
+  readonly level: 'debug' | 'info' | 'warn' | 'error';
+  readonly name: string;
+  readonly bytes?: number;
+}): FileLog {
   const file = openRotatingFile(options.path, options.bytes ?? 8 * 1024 * 1024);
   const logger = pino(
     {
