@@ -36,7 +36,8 @@ export const apps = {
   delete: endpoint({
     method: 'DELETE',
     path: '/v1/apps/{app}',
-    summary: 'Stops and deletes an App with all Environments, Releases, values and volumes. The query must repeat the name.',
+    summary:
+      'Stops and deletes an App with all Environments, Releases and values. What its volumes hold stays on the Nodes. The query must repeat the name.',
     permission: 'apps.delete',
     scope: 'app',
     query: (z) => z.object({ confirm: nameShape(z) }),

@@ -58,7 +58,8 @@ export const appsCreate: Command = {
 };
 
 export const appsDelete: Command = {
-  summary: 'Stop and delete an App with all that belongs to it: Releases, values, secrets, volumes.',
+  summary:
+    'Stop and delete an App with its Releases, values and secrets. What its volumes hold stays in the data folder, under node/volumes.',
   example: 'libra apps delete shop --yes',
   scope: 'platform',
   arguments: [{ name: 'app', help: 'name of the App', required: true }],

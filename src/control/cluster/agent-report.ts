@@ -69,7 +69,9 @@ export function createAgentReports(context: ControlContext): AgentReports {
     const operations = nodeStatus(nodeId, report);
     for (const status of lastOfEach(report.instances)) {
       const next = acceptStatus(status, nodeId);
-      if (next !== null) operations.push(put(instanceStatusRecords, next));
+      if (next === null) continue;
+      tellRestart(next);
+      operations.push(put(instanceStatusRecords, next));
     }
     for (let from = 0; from < operations.length; from += PER_COMMIT) await view.commit(...operations.slice(from, from + PER_COMMIT));
     return { accepted: report.instances.length };
@@ -87,6 +89,25 @@ export function createAgentReports(context: ControlContext): AgentReports {
     return { ...status, nodeId, updatedAtMs: clock.now() };
   };
 
+  /** A program that comes back by itself would otherwise leave no trace: its status says only how it is now. */
+  const tellRestart = (next: InstanceStatus): void => {
+    const spec = view.get(instanceSpecRecords, next.id)?.document;
+    const before = view.get(instanceStatusRecords, next.id)?.document;
+    if (spec === undefined || before === undefined || next.restarts <= before.restarts) return;
+    const why = (next.reason ?? before.reason)?.message ?? endOf(next.exit ?? before.exit);
+    context.event({
+      level: next.crashLoop ? 'error' : 'warning',
+      kind: next.crashLoop ? 'instance.crash-loop' : 'instance.restarted',
+      message: `${spec.entrypoint}.${spec.slot} ${next.crashLoop ? 'keeps ending soon after its start' : 'ended and was started again'}: ${why}`,
+      subject: {
+        appId: spec.appId,
+        instanceId: spec.id,
+        nodeId: spec.nodeId,
+        ...(spec.environmentId === null ? {} : { environmentId: spec.environmentId }),
+      },
+    });
+  };
+
   return {
     report: handle,
     heartbeats: {
@@ -94,6 +115,11 @@ export function createAgentReports(context: ControlContext): AgentReports {
       lastSeenMs: (nodeId) => heard.get(nodeId)?.wallMs ?? view.get(nodeStatusRecords, nodeId)?.document.lastSeenMs ?? null,
     },
   };
+}
+
+function endOf(exit: InstanceStatus['exit']): string {
+  if (exit === null) return 'how it ended is not known.';
+  return exit.signal === null ? `it ended with exit code ${exit.code ?? 'unknown'}.` : `it was ended by ${exit.signal}.`;
 }
 
 /** One commit may write a key once: of several statuses of one Instance the last counts. */

@@ -271,6 +271,23 @@ test('a report is written once, and not again while nothing changes', () =>
     assert.equal(context.view.revision, revision + 1, 'a heartbeat reaches the store now and then');
   }));
 
+test('a program that ends and comes back leaves an event with the cause', () =>
+  withContext(async (context) => {
+    await context.view.commit(create(instanceSpecRecords, anInstance()));
+    const reports = createAgentReports(context);
+    const said = (): readonly string[] =>
+      context.events.filter(({ kind }) => kind.startsWith('instance.')).map(({ kind, message }) => `${kind}: ${message}`);
+    await send(reports, report([aStatus()]));
+    assert.deepEqual(said(), []);
+    const exit = { code: 7, signal: null, atMs: 1 };
+    await send(reports, report([aStatus({ phase: 'backoff', healthy: false, exit })]));
+    await send(reports, report([aStatus({ phase: 'starting', healthy: false, exit, restarts: 1 })]));
+    await send(reports, report([aStatus({ exit, restarts: 1 })]));
+    assert.deepEqual(said(), ['instance.restarted: web.0 ended and was started again: it ended with exit code 7.']);
+    await send(reports, report([aStatus({ phase: 'backoff', healthy: false, exit, restarts: 2, crashLoop: true })]));
+    assert.equal(context.events.at(-1)?.kind, 'instance.crash-loop');
+  }));
+
 test('statuses of foreign Instances, of newer generations than asked for, and after a final phase are not taken', () =>
   withContext(async (context) => {
     await context.view.commit(
