@@ -129,6 +129,7 @@ function shape(text: string): readonly string[] {
     );
 }
 
+const STOPPING = 'Stopping … Ctrl-C again leaves at once; what still runs is taken up at the next start.';
 const banner = ['> @libra-platform/libra@0.1.0 start', '> node scripts/setup.mjs && exec ./bin/libra up --example'];
 const up = [...banner, 'Libra 0.1.0 is up (TIME).', '  API http://HOST', '  Apps http://<app>.HOST'];
 
@@ -173,7 +174,12 @@ test('a newcomer without privileges starts from nothing with npm start, and agai
   assert.equal(cold.answered, '200 Hello from Libra! Release 1, slot 0.\n');
   assert.equal(cold.code, 0);
   assert.deepEqual(shape(cold.stdout), [...up, '  hello http://hello.HOST']);
-  assert.deepEqual(shape(cold.stderr), ['Installing dependencies (once, about ten seconds) …', 'Ctrl-C stops the platform.', 'Stopped.']);
+  assert.deepEqual(shape(cold.stderr), [
+    'Installing dependencies (once, about ten seconds) …',
+    'Ctrl-C stops the platform.',
+    STOPPING,
+    'Stopped.',
+  ]);
   await assertNothingLeft(who);
 
   const warm = [await session(who, 30_000), await session(who, 30_000)];
@@ -181,7 +187,7 @@ test('a newcomer without privileges starts from nothing with npm start, and agai
     assert.equal(again.answered, '200 Hello from Libra! Release 1, slot 0.\n');
     assert.equal(again.code, 0);
     assert.deepEqual(shape(again.stdout), [...up, '  hello http://hello.HOST (healthy)']);
-    assert.deepEqual(shape(again.stderr), ['Ctrl-C stops the platform.', 'Stopped.']);
+    assert.deepEqual(shape(again.stderr), ['Ctrl-C stops the platform.', STOPPING, 'Stopped.']);
   }
   await assertNothingLeft(who);
   const readyMs = Math.min(...warm.map((again) => again.readyMs));
