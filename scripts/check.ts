@@ -26,7 +26,7 @@ const tests = (...words: readonly string[]): readonly string[] => [process.execP
 
 // The longest first: two run at a time.
 const checks: readonly Check[] = [
-  { name: 'unit tests with processes', argv: tests('--test-concurrency=3', `src/{${OTHERS}}/**/*.test.ts`) },
+  { name: 'unit tests with processes', argv: tests('--test-concurrency=2', `src/{${OTHERS}}/**/*.test.ts`) },
   {
     name: 'unit tests without, architecture, guides, goldens',
     argv: tests('--test-isolation=none', `src/{${PURE}}/**/*.test.ts`, 'test/*.test.ts', 'test/golden/*.test.ts'),

@@ -11,7 +11,10 @@ describe('an App from its folder', () => {
   before(() => platform.start());
   after(() => platform.dispose());
 
-  const deploy = async (text: string, more: Partial<Parameters<typeof serverApp>[0]> = {}): Promise<Awaited<ReturnType<Platform['cli']>>> => {
+  const deploy = async (
+    text: string,
+    more: Partial<Parameters<typeof serverApp>[0]> = {},
+  ): Promise<Awaited<ReturnType<Platform['cli']>>> => {
     const folder = writeApp(platform, 'shop', serverApp({ text, ...more }));
     const result = await platform.cli('deploy', folder);
     assert.equal(result.code, 0, result.stderr + result.stdout);
@@ -28,7 +31,13 @@ describe('an App from its folder', () => {
     await deploy('two');
     assert.equal((await platform.get('shop.localhost')).body, 'two');
     const releases = JSON.parse((await platform.cli('releases', '-a', 'shop', '--json')).stdout) as { number: number; state: string }[];
-    assert.deepEqual(releases.map((release) => [release.number, release.state]), [[2, 'ready'], [1, 'ready']]);
+    assert.deepEqual(
+      releases.map((release) => [release.number, release.state]),
+      [
+        [2, 'ready'],
+        [1, 'ready'],
+      ],
+    );
   });
 
   test('is rolled back by a new Deployment', async () => {
@@ -43,7 +52,10 @@ describe('an App from its folder', () => {
     assert.equal((await platform.cli('scale', 'web=3', '-a', 'shop')).code, 0);
     const healthy = async (count: number): Promise<boolean> => {
       const { items } = await platform.client().instances.list({ params: { app: 'shop', environment: 'production' } });
-      return items.filter((item) => item.healthy && !item.draining).length === count && items.filter((item) => item.role === 'service').length === count;
+      return (
+        items.filter((item) => item.healthy && !item.draining).length === count &&
+        items.filter((item) => item.role === 'service').length === count
+      );
     };
     await until('three are healthy', 20_000, () => healthy(3));
     const kept = await deploy('three');
@@ -62,7 +74,12 @@ describe('an App from its folder', () => {
     assert.equal(environment['COLOR'], 'crimson-value');
     assert.equal(environment['LIBRA_APP'], 'shop');
     assert.equal(environment['LIBRA_DATA'], undefined, 'nothing of librad is inherited');
-    for (const words of [['env', '-a', 'shop'], ['secrets', '-a', 'shop'], ['deployments', '-a', 'shop', '--json'], ['ps', '-a', 'shop', '--json']]) {
+    for (const words of [
+      ['env', '-a', 'shop'],
+      ['secrets', '-a', 'shop'],
+      ['deployments', '-a', 'shop', '--json'],
+      ['ps', '-a', 'shop', '--json'],
+    ]) {
       const shown = await platform.cli(...words);
       assert.doesNotMatch(shown.stdout + shown.stderr + result.stdout, /s3cret-value|crimson-value/u, words.join(' '));
     }
@@ -71,14 +88,34 @@ describe('an App from its folder', () => {
   test('shows its output, runs commands inside and beside, and hands on their exit codes', async () => {
     const logs = await platform.cli('logs', '-a', 'shop', '--tail', '50');
     assert.match(logs.stdout, /web\.0 listening/u);
-    const exec = await platform.cliWith({ input: 'from outside' }, 'exec', '-a', 'shop', '--', 'node', '-e', 'process.stdin.pipe(process.stdout); process.stdin.on("end", () => process.exit(7))');
+    const exec = await platform.cliWith(
+      { input: 'from outside' },
+      'exec',
+      '-a',
+      'shop',
+      '--',
+      'node',
+      '-e',
+      'process.stdin.pipe(process.stdout); process.stdin.on("end", () => process.exit(7))',
+    );
     assert.deepEqual([exec.code, exec.stdout], [7, 'from outside'], exec.stderr);
-    const run = await platform.cli('run', '-a', 'shop', '--', 'node', '-e', 'console.log("one-off of " + process.env.LIBRA_APP); process.exit(3)');
+    const run = await platform.cli(
+      'run',
+      '-a',
+      'shop',
+      '--',
+      'node',
+      '-e',
+      'console.log("one-off of " + process.env.LIBRA_APP); process.exit(3)',
+    );
     assert.deepEqual([run.code, run.stdout.trim()], [3, 'one-off of shop'], run.stderr);
   });
 
   test('is restarted, stopped and started', async () => {
-    const ids = async (): Promise<readonly string[]> => (await platform.client().instances.list({ params: { app: 'shop', environment: 'production' } })).items.filter((item) => item.role === 'service').map((item) => item.id);
+    const ids = async (): Promise<readonly string[]> =>
+      (await platform.client().instances.list({ params: { app: 'shop', environment: 'production' } })).items
+        .filter((item) => item.role === 'service')
+        .map((item) => item.id);
     const before = await ids();
     assert.equal((await platform.cli('restart', '-a', 'shop')).code, 0);
     assert.notDeepEqual(await ids(), before);

@@ -28,9 +28,15 @@ test('requests show in the metrics and in the access log, changes in the events'
     assert.equal(first?.['status'], 200);
     assert.doesNotMatch(lines.join('\n'), /hunter2/u, 'queries may hold secrets and are not logged');
 
-    const events = (await platform.cli('events', '--json')).stdout.trim().split('\n').map((line) => JSON.parse(line) as { kind: string });
+    const events = (await platform.cli('events', '--json')).stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { kind: string });
     assert.ok(events.some((event) => event.kind === 'deployment.succeeded'));
-    const status = JSON.parse((await platform.cli('status', '--json')).stdout) as { counts: { apps: number }; edges: { current: boolean }[] };
+    const status = JSON.parse((await platform.cli('status', '--json')).stdout) as {
+      counts: { apps: number };
+      edges: { current: boolean }[];
+    };
     assert.equal(status.counts.apps, 1);
     assert.ok(status.edges.every((edge) => edge.current));
   }));

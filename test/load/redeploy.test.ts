@@ -16,7 +16,11 @@ describe('redeploys under load', () => {
 
   test(`${REDEPLOYS} times without a failed request`, async (t) => {
     const source = (version: number): string =>
-      writeApp(platform, 'shop', serverApp({ text: `version ${version}`, instances: 2, web: [`rollout: { drain: ${DRAIN_MS}ms }`], before: `// ${version}` }));
+      writeApp(
+        platform,
+        'shop',
+        serverApp({ text: `version ${version}`, instances: 2, web: [`rollout: { drain: ${DRAIN_MS}ms }`], before: `// ${version}` }),
+      );
     assert.equal((await platform.cli('deploy', source(0))).code, 0);
     const load = startLoad({
       port: platform.edgePort,
@@ -41,8 +45,12 @@ describe('redeploys under load', () => {
     } finally {
       const result = await load.stop();
       const sorted = result.latenciesMs.toSorted((left, right) => left - right);
-      t.diagnostic(`${result.requests} small and ${result.largeRequests} large requests, ${result.failures.length} failed; ${result.streamsOpened} streams opened, ${result.endedStreams.length} ended at a drain limit`);
-      t.diagnostic(`median ${sorted[Math.floor(sorted.length / 2)]?.toFixed(1)} ms, 99 % ${sorted[Math.floor(sorted.length * 0.99)]?.toFixed(1)} ms; a redeploy took ${tookMs.toSorted((left, right) => left - right)[Math.floor(tookMs.length / 2)]?.toFixed(0)} ms (median)`);
+      t.diagnostic(
+        `${result.requests} small and ${result.largeRequests} large requests, ${result.failures.length} failed; ${result.streamsOpened} streams opened, ${result.endedStreams.length} ended at a drain limit`,
+      );
+      t.diagnostic(
+        `median ${sorted[Math.floor(sorted.length / 2)]?.toFixed(1)} ms, 99 % ${sorted[Math.floor(sorted.length * 0.99)]?.toFixed(1)} ms; a redeploy took ${tookMs.toSorted((left, right) => left - right)[Math.floor(tookMs.length / 2)]?.toFixed(0)} ms (median)`,
+      );
       assert.deepEqual(result.failures, []);
       assert.ok(result.requests > 500);
       assert.ok(result.endedStreams.length > 0, 'streams on old Instances ended');
