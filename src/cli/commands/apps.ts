@@ -71,7 +71,7 @@ export const appsDelete: Command = {
     await client.apps.get({ params: { app: name } });
     await insist(context, {
       yes: flagOption(input, 'yes'),
-      message: `Delete ${name} with all its data? This cannot be undone.`,
+      message: `Delete ${name} with its Releases, values and Secrets? This cannot be undone.`,
       ifNo: 'Nothing was deleted.',
     });
     const view = await client.apps.delete({ params: { app: name }, query: { confirm: name } });
