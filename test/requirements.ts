@@ -2,7 +2,8 @@
 // LIBRA_TEST_REQUIRE (`all` stands for everything): missing is a failure.
 
 import { execFileSync } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 
 function finds(program: string): boolean {
   for (const folder of (process.env['PATH'] ?? '').split(':')) {
@@ -44,6 +45,15 @@ const REQUIREMENTS = {
   zsh: { met: () => finds('zsh'), hint: 'apt-get install zsh' },
   fish: { met: () => finds('fish'), hint: 'apt-get install fish' },
   curl: { met: () => finds('curl'), hint: 'apt-get install curl' },
+  readable: {
+    met: () => {
+      for (let folder = dirname(import.meta.dirname); ; folder = dirname(folder)) {
+        if ((statSync(folder).mode & 0o001) === 0) return false;
+        if (folder === '/') return true;
+      }
+    },
+    hint: 'put the checkout where other users can read it',
+  },
   setpriv: { met: () => finds('setpriv'), hint: 'apt-get install util-linux' },
   npm: { met: npmReachesRegistry, hint: 'connect the machine to an npm registry' },
 } as const;

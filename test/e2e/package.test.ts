@@ -72,7 +72,7 @@ test('it deploys Node and static Apps, outlives kills, and goes to the backgroun
   }
 });
 
-test('a user who may not write into the package starts it too', { skip: lacking('root', 'setpriv'), timeout: 60_000 }, () => {
+test('a user who may not write into the package starts it too', { skip: lacking('root', 'setpriv', 'readable'), timeout: 60_000 }, () => {
   const home = join(folder, 'home');
   mkdirSync(home);
   chownSync(home, 65_534, 65_534);

@@ -252,7 +252,7 @@ ${LISTEN}
   });
 });
 
-describe('a platform without rights', { skip: lacking('root', 'setpriv') }, () => {
+describe('a platform without rights', { skip: lacking('root', 'setpriv', 'readable') }, () => {
   const UID = 54_321;
   const folder = mkdtempSync(join(tmpdir(), 'libra-unprivileged-'));
   const launcher = join(folder, 'libra');
