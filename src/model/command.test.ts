@@ -76,8 +76,9 @@ test('no text at all makes the splitter throw or give an empty first word list',
 test('single-quoted words come out exactly as they went in', () => {
   const plain = fc.string().filter((text) => !text.includes("'") && !text.includes('\u0000'));
   fc.assert(
-    fc.property(fc.array(plain, { minLength: 1, maxLength: 5 }), (list) =>
-      assert.deepEqual(words(list.map((word) => `'${word}'`).join(' ')), list),
+    fc.property(
+      fc.array(plain, { minLength: 1, maxLength: 5 }).filter(([program]) => program !== ''),
+      (list) => assert.deepEqual(words(list.map((word) => `'${word}'`).join(' ')), list),
     ),
   );
 });
@@ -95,4 +96,8 @@ test('$${ is a literal ${', () => {
 
 test('missing variables are named once, and inherited properties are none', () => {
   assert.deepEqual(expandWords(['${X}${Y}', '${X}', '${constructor}'], { Y: '' }), { words: ['', '', ''], missing: ['X', 'constructor'] });
+});
+
+test('quotes around nothing are no program', () => {
+  for (const text of ["''", '""', "'' --port 1"]) assert.deepEqual(splitCommand(text), { ok: false, message: 'The command is empty.' });
 });

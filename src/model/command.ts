@@ -42,7 +42,7 @@ export function splitCommand(text: string): SplitCommand {
   if (text.includes('\u0000')) return { ok: false, message: 'A command cannot hold a NUL character.' };
   const split = splitWords(text.trim());
   if (!split.ok) return split;
-  if (split.words.length === 0) return { ok: false, message: 'The command is empty.' };
+  if ((split.words[0]?.text ?? '') === '') return { ok: false, message: 'The command is empty.' };
   for (const word of split.words) {
     const trouble = word.quoted ? null : shellSyntax(word.text.length > 60 ? `${word.text.slice(0, 59)}…` : word.text);
     if (trouble !== null) return { ok: false, message: `${trouble} ${WAY_OUT}` };
