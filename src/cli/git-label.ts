@@ -11,6 +11,8 @@ export async function gitLabel(folder: string): Promise<string | null> {
     const options = { cwd: folder, timeout: 2000, maxBuffer: 64 * 1024, windowsHide: true };
     const commit = (await run('git', ['rev-parse', '--short=10', 'HEAD'], options)).stdout.trim();
     if (!/^[0-9a-f]{7,40}$/u.test(commit)) return null;
+    // A folder that the work tree around it does not hold is not of that commit.
+    await run('git', ['rev-parse', '--verify', '--quiet', 'HEAD:./'], options);
     const changed = (await run('git', ['status', '--porcelain', '--untracked-files=no', '--', '.'], options)).stdout.trim();
     return changed === '' ? commit : `${commit}+`;
   } catch {

@@ -81,6 +81,13 @@ test('a package that was not installed leads to the build', () => {
   }
 });
 
+test('a file of the App that is not there leads to the command and the folder', () => {
+  for (const name of ['/srv/work/nothing.js', './lib/missing.mjs']) {
+    assert.match(diagnose(ended(1, [`Error: Cannot find module '${name}'`])).hint ?? '', /command and the folder/u);
+  }
+  assert.match(diagnose(ended(1, ["Error: Cannot find module 'lodash/fp'"])).hint ?? '', /npm, ci/u);
+});
+
 test('exit codes and signals are told for what they mean', () => {
   assert.equal(diagnose(ended(127)).code, 'command_not_found');
   assert.equal(diagnose(ended(126)).code, 'command_not_found');

@@ -91,7 +91,9 @@ function whyEnded(seen: Observation, exit: NonNullable<Observation['exit']>): Fi
       return finding(
         'exited',
         `${seen.entrypoint} ${how}; its output says that ${clue.name} cannot be found.`,
-        'Install what it needs in the build, such as `build: { commands: [[npm, ci]] }`; node_modules and the like are never uploaded.',
+        /^\.{0,2}\//u.test(clue.name) && !clue.name.includes('/node_modules/')
+          ? 'Check the command and the folder: that file was not uploaded. What .gitignore and .libraignore name stays out.'
+          : 'Install what it needs in the build, such as `build: { commands: [[npm, ci]] }`; node_modules and the like are never uploaded.',
       );
     case 'disk-full':
       return finding(

@@ -227,12 +227,8 @@ function stepReturning(draft: Draft, { deployment, status }: RolloutDeployment, 
   const states = stable === null ? [] : servicesOf(stable).map((spec) => entrypointState(draft, stable, spec));
   const missing = states.filter((state) => state.slots.some((slot) => !slot.available && !slot.over));
   if (own.length === 0 && missing.length === 0) {
-    return finish(
-      draft,
-      status,
-      phase,
-      stable === null ? 'Taken back; nothing of it is left.' : 'Taken back; the earlier Deployment serves in full.',
-    );
+    const left = stable === null ? 'nothing of it is left' : 'the earlier Deployment serves in full';
+    return finish(draft, endStep(status, 'return', 'done', nowMs, left), phase, `Taken back; ${left}.`);
   }
   const limitMs = Math.max(RETURN_MIN_MS, ...states.map((state) => state.spec.rollout.deadlineMs));
   const restMs = limitMs - elapsedMs(stepOf(status, 'return')?.startedAtMs ?? nowMs);
