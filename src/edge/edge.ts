@@ -76,7 +76,7 @@ export function createEdge(options: EdgeOptions): Edge {
   const { clock, log, link } = options;
   const limits: ProxyLimits = { ...DEFAULT_LIMITS, ...options.limits };
   const health = createPassiveHealth(clock);
-  const pool = createPool({ dial: options.dial ?? dialDirect, limits });
+  const pool = createPool({ dial: options.dial ?? dialDirect, limits, clock });
   const deadlines = createDeadlines(clock);
   const metrics = createEdgeMetrics();
   const accessLog = openAccessLog(options);
@@ -104,9 +104,9 @@ export function createEdge(options: EdgeOptions): Edge {
   const front = createFront({
     listen: options.listen,
     limits,
+    deadlines,
     clock,
-    onRequest: (request, response) => handler.request(request, response),
-    onUpgrade: (request, response, head) => handler.upgrade(request, response, head),
+    onExchange: handler,
     onRefused: (status) => metrics.refused(status),
   });
   const report = (): EdgeReport | null => {

@@ -1,14 +1,15 @@
 // The side of the Edge that clients see: listening sockets and their connections. It can stop without anybody noticing: accepting ends,
 // answers under way are finished with "Connection: close", and only then do connections end.
 
-import http from 'node:http';
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import net from 'node:net';
-import type { Duplex } from 'node:stream';
 import type { Clock } from '../lib/clock.ts';
 import { Failure } from '../lib/failure.ts';
+import type { Deadlines } from '../proxy/deadlines.ts';
+import { ServerConnection } from '../proxy/h1/server-connection.ts';
+import type { ServerConnectionDeps } from '../proxy/h1/server-connection.ts';
+import { createHttpDate } from '../proxy/http-date.ts';
 import type { ProxyLimits } from '../proxy/limits.ts';
-import { upgradeOf } from '../proxy/upgrade.ts';
+import type { ClientStream, ConnectionFacts } from '../proxy/message.ts';
 
 /** An inherited descriptor of a listening socket, or an address to bind. */
 export type ListenAddress = { readonly fd: number } | { readonly host: string; readonly port: number };
@@ -16,107 +17,75 @@ export type ListenAddress = { readonly fd: number } | { readonly host: string; r
 export interface FrontOptions {
   readonly listen: readonly ListenAddress[];
   readonly limits: ProxyLimits;
+  readonly deadlines: Deadlines;
   readonly clock: Clock;
-  readonly onRequest: (request: IncomingMessage, response: ServerResponse) => void;
-  readonly onUpgrade: (request: IncomingMessage, response: ServerResponse, head: Buffer) => void;
+  readonly onExchange: (stream: ClientStream) => void;
   /** A message that is not HTTP, too large or too slow; the status that it got. */
-  readonly onRefused: (status: number) => void;
+  readonly onRefused: (status: number, why: string) => void;
 }
 
 export interface Front {
   start(): Promise<void>;
   addresses(): { readonly host: string; readonly port: number }[];
   connections(): number;
+  /** Takes a connection that was accepted elsewhere: through TLS, or from another listener. */
+  take(socket: net.Socket, facts: ConnectionFacts): void;
   /** Stops accepting; resolves when every connection has ended, at `drainMs` at the latest, when the rest is broken off. */
   stop(options: { readonly drainMs: number }): Promise<void>;
-}
-
-interface ConnectionState {
-  readonly responses: Set<ServerResponse>;
-  upgraded: boolean;
-  /** Monotonic; of the last end of an answer, or of the accept. */
-  idleSinceMs: number;
-  bytesRead: number;
 }
 
 const DRAIN_TICK_MS = 100;
 /** An unused connection is ended this long after its last answer while draining: clients that are active learn it by a header first. */
 const DRAIN_IDLE_MS = 2_000;
+const BACKLOG = 1_024;
 
 export function createFront(options: FrontOptions): Front {
-  const { limits, clock } = options;
-  const connections = new Map<Duplex, ConnectionState>();
-  const servers: http.Server[] = [];
+  const { limits, clock, deadlines } = options;
+  /** With the bytes that had been read at the last look of a drain. */
+  const connections = new Map<ServerConnection, number>();
+  const perAddress = new Map<string, number>();
+  const servers: net.Server[] = [];
   let draining = false;
 
-  const track = (request: IncomingMessage, response: ServerResponse): void => {
-    if (draining) response.shouldKeepAlive = false;
-    const state = connections.get(request.socket);
-    if (state === undefined) return;
-    state.responses.add(response);
-    response.once('close', () => {
-      state.responses.delete(response);
-      state.idleSinceMs = clock.monotonic();
-    });
+  const deps: ServerConnectionDeps = {
+    limits,
+    deadlines,
+    onExchange: options.onExchange,
+    onRefused: options.onRefused,
+    draining: () => draining,
+    date: createHttpDate(clock),
   };
-  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
-    track(request, response);
-    options.onRequest(request, response);
+
+  const forget = (connection: ServerConnection): void => {
+    connections.delete(connection);
+    const { address } = connection.facts;
+    const left = (perAddress.get(address) ?? 1) - 1;
+    if (left > 0) perAddress.set(address, left);
+    else perAddress.delete(address);
   };
-  const onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
-    const state = connections.get(socket);
-    if (state !== undefined) state.upgraded = true;
-    socket.on('error', () => undefined);
-    if (upgradeOf(request) === null) {
-      socket.end(plainAnswer(501, 'Not Implemented'));
+
+  const take = (socket: net.Socket, facts: ConnectionFacts): void => {
+    const fromThere = perAddress.get(facts.address) ?? 0;
+    if (connections.size >= limits.connections || fromThere >= limits.connectionsPerAddress) {
+      options.onRefused(503, 'too many connections');
+      socket.destroy();
       return;
     }
-    const response = new http.ServerResponse(request);
-    response.shouldKeepAlive = false;
-    response.assignSocket(request.socket);
-    response.once('finish', () => socket.end());
-    options.onUpgrade(request, response, head);
-  };
-  const onClientError = (error: Error & { readonly code?: string }, socket: Duplex): void => {
-    const state = connections.get(socket);
-    const status = statusOfClientError(error.code);
-    if (status !== null) options.onRefused(status);
-    // In the middle of an answer nothing can be said any more.
-    const silent = status === null || !socket.writable || [...(state?.responses ?? [])].some((response) => response.headersSent);
-    if (silent) socket.destroy();
-    else socket.end(plainAnswer(status, http.STATUS_CODES[status] ?? ''), () => socket.destroy());
+    perAddress.set(facts.address, fromThere + 1);
+    const connection = new ServerConnection(socket, facts, deps);
+    connections.set(connection, 0);
+    socket.once('close', () => forget(connection));
   };
 
-  const createServer = (): http.Server => {
-    const settings: http.ServerOptions = {
-      maxHeaderSize: limits.headerBytes,
-      headersTimeout: limits.headerTimeoutMs,
-      // Bodies have an idle limit of their own; a long upload is not an attack.
-      requestTimeout: 0,
-      connectionsCheckingInterval: 1_000,
-      keepAliveTimeout: limits.clientIdleMs,
-      noDelay: true,
-      keepAlive: true,
-      keepAliveInitialDelay: 60_000,
-      requireHostHeader: true,
-    };
-    // Asks to become anything else than a WebSocket are ignored, as RFC 9110 §7.8 allows.
-    const server = http.createServer({ ...settings, shouldUpgradeCallback: (request: IncomingMessage) => upgradeOf(request) !== null });
-    // Headers are bounded by their size; a bound on their number would drop the rest silently.
-    server.maxHeadersCount = 0;
-    server.maxConnections = limits.connections;
-    server.on('request', onRequest);
-    server.on('checkContinue', onRequest);
-    server.on('upgrade', onUpgrade);
-    server.on('clientError', onClientError);
-    server.on('connection', (socket: net.Socket) => {
-      connections.set(socket, { responses: new Set(), upgraded: false, idleSinceMs: clock.monotonic(), bytesRead: 0 });
-      socket.on('close', () => connections.delete(socket));
+  const createServer = (): net.Server =>
+    net.createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }, (socket) => {
+      const { remoteAddress = '', remotePort = 0 } = socket;
+      // Ended before it was looked at.
+      if (remoteAddress === '') socket.destroy();
+      else take(socket, { address: plainAddress(remoteAddress), port: remotePort, scheme: 'http', tls: null });
     });
-    return server;
-  };
 
-  const listen = (server: http.Server, address: ListenAddress): Promise<void> =>
+  const listen = (server: net.Server, address: ListenAddress): Promise<void> =>
     new Promise((resolve, reject) => {
       const onError = (error: Error): void => {
         const where = 'fd' in address ? `descriptor ${address.fd}` : `${address.host}:${address.port}`;
@@ -129,7 +98,7 @@ export function createFront(options: FrontOptions): Front {
         );
       };
       server.once('error', onError);
-      server.listen('fd' in address ? { fd: address.fd } : { host: address.host, port: address.port, backlog: 1024 }, () => {
+      server.listen('fd' in address ? { fd: address.fd } : { host: address.host, port: address.port, backlog: BACKLOG }, () => {
         server.off('error', onError);
         resolve();
       });
@@ -138,13 +107,11 @@ export function createFront(options: FrontOptions): Front {
   /** Ends connections that nobody uses; true when none is left. */
   const sweep = (): boolean => {
     const now = clock.monotonic();
-    for (const [socket, state] of connections) {
-      if (state.upgraded || state.responses.size > 0) continue;
-      const bytesRead = socket instanceof net.Socket ? socket.bytesRead : 0;
-      if (bytesRead !== state.bytesRead) {
-        state.bytesRead = bytesRead;
-        state.idleSinceMs = now;
-      } else if (now - state.idleSinceMs >= DRAIN_IDLE_MS) socket.destroy();
+    for (const [connection, bytesBefore] of connections) {
+      if (!connection.idle) continue;
+      const { bytesRead } = connection.socket;
+      if (bytesRead !== bytesBefore) connections.set(connection, bytesRead);
+      else if (now - connection.idleSinceMs >= DRAIN_IDLE_MS) connection.socket.destroy();
     }
     return connections.size === 0;
   };
@@ -163,35 +130,19 @@ export function createFront(options: FrontOptions): Front {
         return address === null || typeof address === 'string' ? [] : [{ host: address.address, port: address.port }];
       }),
     connections: () => connections.size,
+    take,
     stop: async ({ drainMs }) => {
       draining = true;
       const endMs = clock.monotonic() + drainMs;
-      // http.Server.close() would break off connections that were accepted this moment; only the listening shall end.
-      for (const server of servers) if (server.listening) net.Server.prototype.close.call(server);
-      for (const state of connections.values()) {
-        for (const response of state.responses) if (!response.headersSent) response.shouldKeepAlive = false;
-      }
+      // Ends the listening; connections go on.
+      for (const server of servers) if (server.listening) server.close();
       while (!sweep() && clock.monotonic() < endMs) await clock.sleep(DRAIN_TICK_MS);
-      for (const socket of connections.keys()) socket.destroy();
-      for (const server of servers) server.closeAllConnections();
+      for (const connection of connections.keys()) connection.socket.destroy();
     },
   };
 }
 
-/** Null: the connection is gone. Codes of Node's parser and timers; anything else is a message that makes no sense. */
-const CLIENT_ERRORS: Readonly<Record<string, number | null>> = {
-  ECONNRESET: null,
-  EPIPE: null,
-  HPE_HEADER_OVERFLOW: 431,
-  ERR_HTTP_REQUEST_TIMEOUT: 408,
-};
-
-function statusOfClientError(code: string | undefined): number | null {
-  const known = CLIENT_ERRORS[code ?? ''];
-  return known === undefined ? 400 : known;
-}
-
-function plainAnswer(status: number, reason: string): string {
-  const body = `${status} ${reason}\n`;
-  return `HTTP/1.1 ${status} ${reason}\r\nContent-Type: text/plain\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`;
+/** An IPv4 address that came in on an IPv6 socket, as IPv4. */
+function plainAddress(address: string): string {
+  return address.startsWith('::ffff:') ? address.slice(7) : address;
 }

@@ -1,15 +1,14 @@
 // One request through the Edge: which Route, which target, or which page; then its line in the access log and its numbers.
 
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { RouteGroup } from '../api/dataplane.ts';
 import type { Clock } from '../lib/clock.ts';
 import { newId } from '../lib/id.ts';
 import type { AccessLog } from '../proxy/access-log.ts';
 import type { Exchange, ExchangeResult } from '../proxy/exchange.ts';
-import { forward } from '../proxy/forward.ts';
+import { Fields } from '../proxy/fields.ts';
+import { Forwarding } from '../proxy/forward.ts';
 import type { ForwardDeps } from '../proxy/forward.ts';
-import { discardBody } from '../proxy/request-body.ts';
-import { forwardUpgrade } from '../proxy/upgrade.ts';
+import type { AnswerHead, ClientObserver, ClientStream, RequestHead } from '../proxy/message.ts';
 import type { Groups } from './groups.ts';
 import { NO_ROUTE } from './metrics.ts';
 import type { EdgeMetrics, Labels } from './metrics.ts';
@@ -27,10 +26,8 @@ export interface HandlerDeps {
   readonly clock: Clock;
 }
 
-export interface Handler {
-  request(request: IncomingMessage, response: ServerResponse): void;
-  upgrade(request: IncomingMessage, response: ServerResponse, head: Buffer): void;
-}
+/** Takes an exchange as it comes and sees it to its end. */
+export type Handler = (client: ClientStream) => void;
 
 interface Found {
   readonly type: 'group';
@@ -38,108 +35,139 @@ interface Found {
   readonly route: string;
 }
 
+/** Of an exchange that is answered here: whatever the client does changes nothing more. */
+const NOBODY: ClientObserver = {
+  onBody: () => undefined,
+  onBodyEnd: () => undefined,
+  onClientDrain: () => undefined,
+  onClientGone: () => undefined,
+};
+
 export function createHandler(deps: HandlerDeps): Handler {
   const { routing, groups, metrics, accessLog, clock } = deps;
 
-  const find = (host: string, path: string, request: IncomingMessage): Found | Situation => {
+  const find = (host: string, path: string, head: RequestHead): Found | Situation => {
     const table = routing.table();
     if (table === null) return { type: 'no_table' };
-    const rule = table.match({ host, path, headers: request.headers });
+    const rule = table.match({ host, path, header: (name) => head.fields.combined(name) });
     if (rule === null) return table.knowsHost(host) ? { type: 'no_path', host, path } : { type: 'no_host', host };
     const live = groups.get(rule.group);
     return live === null ? { type: 'no_host', host } : { type: 'group', group: live.group, route: `${rule.host}${rule.path}` };
   };
 
-  /** Tries, waits while the group is starting, tries again; null where the target answered or nobody is left to answer to. */
-  const carry = async (
-    found: Found,
-    exchange: Exchange,
-    head: Buffer | null,
-  ): Promise<{ result: ExchangeResult; page: Situation | null }> => {
-    for (;;) {
-      const result = await (head === null ? forward(deps.forwarding, exchange) : forwardUpgrade(deps.forwarding, exchange, head));
-      const group = groups.get(found.group.id)?.group ?? found.group;
-      if (result.type === 'no_target' && result.reason === 'none' && group.state === 'starting') {
-        const gone = new AbortController();
-        const onClose = (): void => gone.abort();
-        exchange.response.once('close', onClose);
-        const again = await groups.wait(group.id, gone.signal);
-        exchange.response.off('close', onClose);
-        if (gone.signal.aborted) return { result: { type: 'client_gone', status: null }, page: null };
-        if (again) continue;
-      }
-      return { result, page: situationOf(result, group) };
-    }
-  };
-
-  const handle = async (request: IncomingMessage, response: ServerResponse, head: Buffer | null): Promise<void> => {
+  return (client) => {
     const startedMs = clock.monotonic();
     const atMs = clock.now();
-    const parsed = parseRequestTarget(request);
-    const requestId = requestIdOf(request);
-    const found = parsed.type === 'bad' ? ({ type: 'bad_request', why: parsed.why } as const) : find(parsed.host, parsed.pathname, request);
+    const { head, connection } = client;
+    const parsed = parseRequestTarget(head);
+    const requestId = requestIdOf(head);
+    const found = parsed.type === 'bad' ? ({ type: 'bad_request', why: parsed.why } as const) : find(parsed.host, parsed.pathname, head);
     const groupId = found.type === 'group' ? found.group.id : '';
+    const authority = parsed.type === 'bad' ? '' : parsed.authority;
     const exchange: Exchange = {
-      request,
-      response,
-      client: {
-        host: parsed.type === 'bad' ? '' : parsed.authority,
-        address: plainAddress(request.socket.remoteAddress ?? ''),
-        protocol: 'http',
-        requestId,
+      client,
+      request: {
+        method: head.method,
+        path: parsed.type === 'bad' ? '' : parsed.path,
+        authority,
+        scheme: connection.scheme,
+        fields: head.fields,
+        origin: Fields.of(
+          'X-Forwarded-For',
+          connection.address,
+          'X-Forwarded-Proto',
+          connection.scheme,
+          'X-Forwarded-Host',
+          authority,
+          'X-Request-Id',
+          requestId,
+        ),
+        length: head.length,
+        upgrade: head.upgrade,
+        expectsContinue: head.expectsContinue,
+        takesTrailers: head.takesTrailers,
       },
-      path: parsed.type === 'bad' ? '' : parsed.path,
       next: (tried) => groups.next(groupId, tried),
+      editAnswer: (answer) => {
+        if (!answer.fields.has('x-request-id')) answer.fields.add('X-Request-Id', requestId);
+        return answer;
+      },
       facts: { startedMs, attempts: 0, target: null, connectMs: null, firstByteMs: null, bytesIn: 0, bytesOut: 0 },
     };
-    let result: ExchangeResult = { type: 'no_target', reason: 'none' };
-    let page: Situation | null = null;
-    if (found.type === 'group') ({ result, page } = await carry(found, exchange, head));
-    else page = found;
-    let status = statusOf(result);
-    if (page !== null) {
-      status = answerPage(exchange, page);
-      discardBody(request, deps.forwarding.limits, deps.forwarding.deadlines);
-    }
-    const durationMs = clock.monotonic() - startedMs;
-    const labels: Labels = found.type === 'group' ? found.group : NO_ROUTE;
-    metrics.observe({
-      labels,
-      status,
-      durationMs,
-      attempts: exchange.facts.attempts,
-      failed: result.type === 'failed' || result.type === 'cut' || (result.type === 'no_target' && result.reason === 'refused'),
-      bytesIn: exchange.facts.bytesIn,
-      bytesOut: exchange.facts.bytesOut,
-    });
-    accessLog.write({
-      atMs,
-      durationMs,
-      status,
-      exchange,
-      result: result.type,
-      reason: reasonOf(result, page),
-      labels:
-        found.type === 'group'
-          ? { route: found.route, app: labels.app, environment: labels.environment, entrypoint: labels.entrypoint }
-          : {},
-    });
-  };
 
-  return {
-    request: (request, response) => void handle(request, response, null),
-    upgrade: (request, response, head) => void handle(request, response, head),
+    const record = (result: ExchangeResult, page: Situation | null, status: number | null): void => {
+      const durationMs = clock.monotonic() - startedMs;
+      const labels: Labels = found.type === 'group' ? found.group : NO_ROUTE;
+      const { facts } = exchange;
+      metrics.observe({
+        labels,
+        status,
+        durationMs,
+        attempts: facts.attempts,
+        failed: result.type === 'failed' || result.type === 'cut' || (result.type === 'no_target' && result.reason === 'refused'),
+        bytesIn: facts.bytesIn,
+        bytesOut: facts.bytesOut,
+      });
+      accessLog.write({
+        atMs,
+        durationMs,
+        status,
+        exchange,
+        requestId,
+        result: result.type,
+        reason: reasonOf(result, page),
+        labels:
+          found.type === 'group'
+            ? { route: found.route, app: labels.app, environment: labels.environment, entrypoint: labels.entrypoint }
+            : {},
+      });
+    };
+    const end = (result: ExchangeResult, page: Situation | null): void => {
+      if (page === null) record(result, null, statusOf(result));
+      else {
+        const status = answerPage(client, page, requestId);
+        record(result, page, status);
+      }
+    };
+
+    if (found.type !== 'group') {
+      client.observe(NOBODY);
+      end({ type: 'no_target', reason: 'none' }, found);
+      return;
+    }
+    let stopWaiting: AbortController | null = null;
+    const forwarding = new Forwarding(deps.forwarding, exchange, (result) => {
+      const group = groups.get(found.group.id)?.group ?? found.group;
+      if (stopWaiting !== null) {
+        // Only the client can end it while it waits for the group.
+        stopWaiting.abort();
+        stopWaiting = null;
+      } else if (result.type === 'no_target' && result.reason === 'none' && group.state === 'starting') {
+        const waiting = new AbortController();
+        stopWaiting = waiting;
+        void groups.wait(group.id, waiting.signal).then((again) => {
+          if (waiting.signal.aborted) return;
+          stopWaiting = null;
+          if (again) forwarding.start();
+          else end(result, situationOf(result, groups.get(found.group.id)?.group ?? found.group));
+        });
+        return;
+      }
+      end(result, situationOf(result, group));
+    });
+    forwarding.start();
   };
 }
 
-function answerPage(exchange: Exchange, situation: Situation): number | null {
-  const { request, response } = exchange;
-  if (response.destroyed || response.headersSent) return null;
-  const page = renderPage(situation, request.headers.accept, exchange.client.requestId);
-  // A client that waits for leave to send its body will not send it now.
-  if (!request.complete && request.headers.expect !== undefined) response.shouldKeepAlive = false;
-  response.writeHead(page.status, { ...page.headers, 'x-request-id': exchange.client.requestId });
-  response.end(request.method === 'HEAD' ? undefined : page.body);
+function answerPage(client: ClientStream, situation: Situation, requestId: string): number {
+  const page = renderPage(situation, client.head.fields.get('accept'), requestId);
+  const body = Buffer.from(page.body);
+  const fields = Fields.of(...Object.entries(page.headers).flat(), 'X-Request-Id', requestId);
+  const head: AnswerHead = { status: page.status, reason: '', fields, length: body.length };
+  // What is left of a body that stopped arriving would be taken for the next request.
+  client.sendHead(head, situation.type === 'client_timeout');
+  if (client.head.method !== 'HEAD') client.sendData(body);
+  client.sendEnd(null);
   return page.status;
 }
 
@@ -182,13 +210,8 @@ function reasonOf(result: ExchangeResult, page: Situation | null): string | null
   return page === null ? null : page.type;
 }
 
-/** An IPv4 address that came in on an IPv6 socket, as IPv4. */
-function plainAddress(address: string): string {
-  return address.startsWith('::ffff:') ? address.slice(7) : address;
-}
-
 /** The client's own request id where it is short and plain, else a new one. */
-function requestIdOf(request: IncomingMessage): string {
-  const given = request.headers['x-request-id'];
-  return typeof given === 'string' && /^[\w.:-]{1,128}$/u.test(given) ? given : newId();
+function requestIdOf(head: RequestHead): string {
+  const given = head.fields.get('x-request-id');
+  return given !== undefined && /^[\w.:-]{1,128}$/u.test(given) ? given : newId();
 }

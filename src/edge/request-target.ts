@@ -1,6 +1,6 @@
-// What a request is aimed at: host and path out of the request line and the Host header (RFC 9112 §3.2). Anything ambiguous is refused.
+// What a request is aimed at: host and path out of the request line and the Host field (RFC 9112 §3.2). Anything ambiguous is refused.
 
-import type { IncomingMessage } from 'node:http';
+import type { RequestHead } from '../proxy/message.ts';
 import { canonicalHost } from './host.ts';
 
 export type RequestTarget =
@@ -17,11 +17,9 @@ export type RequestTarget =
     }
   | { readonly type: 'bad'; readonly why: string };
 
-export function parseRequestTarget(request: IncomingMessage): RequestTarget {
-  let path = request.url ?? '';
-  let authority = request.headers.host;
-  if (authority === undefined) return { type: 'bad', why: 'the Host header is missing' };
-  if (countHosts(request.rawHeaders) > 1) return { type: 'bad', why: 'there is more than one Host header' };
+export function parseRequestTarget(head: RequestHead): RequestTarget {
+  let path = head.target;
+  let authority = head.host;
   if (!path.startsWith('/')) {
     const absolute = /^https?:\/\/([^/?#]*)([^#]*)$/iu.exec(path);
     if (absolute !== null) {
@@ -29,17 +27,11 @@ export function parseRequestTarget(request: IncomingMessage): RequestTarget {
       authority = absolute[1] ?? '';
       const rest = absolute[2] ?? '';
       path = rest.startsWith('/') ? rest : `/${rest}`;
-    } else if (path !== '*' || request.method !== 'OPTIONS') return { type: 'bad', why: 'the request target is not a path' };
+    } else if (path !== '*' || head.method !== 'OPTIONS') return { type: 'bad', why: 'the request target is not a path' };
   }
   const host = canonicalHost(authority);
   if (host === null) return { type: 'bad', why: 'the Host header names no host' };
   const query = path.indexOf('?');
   const pathname = query === -1 ? path : path.slice(0, query);
   return { type: 'target', host, authority, path, pathname: pathname === '*' ? '/' : pathname };
-}
-
-function countHosts(rawHeaders: readonly string[]): number {
-  let count = 0;
-  for (let index = 0; index < rawHeaders.length; index += 2) if (rawHeaders[index]?.toLowerCase() === 'host') count += 1;
-  return count;
 }

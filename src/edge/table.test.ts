@@ -6,8 +6,20 @@ import { canonicalHost } from './host.ts';
 import { compileTable } from './table.ts';
 import type { MatchInput } from './table.ts';
 
+interface Request {
+  readonly host: string;
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+const asked = ({ host: name, path: where, headers: fields }: Request): MatchInput => ({
+  host: name,
+  path: where,
+  header: (lower) => fields[lower],
+});
+
 /** What the table means, said as plainly as possible: of all rules that fit, the most specific, then the earliest. */
-function naiveMatch(rules: readonly RouteRule[], input: MatchInput): RouteRule | null {
+function naiveMatch(rules: readonly RouteRule[], input: Request): RouteRule | null {
   const segments = (path: string): string[] => path.replace(/\/+$/u, '').split('/');
   const fits = (rule: RouteRule): boolean => {
     const host = rule.host.startsWith('*.')
@@ -50,7 +62,7 @@ test('the compiled table finds what a naive search finds', () => {
   fc.assert(
     fc.property(fc.array(ruleOf, { maxLength: 30 }), host, path, headers, (rules, requestHost, requestPath, requestHeaders) => {
       const input = { host: requestHost, path: requestPath, headers: requestHeaders };
-      assert.equal(compileTable(rules).match(input), naiveMatch(rules, input));
+      assert.equal(compileTable(rules).match(asked(input)), naiveMatch(rules, input));
     }),
     { numRuns: 2_000 },
   );
@@ -60,12 +72,13 @@ test('looking up one of 50,000 hosts costs no more than one of ten', () => {
   const rules = (count: number): RouteRule[] =>
     Array.from({ length: count }, (_, index) => ({ host: `app${index}.localhost`, path: '/', headers: {}, group: `g${index}` }));
   const large = compileTable(rules(50_000));
-  assert.equal(large.match({ host: 'app49999.localhost', path: '/x', headers: {} })?.group, 'g49999');
+  assert.equal(large.match(asked({ host: 'app49999.localhost', path: '/x', headers: {} }))?.group, 'g49999');
+  const input = asked({ host: 'app7.localhost', path: '/some/path', headers: {} });
   const perLookupMs = (table: ReturnType<typeof compileTable>): number => {
     let best = Infinity;
     for (let round = 0; round < 5; round += 1) {
       const began = performance.now();
-      for (let index = 0; index < 20_000; index += 1) table.match({ host: 'app7.localhost', path: '/some/path', headers: {} });
+      for (let index = 0; index < 20_000; index += 1) table.match(input);
       best = Math.min(best, (performance.now() - began) / 20_000);
     }
     return best;
@@ -83,7 +96,7 @@ test('a table knows its hosts, wildcards included', () => {
     ['x.shop.localhost', 'y.x.shop.localhost', 'shop.localhost', 'one.localhost', 'two.localhost'].map((name) => table.knowsHost(name)),
     [true, true, false, true, false],
   );
-  assert.equal(table.match({ host: 'one.localhost', path: '/', headers: {} }), null);
+  assert.equal(table.match(asked({ host: 'one.localhost', path: '/', headers: {} })), null);
 });
 
 test('a host has one spelling', () => {

@@ -9,7 +9,8 @@ export interface MatchInput {
   readonly host: string;
   /** Without query. */
   readonly path: string;
-  readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>;
+  /** Value of a field by its lower-case name. */
+  readonly header: (lower: string) => string | undefined;
 }
 
 export interface CompiledTable {
@@ -50,7 +51,7 @@ export function compileTable(rules: readonly RouteRule[]): CompiledTable {
 
   const find = (list: readonly CompiledRule[] | undefined, input: MatchInput): RouteRule | null => {
     for (const candidate of list ?? []) {
-      if (hasPrefix(input.path, candidate.prefix) && candidate.headers.every(([name, value]) => input.headers[name] === value)) {
+      if (hasPrefix(input.path, candidate.prefix) && candidate.headers.every(([name, value]) => input.header(name) === value)) {
         return candidate.rule;
       }
     }

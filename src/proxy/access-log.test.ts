@@ -1,19 +1,31 @@
 import assert from 'node:assert/strict';
-import { IncomingMessage, ServerResponse } from 'node:http';
-import { Socket } from 'node:net';
 import { test } from 'node:test';
 import { accessLine } from './access-log.ts';
 import type { Exchange } from './exchange.ts';
+import { Fields } from './fields.ts';
+import type { ClientStream, ConnectionFacts, UpstreamRequest } from './message.ts';
+
+const connection: ConnectionFacts = { address: '10.0.0.1', port: 1, scheme: 'http', tls: null };
 
 function exchange(path: string): Exchange {
-  const request = new IncomingMessage(new Socket());
-  request.method = 'GET';
-  return {
-    request,
-    response: new ServerResponse(request),
-    client: { host: 'shop.localhost', address: '10.0.0.1', protocol: 'http', requestId: 'r1' },
+  const request: UpstreamRequest = {
+    method: 'GET',
     path,
+    authority: 'shop.localhost',
+    scheme: 'http',
+    fields: new Fields(),
+    origin: new Fields(),
+    length: 0,
+    upgrade: null,
+    expectsContinue: false,
+    takesTrailers: false,
+  };
+  return {
+    // Of the client's side only its address goes into the log.
+    client: { connection } as ClientStream,
+    request,
     next: () => null,
+    editAnswer: null,
     facts: {
       startedMs: 0,
       attempts: 2,
@@ -32,6 +44,7 @@ test('a line holds the phases and never the query', () => {
     durationMs: 5.000_4,
     status: 200,
     exchange: exchange('/pay\n?token=secret'),
+    requestId: 'r1',
     result: 'answered',
     reason: null,
     labels: { app: 'shop', route: 'shop.localhost/' },
@@ -61,7 +74,16 @@ test('a line holds the phases and never the query', () => {
 test('a request that met no target says why', () => {
   const bare = exchange('/');
   bare.facts.target = null;
-  const line = accessLine({ atMs: 0, durationMs: 1, status: 404, exchange: bare, result: 'no_target', reason: 'no_host', labels: {} });
+  const line = accessLine({
+    atMs: 0,
+    durationMs: 1,
+    status: 404,
+    exchange: bare,
+    requestId: 'r',
+    result: 'no_target',
+    reason: 'no_host',
+    labels: {},
+  });
   const { instance, reason } = JSON.parse(line) as Record<string, unknown>; // the line above
   assert.deepEqual([instance, reason], [null, 'no_host']);
 });

@@ -9,6 +9,7 @@ export interface AccessRecord {
   readonly durationMs: number;
   readonly status: number | null;
   readonly exchange: Exchange;
+  readonly requestId: string;
   readonly result: ExchangeResult['type'];
   /** Why it did not go well; null where it did. */
   readonly reason: string | null;
@@ -32,15 +33,15 @@ export const noAccessLog: AccessLog = { write: () => undefined, stop: () => Prom
 /** The line of a request. The path goes without its query, which may hold secrets. */
 export function accessLine(record: AccessRecord): string {
   const { exchange } = record;
-  const { facts } = exchange;
-  const query = exchange.path.indexOf('?');
+  const { facts, request } = exchange;
+  const query = request.path.indexOf('?');
   return JSON.stringify({
     at: new Date(record.atMs).toISOString(),
-    id: exchange.client.requestId,
-    client: exchange.client.address,
-    method: exchange.request.method,
-    host: exchange.client.host,
-    path: query === -1 ? exchange.path : exchange.path.slice(0, query),
+    id: record.requestId,
+    client: exchange.client.connection.address,
+    method: request.method,
+    host: request.authority,
+    path: query === -1 ? request.path : request.path.slice(0, query),
     status: record.status,
     result: record.result,
     ...(record.reason === null ? {} : { reason: record.reason }),

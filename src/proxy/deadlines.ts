@@ -1,45 +1,41 @@
-// Deadlines of many exchanges with one timer: each sets a number, a sweep finds those that have passed. Accurate to a second, which is
-// enough for limits of many seconds and costs nothing per request.
+// Deadlines of many connections and exchanges with one timer: each holds a number, a sweep finds those that have passed. Accurate to a
+// second, which is enough for limits of many seconds and costs next to nothing per request.
 
 import type { Clock } from '../lib/clock.ts';
 
-export interface Deadline {
-  /** Calls `onPass` once if not set again or cleared within `ms`. */
-  set(ms: number, onPass: () => void): void;
-  /** Starts the same wait over. */
-  touch(): void;
-  clear(): void;
+export interface DeadlineEntry {
+  /** Monotonic time; may be moved at any moment. */
+  deadlineMs: number;
+  /** Called once; add it again to wait again. */
+  onDeadline(): void;
 }
 
 export interface Deadlines {
-  create(): Deadline;
+  add(entry: DeadlineEntry): void;
+  delete(entry: DeadlineEntry): void;
+  /** Monotonic time, up to a second old. */
+  now(): number;
   size(): number;
   stop(): void;
 }
 
 const SWEEP_MS = 1_000;
 
-interface Waiting {
-  atMs: number;
-  lengthMs: number;
-  onPass: () => void;
-}
-
 export function createDeadlines(clock: Clock): Deadlines {
-  const waiting = new Set<Waiting>();
+  const waiting = new Set<DeadlineEntry>();
   let stopped = false;
   let cancel: (() => void) | null = null;
-  // Read once per sweep: touch() is called for every piece of every body.
+  // Read once per sweep: deadlines are moved for every piece of every body.
   let nowMs = clock.monotonic();
 
   const sweep = (): void => {
     nowMs = clock.monotonic();
-    for (const entry of waiting) {
-      if (entry.atMs > nowMs) continue;
-      waiting.delete(entry);
-      entry.onPass();
-    }
     cancel = null;
+    for (const entry of waiting) {
+      if (entry.deadlineMs > nowMs) continue;
+      waiting.delete(entry);
+      entry.onDeadline();
+    }
     arm();
   };
   const arm = (): void => {
@@ -49,23 +45,16 @@ export function createDeadlines(clock: Clock): Deadlines {
   };
 
   return {
-    create: () => {
-      const entry: Waiting = { atMs: 0, lengthMs: 0, onPass: () => undefined };
-      return {
-        set: (ms, onPass) => {
-          entry.lengthMs = ms;
-          entry.onPass = onPass;
-          waiting.add(entry);
-          arm();
-          entry.atMs = nowMs + ms;
-        },
-        touch: () => {
-          entry.atMs = nowMs + entry.lengthMs;
-        },
-        clear: () => {
-          waiting.delete(entry);
-        },
-      };
+    add: (entry) => {
+      waiting.add(entry);
+      if (cancel === null) arm();
+    },
+    delete: (entry) => {
+      waiting.delete(entry);
+    },
+    now: () => {
+      if (cancel === null) nowMs = clock.monotonic();
+      return nowMs;
     },
     size: () => waiting.size,
     stop: () => {

@@ -1,18 +1,16 @@
-// One request on its way: what the client sent, how often it was tried, and how it ended. Edge and API Proxy make these; forward and
-// upgrade carry them out; access log and metrics read them afterwards.
+// One request on its way: what is sent on, how often it was tried, and how it ended. Edge and API Proxy make these; forward carries them
+// out; access log and metrics read them afterwards.
 
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Target } from './dial.ts';
-import type { ClientFacts } from './headers.ts';
+import type { AnswerHead, ClientStream, UpstreamRequest } from './message.ts';
 
 export interface Exchange {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
-  readonly client: ClientFacts;
-  /** Request target as it is sent on: path and query. */
-  readonly path: string;
+  readonly client: ClientStream;
+  readonly request: UpstreamRequest;
   /** Chooses the target of the next try among those whose id is not in `tried`; null where none is left, `busy` where all are full. */
   readonly next: (tried: ReadonlySet<string>) => Target | 'busy' | null;
+  /** May change the head of the answer before it goes to the client. */
+  readonly editAnswer: ((head: AnswerHead) => AnswerHead) | null;
   readonly facts: ExchangeFacts;
 }
 

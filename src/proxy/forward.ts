@@ -1,21 +1,18 @@
-// Carries one request to a target and its answer back, streaming both ways. A try is repeated elsewhere only where it cannot have had
-// an effect, or where an effect twice is the same as once and the whole body is still at hand.
+// Carries one request to a target and its answer back, streaming both ways, whatever protocol each side speaks. A try is repeated
+// elsewhere only where it cannot have had an effect, or where an effect twice is the same as once and the whole body is still at hand.
 
-import type { Socket } from 'node:net';
 import type { Clock } from '../lib/clock.ts';
-import { messageOf } from '../lib/failure.ts';
-import type { Deadlines } from './deadlines.ts';
+import type { DeadlineEntry, Deadlines } from './deadlines.ts';
 import type { Target } from './dial.ts';
-import type { OpenCounts } from './drain.ts';
+import type { OpenCounts, OpenEntry } from './drain.ts';
 import type { Exchange, ExchangeResult } from './exchange.ts';
-import { upstreamHeaders } from './headers.ts';
+import type { Fields } from './fields.ts';
 import type { PassiveHealth } from './health.ts';
+import { KeptBody } from './kept-body.ts';
 import type { ProxyLimits } from './limits.ts';
+import type { AnswerHead, ClientObserver, Opening, UpstreamFailure, UpstreamObserver, UpstreamStream } from './message.ts';
 import type { Pool } from './pool.ts';
-import { relayAnswer } from './relay.ts';
-import type { Relay } from './relay.ts';
-import { createRequestBody, discardBody } from './request-body.ts';
-import type { RequestBody } from './request-body.ts';
+import { FrameTracker, goingAwayFrame } from './websocket-frames.ts';
 
 export interface ForwardDeps {
   readonly pool: Pool;
@@ -28,195 +25,383 @@ export interface ForwardDeps {
 
 /** RFC 9110 §9.2.2. */
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
+const NONE_TRIED: ReadonlySet<string> = new Set();
+/** Both sides of a WebSocket get this long to answer "going away". */
+const END_MS = 1_000;
 
-export type AttemptResult =
-  | { readonly type: 'done'; readonly result: ExchangeResult }
-  /** No connection: nothing was sent. */
-  | { readonly type: 'unconnected' }
-  /** The connection broke before the answer began. `sent`: something of the request had left. */
-  | { readonly type: 'broken'; readonly reused: boolean; readonly sent: boolean; readonly message: string };
+/**
+ * opening: a connection is being made. leave: the target has to say that it wants the body. body: the body is on its way.
+ * answer: all is sent, the answer has not begun. relay: the answer is on its way. tunnel: bytes both ways.
+ */
+type Phase = 'idle' | 'opening' | 'leave' | 'body' | 'answer' | 'relay' | 'tunnel' | 'over';
 
-/** Runs the exchange to its end. Resolves always, whatever client and targets do. */
-export async function forward(deps: ForwardDeps, exchange: Exchange): Promise<ExchangeResult> {
-  const body = createRequestBody(exchange.request, deps.limits.replayBytes);
-  const repeatable = IDEMPOTENT.has(exchange.request.method ?? '');
-  const result = await tryTargets(
-    deps,
-    exchange,
-    (target) => tryTarget(deps, exchange, body, target),
-    (sent) => (repeatable || !sent) && body.replayable(),
-  );
-  exchange.facts.bytesIn = body.bytes();
-  return result;
-}
+/** Runs an exchange to its end: `onResult` is called once per `start`, and it may start again after `no_target`. */
+export class Forwarding implements ClientObserver, UpstreamObserver, Opening, DeadlineEntry, OpenEntry {
+  deadlineMs = 0;
+  readonly #deps: ForwardDeps;
+  readonly #exchange: Exchange;
+  readonly #onResult: (result: ExchangeResult) => void;
+  readonly #body: KeptBody;
+  #phase: Phase = 'idle';
+  #upstream: UpstreamStream | null = null;
+  #opening: { cancel(): void } | null = null;
+  #leave: (() => void) | null = null;
+  #tried: Set<string> | null = null;
+  #givenUp: ExchangeResult = NO_TARGET;
+  #status = 0;
+  #eventStream = false;
+  /** The head has just been written: what of the body is there already leaves with it. */
+  #beginning = false;
+  #queued: Buffer[] | null = null;
+  #frames: { readonly client: FrameTracker; readonly target: FrameTracker } | null = null;
+  #ends = 0;
+  #goingAway = false;
 
-/** Tries targets until one attempt is done, none is left, or a repetition is not allowed. */
-export async function tryTargets(
-  deps: ForwardDeps,
-  exchange: Exchange,
-  attempt: (target: Target) => Promise<AttemptResult>,
-  mayRepeat: (sent: boolean) => boolean,
-): Promise<ExchangeResult> {
-  const { facts } = exchange;
-  const tried = new Set<string>();
-  let givenUp: ExchangeResult = { type: 'no_target', reason: 'none' };
-  let again: Target | null = null;
-  for (;;) {
-    const target: Target | 'busy' | null = again ?? exchange.next(tried);
-    again = null;
-    if (target === 'busy') return { type: 'no_target', reason: 'busy' };
-    if (target === null || facts.attempts >= deps.limits.attempts) return givenUp;
+  constructor(deps: ForwardDeps, exchange: Exchange, onResult: (result: ExchangeResult) => void) {
+    this.#deps = deps;
+    this.#exchange = exchange;
+    this.#onResult = onResult;
+    this.#body = new KeptBody(exchange.request.length === 0, deps.limits.replayBytes);
+    exchange.client.observe(this);
+  }
+
+  start(): void {
+    this.#next(null);
+  }
+
+  #next(again: Target | null): void {
+    const { facts } = this.#exchange;
+    const target = again ?? this.#exchange.next(this.#tried ?? NONE_TRIED);
+    if (target === 'busy') return this.#rest({ type: 'no_target', reason: 'busy' });
+    if (target === null || facts.attempts >= this.#deps.limits.attempts) return this.#rest(this.#givenUp);
     facts.target = target;
     facts.attempts += 1;
-    const outcome = await attempt(target);
-    switch (outcome.type) {
-      case 'done':
-        return outcome.result;
-      case 'unconnected':
-        deps.health.failed(target);
-        if (givenUp.type === 'no_target') givenUp = { type: 'no_target', reason: 'refused' };
-        tried.add(target.id);
-        break;
-      case 'broken':
-        givenUp = { type: 'failed', reason: 'reset', message: outcome.message };
-        if (!mayRepeat(outcome.sent)) return givenUp;
-        // What else is idle there is as old as the connection that broke.
-        deps.pool.closeIdle(target);
-        if (outcome.reused) again = target;
-        else tried.add(target.id);
-        break;
+    this.#phase = 'opening';
+    this.#leave = this.#deps.open.enter(target.id, this);
+    const opening = this.#deps.pool.open(target, this.#exchange.request.upgrade !== null, this, this);
+    // It may have been opened, and even have ended, before open returned.
+    if (this.#phase === 'opening') this.#opening = opening;
+  }
+
+  onOpened(upstream: UpstreamStream): void {
+    const { facts, request } = this.#exchange;
+    const { deadlines, clock } = this.#deps;
+    this.#opening = null;
+    this.#upstream = upstream;
+    facts.connectMs ??= clock.monotonic() - facts.startedMs;
+    deadlines.add(this);
+    upstream.sendHead(request);
+    if (request.length === 0) this.#await('answer', this.#deps.limits.responseTimeoutMs);
+    else if (request.expectsContinue && this.#body.bytes === 0 && !this.#body.ended) {
+      upstream.flush();
+      this.#await('leave', this.#deps.limits.responseTimeoutMs);
+    } else this.#sendBody();
+  }
+
+  #sendBody(): void {
+    const upstream = this.#upstream;
+    if (upstream === null) return;
+    this.#await('body', this.#deps.limits.bodyIdleMs);
+    this.#body.sendTo(upstream);
+    if (this.#body.ended) {
+      upstream.sendEnd(this.#body.trailers);
+      this.#await('answer', this.#deps.limits.responseTimeoutMs);
+      return;
     }
-    if (exchange.request.socket.destroyed) return { type: 'client_gone', status: null };
+    this.#beginning = true;
+    this.#exchange.client.readBody(true);
+    this.#beginning = false;
+    upstream.flush();
+  }
+
+  #await(phase: 'leave' | 'body' | 'answer' | 'relay' | 'tunnel', ms: number): void {
+    this.#phase = phase;
+    this.deadlineMs = this.#deps.deadlines.now() + ms;
+  }
+
+  #touch(ms: number): void {
+    this.deadlineMs = this.#deps.deadlines.now() + ms;
+  }
+
+  onOpenFailed(): void {
+    const { target } = this.#exchange.facts;
+    this.#opening = null;
+    this.#leaveTarget();
+    if (target === null || this.#phase === 'over') return;
+    this.#deps.health.failed(target);
+    if (this.#givenUp.type === 'no_target') this.#givenUp = REFUSED;
+    this.#tried ??= new Set();
+    this.#tried.add(target.id);
+    this.#next(null);
+  }
+
+  // The client's side.
+
+  onBody(chunk: Buffer): void {
+    const upstream = this.#upstream;
+    this.#exchange.facts.bytesIn += chunk.length;
+    if (this.#phase === 'tunnel') {
+      this.#frames?.client.push(chunk);
+      this.#touch(this.#deps.limits.streamIdleMs);
+      if (this.#goingAway) return;
+      if (upstream?.sendData(chunk) === false) this.#exchange.client.readBody(false);
+      else upstream?.flush();
+      return;
+    }
+    this.#body.add(chunk);
+    if (this.#phase === 'body') this.#touch(this.#deps.limits.bodyIdleMs);
+    if (this.#beginning) {
+      if (upstream?.sendData(chunk) === false) this.#exchange.client.readBody(false);
+    } else if (this.#queued !== null) this.#queued.push(chunk);
+    else this.#queue(chunk);
+  }
+
+  onBodyEnd(trailers: Fields | null): void {
+    if (this.#phase === 'tunnel') {
+      this.#upstream?.sendEnd(null);
+      this.#endDirection();
+      return;
+    }
+    this.#body.ended = true;
+    this.#body.trailers = trailers;
+    if (this.#queued === null) this.#endBody();
+  }
+
+  #endBody(): void {
+    this.#upstream?.sendEnd(this.#body.trailers);
+    if (this.#phase === 'body') this.#await('answer', this.#deps.limits.responseTimeoutMs);
+  }
+
+  /**
+   * Sent a turn later than it was read: what the target has said meanwhile is heard first. An answer such as 413 with a reset behind it
+   * would be lost to a write that fails before.
+   */
+  #queue(chunk: Buffer): void {
+    const queued = [chunk];
+    this.#queued = queued;
+    setImmediate(() => {
+      if (this.#queued !== queued) return;
+      this.#queued = null;
+      const upstream = this.#upstream;
+      if (upstream === null) return;
+      let room = true;
+      for (const piece of queued) room = upstream.sendData(piece);
+      if (this.#body.ended) this.#endBody();
+      else if (!room) this.#exchange.client.readBody(false);
+      upstream.flush();
+    });
+  }
+
+  onClientDrain(): void {
+    if (this.#phase === 'relay' || this.#phase === 'tunnel') this.#touch(this.#deps.limits.streamIdleMs);
+    this.#upstream?.readAnswer(true);
+  }
+
+  onClientGone(): void {
+    if (this.#phase === 'over') return;
+    if (this.#phase === 'tunnel') return this.#finishTunnel();
+    this.#stopUpstream();
+    this.#finish({ type: 'client_gone', status: this.#phase === 'relay' ? this.#status : null });
+  }
+
+  // The target's side.
+
+  onUpstreamContinue(): void {
+    if (this.#phase !== 'leave') return;
+    this.#exchange.client.sendContinue();
+    this.#sendBody();
+  }
+
+  onUpstreamInformational(status: number, fields: Fields): void {
+    if (status === 103) this.#exchange.client.sendInformational(status, fields);
+  }
+
+  onUpstreamHead(head: AnswerHead): void {
+    const { facts, client, editAnswer } = this.#exchange;
+    const { deadlines, limits, clock, health } = this.#deps;
+    if (facts.target !== null) health.succeeded(facts.target);
+    facts.firstByteMs = clock.monotonic() - facts.startedMs;
+    this.#status = head.status;
+    const edited = editAnswer === null ? head : editAnswer(head);
+    this.#await(head.status === 101 ? 'tunnel' : 'relay', limits.streamIdleMs);
+    deadlines.add(this);
+    client.sendHead(edited, false);
+    if (head.status === 101) {
+      this.#frames = { client: new FrameTracker(), target: new FrameTracker() };
+      client.readBody(true);
+    } else this.#eventStream = head.fields.get('content-type')?.startsWith('text/event-stream') === true;
+  }
+
+  onUpstreamData(chunk: Buffer): void {
+    this.#exchange.facts.bytesOut += chunk.length;
+    this.deadlineMs = this.#deps.deadlines.now() + this.#deps.limits.streamIdleMs;
+    this.#frames?.target.push(chunk);
+    if (this.#goingAway) return;
+    if (!this.#exchange.client.sendData(chunk)) this.#upstream?.readAnswer(false);
+  }
+
+  onUpstreamPause(): void {
+    this.#exchange.client.flush();
+  }
+
+  onUpstreamEnd(trailers: Fields | null): void {
+    if (this.#phase === 'tunnel') {
+      this.#exchange.client.sendEnd(null);
+      this.#endDirection();
+      return;
+    }
+    const status = this.#status;
+    this.#upstream = null;
+    this.#cleanUp();
+    this.#exchange.client.sendEnd(trailers);
+    this.#onResult({ type: 'answered', status });
+  }
+
+  onUpstreamDrain(): void {
+    if (this.#phase === 'body') this.#touch(this.#deps.limits.bodyIdleMs);
+    if (this.#phase === 'tunnel' || !this.#body.ended) this.#exchange.client.readBody(true);
+  }
+
+  onUpstreamFailed(failure: UpstreamFailure): void {
+    const { client, facts, request } = this.#exchange;
+    const { target } = facts;
+    this.#upstream = null;
+    // It is in the kept part of the body, or the body cannot be repeated.
+    this.#queued = null;
+    if (this.#phase === 'tunnel' || this.#phase === 'relay') {
+      client.abort();
+      this.#finish(this.#phase === 'tunnel' ? { type: 'upgraded' } : { type: 'cut', status: this.#status, message: failure.message });
+      return;
+    }
+    this.#leaveTarget();
+    client.readBody(false);
+    if (failure.kind === 'invalid') return this.#rest({ type: 'failed', reason: 'invalid_answer', message: failure.message });
+    this.#givenUp = { type: 'failed', reason: 'reset', message: failure.message };
+    const harmless = !failure.sent || failure.kind === 'refused' || IDEMPOTENT.has(request.method);
+    if (target === null || !harmless || !this.#body.replayable) return this.#rest(this.#givenUp);
+    // What else is idle there is as old as the connection that broke.
+    this.#deps.pool.closeIdle(target);
+    if (failure.reused) return this.#next(target);
+    this.#tried ??= new Set();
+    this.#tried.add(target.id);
+    this.#next(null);
+  }
+
+  // Limits and ends.
+
+  onDeadline(): void {
+    const { limits } = this.#deps;
+    switch (this.#phase) {
+      case 'leave':
+      case 'answer':
+        return this.#fail('timeout', `the target did not answer within ${limits.responseTimeoutMs} ms`);
+      case 'body':
+        // Who is waited for: a target that takes nothing, or a client that sends nothing.
+        if (this.#exchange.client.bodyStopped)
+          return this.#fail('timeout', `the target took nothing of the request body for ${limits.bodyIdleMs} ms`);
+        return this.#fail('client_timeout', `the client sent nothing of its body for ${limits.bodyIdleMs} ms`);
+      case 'relay':
+        return this.#cut(`nothing moved for ${limits.streamIdleMs} ms`);
+      case 'tunnel':
+        return this.#finishTunnel();
+      case 'idle':
+      case 'opening':
+      case 'over':
+    }
+  }
+
+  /** The target is stopped at its drain limit: an event stream and a WebSocket end politely, since their readers come back. */
+  close(): void {
+    const reason = 'the target was stopped at its drain limit';
+    switch (this.#phase) {
+      case 'tunnel':
+        return this.#goAway();
+      case 'relay':
+        if (!this.#eventStream) return this.#cut(reason);
+        this.#stopUpstream();
+        this.#cleanUp();
+        this.#exchange.client.sendEnd(null);
+        return this.#onResult({ type: 'answered', status: this.#status });
+      case 'opening':
+      case 'leave':
+      case 'body':
+      case 'answer':
+        return this.#fail('timeout', reason);
+      case 'over':
+      case 'idle':
+    }
+  }
+
+  #goAway(): void {
+    if (this.#goingAway) return;
+    this.#goingAway = true;
+    const { client } = this.#exchange;
+    if (this.#frames?.target.atBoundary === true) client.sendData(goingAwayFrame('client'));
+    client.sendEnd(null);
+    if (this.#frames?.client.atBoundary === true) this.#upstream?.sendData(goingAwayFrame('target'));
+    this.#upstream?.sendEnd(null);
+    // Each side answers with a close frame of its own; nothing of that is passed on.
+    client.readBody(true);
+    this.#upstream?.readAnswer(true);
+    this.#deps.clock.timer(END_MS, () => this.#finishTunnel());
+  }
+
+  #endDirection(): void {
+    this.#ends += 1;
+    if (this.#ends < 2) return;
+    this.#upstream = null;
+    this.#finish({ type: 'upgraded' });
+  }
+
+  #finishTunnel(): void {
+    if (this.#phase === 'over') return;
+    this.#stopUpstream();
+    this.#exchange.client.abort();
+    this.#finish({ type: 'upgraded' });
+  }
+
+  #fail(reason: 'timeout' | 'client_timeout', message: string): void {
+    this.#stopUpstream();
+    this.#leaveTarget();
+    this.#rest({ type: 'failed', reason, message });
+  }
+
+  #cut(message: string): void {
+    this.#stopUpstream();
+    this.#exchange.client.abort();
+    this.#finish({ type: 'cut', status: this.#status, message });
+  }
+
+  #stopUpstream(): void {
+    this.#opening?.cancel();
+    this.#opening = null;
+    this.#upstream?.abort();
+    this.#upstream = null;
+  }
+
+  #leaveTarget(): void {
+    this.#leave?.();
+    this.#leave = null;
+    this.#deps.deadlines.delete(this);
+  }
+
+  #cleanUp(): void {
+    this.#phase = 'over';
+    this.#leaveTarget();
+  }
+
+  /** Ends for good. */
+  #finish(result: ExchangeResult): void {
+    this.#cleanUp();
+    this.#onResult(result);
+  }
+
+  /** Ends with nothing said to the client, which may be there still. */
+  #rest(result: ExchangeResult): void {
+    this.#phase = 'idle';
+    this.#onResult(result);
   }
 }
 
-function tryTarget(deps: ForwardDeps, exchange: Exchange, body: RequestBody, target: Target): Promise<AttemptResult> {
-  const { limits, clock } = deps;
-  const { request, response, facts } = exchange;
-  return new Promise((resolve) => {
-    const upstream = deps.pool.request(target, {
-      method: request.method ?? 'GET',
-      path: exchange.path,
-      headers: upstreamHeaders(request, exchange.client, null),
-    });
-    const deadline = deps.deadlines.create();
-    let connection: Socket | null = null;
-    let writtenBefore = 0;
-    let relay: Relay | null = null;
-    let stopSending = (): void => undefined;
-    let settled = false;
-
-    const settle = (result: AttemptResult): void => {
-      if (settled) return;
-      settled = true;
-      leave();
-      deadline.clear();
-      stopSending();
-      response.off('close', onClientClose);
-      resolve(result);
-    };
-    /** Ends the try from our side. */
-    const abandon = (result: ExchangeResult): void => {
-      settle({ type: 'done', result });
-      upstream.destroy();
-    };
-    const fail = (reason: 'timeout' | 'client_timeout' | 'invalid_answer', message: string): void =>
-      abandon({ type: 'failed', reason, message });
-    const leave = deps.open.enter(target.id, {
-      close: () => {
-        const reason = 'the target was stopped at its drain limit';
-        if (relay === null) fail('timeout', reason);
-        else relay.end(reason);
-      },
-    });
-    const onClientClose = (): void => {
-      if (!response.writableFinished) abandon({ type: 'client_gone', status: relay === null ? null : response.statusCode });
-    };
-    response.on('close', onClientClose);
-
-    const awaitAnswer = (): void =>
-      deadline.set(limits.responseTimeoutMs, () => fail('timeout', `the target did not answer within ${limits.responseTimeoutMs} ms`));
-    const send = (): void => {
-      deadline.set(limits.bodyIdleMs, () => {
-        if (request.isPaused()) fail('timeout', `the target took nothing of the request body for ${limits.bodyIdleMs} ms`);
-        else fail('client_timeout', `the client sent nothing of its body for ${limits.bodyIdleMs} ms`);
-      });
-      stopSending = body.sendTo(
-        upstream,
-        () => deadline.touch(),
-        () => {
-          if (relay === null) awaitAnswer();
-        },
-      );
-    };
-
-    upstream.on('socket', (socket) => {
-      connection = socket;
-      writtenBefore = socket.bytesWritten;
-      facts.connectMs ??= clock.monotonic() - facts.startedMs;
-      if (settled) return;
-      if (request.headers.expect === undefined || body.ended()) return send();
-      awaitAnswer();
-      upstream.flushHeaders();
-    });
-    upstream.on('continue', () => {
-      if (settled || body.ended()) return;
-      response.writeContinue();
-      send();
-    });
-    upstream.on('information', (info) => {
-      const link = info.headers.link;
-      if (info.statusCode === 103 && link !== undefined && !settled) response.writeEarlyHints({ link });
-    });
-    // Not asked for, and without a listener Node would drop it in silence.
-    upstream.on('upgrade', (_answer, stream) => {
-      stream.destroy();
-      fail('invalid_answer', 'the target answered 101 to a request without an upgrade');
-    });
-    upstream.on('error', (error) => {
-      if (settled) return;
-      if (relay !== null) {
-        // The target has begun its answer and reads no further: what it says counts, not that it no longer listens.
-        stopSending();
-      } else if (connection === null) settle({ type: 'unconnected' });
-      else if (isParseError(error)) fail('invalid_answer', messageOf(error));
-      else
-        settle({ type: 'broken', reused: upstream.reusedSocket, sent: connection.bytesWritten > writtenBefore, message: messageOf(error) });
-    });
-    upstream.on('response', (answer) => {
-      if (settled) {
-        answer.destroy();
-        return;
-      }
-      deps.health.succeeded(target);
-      facts.firstByteMs = clock.monotonic() - facts.startedMs;
-      // A client that waits for leave to send its body, and gets the answer instead, cannot use the connection again.
-      if (request.headers.expect !== undefined && !body.ended()) response.shouldKeepAlive = false;
-      relay = relayAnswer({
-        exchange,
-        answer,
-        limits,
-        deadline,
-        onResult: (result) => {
-          switch (result.type) {
-            case 'whole':
-              settle({ type: 'done', result: { type: 'answered', status: result.status } });
-              if (body.ended()) break;
-              // An answer before the end of the body: the target wants no more of it.
-              discardBody(request, limits, deps.deadlines);
-              upstream.destroy();
-              break;
-            case 'unusable':
-              return fail('invalid_answer', result.message);
-            case 'cut':
-              return abandon(result);
-          }
-        },
-      });
-    });
-  });
-}
-
-function isParseError(error: Error): boolean {
-  return 'code' in error && typeof error.code === 'string' && error.code.startsWith('HPE_');
-}
+const NO_TARGET: ExchangeResult = { type: 'no_target', reason: 'none' };
+const REFUSED: ExchangeResult = { type: 'no_target', reason: 'refused' };

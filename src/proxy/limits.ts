@@ -25,6 +25,12 @@ export interface ProxyLimits {
   readonly openPerTarget: number;
   /** Connections of clients. */
   readonly connections: number;
+  /** Connections of clients from one address. Behind a load balancer all come from few; it is meant against one that takes all. */
+  readonly connectionsPerAddress: number;
+  /** Waiting for one socket to take it, bytes; the other side is read no further meanwhile. */
+  readonly writeBytes: number;
+  /** A client that has ended its side and takes nothing of its answer for this long is gone. */
+  readonly halfClosedMs: number;
   /** Part of a request body that is kept for a repetition, bytes. */
   readonly replayBytes: number;
   /** Tries of one request, the first included. */
@@ -45,6 +51,9 @@ export const DEFAULT_LIMITS: ProxyLimits = {
   idlePerTarget: 64,
   openPerTarget: 2_048,
   connections: 20_000,
+  connectionsPerAddress: 12_000,
+  writeBytes: 64 * 1024,
+  halfClosedMs: 10_000,
   replayBytes: 64 * 1024,
   attempts: 4,
   discardBytes: 16 * 1024 * 1024,

@@ -76,6 +76,8 @@ export interface ClientStream {
   readonly connection: ConnectionFacts;
   /** All of the request body has been handed on. */
   readonly bodyEnded: boolean;
+  /** More of the body is there or may come, and readBody(false) holds it back. */
+  readonly bodyStopped: boolean;
   /** Who hears of this exchange. Set before anything else is called. */
   observe(observer: ClientObserver): void;
   /** Delivers the body from where it stands; false stops it again. Nothing is delivered before the first call. */
@@ -148,6 +150,8 @@ export interface UpstreamStream {
   /** False: wait for onUpstreamDrain before more. */
   sendData(chunk: Buffer): boolean;
   sendEnd(trailers: Fields | null): void;
+  /** What was sent so far leaves now. */
+  flush(): void;
   /** Stops and goes on with reading the answer. */
   readAnswer(wanted: boolean): void;
   /** Gives the exchange up: the connection is closed, or the stream is reset. Nothing is heard of it any more. */

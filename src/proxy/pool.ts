@@ -1,25 +1,16 @@
 // Keep-alive connections to targets, one small pool each. A connection is offered again only while it is young (limits.upstreamIdleMs),
 // and never after its target began to drain.
 
-import http from 'node:http';
-import type net from 'node:net';
-import type { Duplex } from 'node:stream';
+import type { Clock } from '../lib/clock.ts';
+import { messageOf } from '../lib/failure.ts';
 import { targetKey } from './dial.ts';
 import type { Dial, Target } from './dial.ts';
+import { UpstreamConnection } from './h1/upstream-connection.ts';
+import type { UpstreamOwner } from './h1/upstream-connection.ts';
 import type { ProxyLimits } from './limits.ts';
+import type { Opening, Upstreams, UpstreamObserver } from './message.ts';
 
-export interface UpstreamRequest {
-  readonly method: string;
-  readonly path: string;
-  /** Flat list: name, value, name, value. Framing headers included. */
-  readonly headers: readonly string[];
-}
-
-export interface Pool {
-  /** A request on an idle or a new connection. Its `socket` event says that a connection exists; before it nothing was sent. */
-  request(target: Target, request: UpstreamRequest): http.ClientRequest;
-  /** A request on a connection of its own that nobody shares: for upgrades. */
-  requestAlone(target: Target, request: UpstreamRequest): http.ClientRequest;
+export interface Pool extends Upstreams {
   /** Closes the unused connections of a target. */
   closeIdle(target: Target): void;
   /** Forgets targets that are not in the list; their requests in flight go on. */
@@ -31,104 +22,142 @@ export interface Pool {
 export interface PoolOptions {
   readonly dial: Dial;
   readonly limits: ProxyLimits;
+  readonly clock: Clock;
 }
 
-type OnSocket = (error: Error | null, socket: Duplex) => void;
-
-/** Node's own agent with our way of connecting. */
-class TargetAgent extends http.Agent {
-  readonly #connect: () => Promise<net.Socket>;
-
-  constructor(connect: () => Promise<net.Socket>, limits: ProxyLimits, maxFreeSockets: number) {
-    super({ keepAlive: true, timeout: limits.upstreamIdleMs, maxFreeSockets, scheduling: 'lifo' });
-    this.#connect = connect;
-  }
-
-  override createConnection(_options: http.ClientRequestArgs, callback?: OnSocket): undefined {
-    void this.#open(callback);
-  }
-
-  async #open(callback: OnSocket | undefined): Promise<void> {
-    let socket: net.Socket;
-    try {
-      socket = await this.#connect();
-    } catch (error) {
-      // Node reads the second argument only where there is no error.
-      callback?.(error instanceof Error ? error : new Error(String(error)), undefined as unknown as Duplex);
-      return;
-    }
-    callback?.(null, socket);
-  }
+interface TargetPool extends UpstreamOwner {
+  /** Youngest last. */
+  readonly idle: UpstreamConnection[];
+  /** All that are open. */
+  readonly open: Set<UpstreamConnection>;
+  /** False: the target is gone, nothing is kept. */
+  kept: boolean;
 }
+
+const SWEEP_MS = 1_000;
 
 export function createPool(options: PoolOptions): Pool {
-  const { dial, limits } = options;
-  const agents = new Map<string, TargetAgent>();
+  const { dial, limits, clock } = options;
+  const pools = new Map<string, TargetPool>();
+  /** Of targets that are gone, while requests of theirs are in flight. */
+  const leaving = new Set<TargetPool>();
+  let cancelSweep: (() => void) | null = null;
 
-  const connect = async (target: Target): Promise<net.Socket> => {
-    const socket = await dial(target, limits.connectTimeoutMs);
-    // An answer to a request needs no half-open connection: the other side's end makes it useless for the pool.
-    socket.allowHalfOpen = false;
-    return socket;
+  const createTargetPool = (): TargetPool => {
+    const pool: TargetPool = {
+      idle: [],
+      open: new Set(),
+      kept: true,
+      onFree: (connection) => {
+        if (!pool.kept || pool.idle.length >= limits.idlePerTarget) {
+          connection.abort();
+          return;
+        }
+        connection.idleSinceMs = clock.monotonic();
+        pool.idle.push(connection);
+        cancelSweep ??= clock.timer(SWEEP_MS, sweep);
+      },
+      onClosed: (connection) => {
+        pool.open.delete(connection);
+        const at = pool.idle.indexOf(connection);
+        if (at !== -1) pool.idle.splice(at, 1);
+        if (!pool.kept && pool.open.size === 0) leaving.delete(pool);
+      },
+    };
+    return pool;
   };
-
-  const agentOf = (target: Target): TargetAgent => {
+  const poolOf = (target: Target): TargetPool => {
     const key = targetKey(target);
-    let agent = agents.get(key);
-    if (agent === undefined) {
-      agent = new TargetAgent(() => connect(target), limits, limits.idlePerTarget);
-      agents.set(key, agent);
+    let pool = pools.get(key);
+    if (pool === undefined) {
+      pool = createTargetPool();
+      pools.set(key, pool);
     }
-    return agent;
+    return pool;
+  };
+  const closeAll = (pool: TargetPool): void => {
+    for (const connection of pool.idle.splice(0)) connection.abort();
+  };
+  const sweep = (): void => {
+    cancelSweep = null;
+    const limit = clock.monotonic() - limits.upstreamIdleMs;
+    let left = 0;
+    for (const { idle } of pools.values()) {
+      while (idle[0] !== undefined && idle[0].idleSinceMs <= limit) idle.shift()?.abort();
+      left += idle.length;
+    }
+    if (left > 0) cancelSweep = clock.timer(SWEEP_MS, sweep);
+  };
+  const takeIdle = (pool: TargetPool): UpstreamConnection | null => {
+    const limit = clock.monotonic() - limits.upstreamIdleMs;
+    for (let connection = pool.idle.pop(); connection !== undefined; connection = pool.idle.pop()) {
+      if (connection.usable && connection.idleSinceMs > limit) return connection;
+      connection.abort();
+    }
+    return null;
   };
 
-  const closeFree = (agent: http.Agent): void => {
-    for (const list of Object.values(agent.freeSockets)) for (const socket of list ?? []) socket.destroy();
+  const connect = (target: Target, pool: TargetPool, observer: UpstreamObserver, opening: Opening): { cancel(): void } => {
+    let wanted = true;
+    dial(target, limits.connectTimeoutMs).then(
+      (socket) => {
+        if (!wanted) {
+          socket.destroy();
+          return;
+        }
+        const connection = new UpstreamConnection(socket, pool, limits);
+        pool.open.add(connection);
+        connection.use(observer);
+        opening.onOpened(connection);
+      },
+      (error: unknown) => {
+        if (wanted) opening.onOpenFailed(messageOf(error));
+      },
+    );
+    return {
+      cancel: () => {
+        wanted = false;
+      },
+    };
   };
-
-  const settings = (target: Target, request: UpstreamRequest): http.RequestOptions => ({
-    host: target.host,
-    port: target.port,
-    method: request.method,
-    path: request.path,
-    headers: request.headers,
-    setHost: false,
-    maxHeaderSize: limits.headerBytes * 2,
-    insecureHTTPParser: false,
-  });
 
   return {
-    request: (target, request) => http.request({ ...settings(target, request), agent: agentOf(target) }),
-    requestAlone: (target, request) => {
-      const agent = new TargetAgent(() => dial(target, limits.connectTimeoutMs), limits, 0);
-      return http.request({ ...settings(target, request), agent });
+    open: (target, alone, observer, opening) => {
+      const pool = poolOf(target);
+      const connection = alone ? null : takeIdle(pool);
+      if (connection === null) return connect(target, pool, observer, opening);
+      connection.use(observer);
+      opening.onOpened(connection);
+      return null;
     },
     closeIdle: (target) => {
-      const agent = agents.get(targetKey(target));
-      if (agent !== undefined) closeFree(agent);
+      const pool = pools.get(targetKey(target));
+      if (pool !== undefined) closeAll(pool);
     },
     retain: (targets) => {
       const wanted = new Set(targets.map(targetKey));
-      for (const [key, agent] of agents) {
+      for (const [key, pool] of pools) {
         if (wanted.has(key)) continue;
-        // What is in flight ends with its request.
-        agent.maxFreeSockets = 0;
-        closeFree(agent);
-        agents.delete(key);
+        pool.kept = false;
+        closeAll(pool);
+        pools.delete(key);
+        if (pool.open.size > 0) leaving.add(pool);
       }
     },
     sizes: () => {
       let idle = 0;
-      let busy = 0;
-      for (const agent of agents.values()) {
-        for (const list of Object.values(agent.freeSockets)) idle += list?.length ?? 0;
-        for (const list of Object.values(agent.sockets)) busy += list?.length ?? 0;
+      let open = 0;
+      for (const pool of [...pools.values(), ...leaving]) {
+        idle += pool.idle.length;
+        open += pool.open.size;
       }
-      return { targets: agents.size, idle, busy };
+      return { targets: pools.size, idle, busy: open - idle };
     },
     stop: () => {
-      for (const agent of agents.values()) agent.destroy();
-      agents.clear();
+      cancelSweep?.();
+      for (const pool of [...pools.values(), ...leaving]) for (const connection of pool.open) connection.abort();
+      pools.clear();
+      leaving.clear();
     },
   };
 }

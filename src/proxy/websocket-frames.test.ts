@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { createFrameTracker, goingAwayFrame } from './websocket-frames.ts';
+import { FrameTracker, goingAwayFrame } from './websocket-frames.ts';
 
 function frame(length: number, masked: boolean): Buffer {
   const second = (masked ? 0x80 : 0) | (length < 126 ? length : length < 65_536 ? 126 : 127);
@@ -23,15 +23,15 @@ test('the end of a frame is known however the bytes are cut', () => {
         const boundaries = new Set([0]);
         let sum = 0;
         for (const part of parts) boundaries.add((sum += part.length));
-        const tracker = createFrameTracker();
+        const tracker = new FrameTracker();
         let at = 0;
         for (let turn = 0; at < bytes.length; turn += 1) {
           const size = cuts[turn % cuts.length] ?? 1;
           tracker.push(bytes.subarray(at, at + size));
           at = Math.min(bytes.length, at + size);
-          assert.equal(tracker.atBoundary(), boundaries.has(at));
+          assert.equal(tracker.atBoundary, boundaries.has(at));
         }
-        assert.equal(tracker.atBoundary(), true);
+        assert.equal(tracker.atBoundary, true);
       },
     ),
     { numRuns: 60 },

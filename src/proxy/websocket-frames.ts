@@ -1,53 +1,56 @@
 // Follows the frames of one direction of a WebSocket (RFC 6455 §5.2) just closely enough to know where one ends, because only there may
-// the proxy say something of its own: that it is going away.
+// the proxy say something of its own: that it is going away. It holds a few numbers, since there may be ten thousand of it.
 
-export interface FrameTracker {
-  push(chunk: Buffer): void;
-  /** True between two frames. */
-  atBoundary(): boolean;
-}
-
-export function createFrameTracker(): FrameTracker {
-  /** Bytes of the current frame's head so far: at most 2 + 8 + 4. */
-  const head = Buffer.alloc(14);
-  let headBytes = 0;
+export class FrameTracker {
+  /** Bytes of the current frame's head so far. */
+  #headBytes = 0;
+  /** Bytes that the current head has, as far as is known. */
+  #headLength = 2;
+  #payload = 0;
   /** Payload bytes still to come. */
-  let left = 0;
+  #left = 0;
 
-  /** Length of the head, as far as the bytes that are there tell. */
-  const headLength = (): number => {
-    if (headBytes < 2) return 2;
-    const second = head[1] ?? 0;
-    const length = second & 0x7f;
-    return 2 + (length === 126 ? 2 : length === 127 ? 8 : 0) + ((second & 0x80) === 0 ? 0 : 4);
-  };
-  const payloadLength = (): number => {
-    const length = (head[1] ?? 0) & 0x7f;
-    if (length === 126) return head.readUInt16BE(2);
-    // Beyond 2^53 the number is only large, which is all that matters.
-    return length === 127 ? Number(head.readBigUInt64BE(2)) : length;
-  };
-
-  return {
-    push: (chunk) => {
-      let at = 0;
-      while (at < chunk.length) {
-        if (left > 0) {
-          const taken = Math.min(left, chunk.length - at);
-          left -= taken;
-          at += taken;
-          continue;
-        }
-        head[headBytes] = chunk[at] ?? 0;
-        headBytes += 1;
-        at += 1;
-        if (headBytes < headLength()) continue;
-        left = payloadLength();
-        headBytes = 0;
+  push(chunk: Buffer): void {
+    let at = 0;
+    while (at < chunk.length) {
+      if (this.#left > 0) {
+        const taken = Math.min(this.#left, chunk.length - at);
+        this.#left -= taken;
+        at += taken;
+        continue;
       }
-    },
-    atBoundary: () => headBytes === 0 && left === 0,
-  };
+      this.#headByte(chunk[at] ?? 0);
+      at += 1;
+    }
+  }
+
+  #headByte(byte: number): void {
+    const index = this.#headBytes;
+    this.#headBytes += 1;
+    if (index === 1) {
+      const length = byte & 0x7f;
+      const extended = length === 126 ? 2 : length === 127 ? 8 : 0;
+      this.#payload = extended === 0 ? length : 0;
+      this.#headLength = 2 + extended + ((byte & 0x80) === 0 ? 0 : 4);
+    } else if (index > 1 && index < this.#headLength - (this.#masked ? 4 : 0)) {
+      // Beyond 2^53 the number is only large, which is all that matters.
+      this.#payload = this.#payload * 256 + byte;
+    }
+    if (this.#headBytes < this.#headLength) return;
+    this.#left = this.#payload;
+    this.#headBytes = 0;
+    this.#headLength = 2;
+  }
+
+  /** Heads have 2, 4 or 10 bytes, and 4 more with a mask. */
+  get #masked(): boolean {
+    return this.#headLength === 6 || this.#headLength === 8 || this.#headLength === 14;
+  }
+
+  /** True between two frames. */
+  get atBoundary(): boolean {
+    return this.#headBytes === 0 && this.#left === 0;
+  }
 }
 
 /** 1001, "going away" (RFC 6455 §7.4.1). */

@@ -7,6 +7,7 @@ import type { Situation } from './situation.ts';
 
 export interface Page {
   readonly status: number;
+  /** Without its length. */
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
 }
@@ -20,7 +21,7 @@ export function renderPage(situation: Situation, accept: string | undefined, req
   };
   const page = (type: string, body: string): Page => ({
     status: text.status,
-    headers: { ...headers, 'content-type': type, 'content-length': String(Buffer.byteLength(body)) },
+    headers: { ...headers, 'content-type': type },
     body,
   });
   if (accept?.includes('text/html') === true) return page('text/html; charset=utf-8', html(text, requestId));

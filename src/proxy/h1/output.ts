@@ -1,0 +1,69 @@
+// What leaves on a socket: pieces that follow each other at once go out in one write. Text is latin1.
+
+import type { Socket } from 'node:net';
+
+/** Together they are copied into one buffer; a longer piece leaves by itself, uncopied. */
+const JOIN_BYTES = 16 * 1_024;
+
+export class Output {
+  readonly #socket: Socket;
+  #text = '';
+  #pieces: Buffer[] | null = null;
+  #bytes = 0;
+
+  constructor(socket: Socket) {
+    this.#socket = socket;
+  }
+
+  get waiting(): boolean {
+    return this.#text !== '' || this.#pieces !== null;
+  }
+
+  /** Bytes that the socket has not taken yet. */
+  get unsent(): number {
+    return this.#bytes + this.#text.length + this.#socket.writableLength;
+  }
+
+  text(text: string): void {
+    this.#text += text;
+  }
+
+  /** The caller gives the piece away. */
+  piece(piece: Buffer): void {
+    if (this.#pieces === null) this.#pieces = [];
+    if (this.#text !== '') this.#sealText();
+    this.#pieces.push(piece);
+    this.#bytes += piece.length;
+  }
+
+  #sealText(): void {
+    const sealed = Buffer.from(this.#text, 'latin1');
+    this.#text = '';
+    this.#pieces?.push(sealed);
+    this.#bytes += sealed.length;
+  }
+
+  /** Writes what waits; false where the socket wants no more for now. */
+  flush(): boolean {
+    const socket = this.#socket;
+    if (this.#pieces === null) {
+      if (this.#text === '') return !socket.writableNeedDrain;
+      const text = this.#text;
+      this.#text = '';
+      return socket.write(text, 'latin1');
+    }
+    if (this.#text !== '') this.#sealText();
+    const pieces = this.#pieces;
+    const bytes = this.#bytes;
+    this.#pieces = null;
+    this.#bytes = 0;
+    const [first] = pieces;
+    if (first !== undefined && pieces.length === 1) return socket.write(first);
+    if (bytes <= JOIN_BYTES) return socket.write(Buffer.concat(pieces, bytes));
+    socket.cork();
+    let room = true;
+    for (const piece of pieces) room = socket.write(piece);
+    socket.uncork();
+    return room;
+  }
+}
