@@ -1,6 +1,7 @@
 // The internal contract between control and the data plane: the route table as a snapshot, then deltas by sequence; what an Edge
 // says back tells rollouts when a table is in force and an old Instance has no open requests.
 
+import type { Share } from '../model/traffic-split.ts';
 import { endpoint } from './endpoint.ts';
 
 export interface RouteTarget {
@@ -14,6 +15,13 @@ export interface RouteTarget {
   readonly drainUntilMs: number | null;
 }
 
+/** One Deployment's share of the requests of a group, beside the others. */
+export interface RouteSplit extends Share {
+  /** Who has the rest; null: every other Deployment, one that is taking over included. */
+  readonly stableDeploymentId: string | null;
+  readonly candidateDeploymentId: string;
+}
+
 /** An Entrypoint of an Environment as the Edge sees it. */
 export interface RouteGroup {
   /** `<environmentId>/<entrypoint>`. */
@@ -24,6 +32,8 @@ export interface RouteGroup {
   /** Why there may be no target, for the page that a client then gets. */
   readonly state: 'serving' | 'starting' | 'down' | 'stopped';
   readonly targets: readonly RouteTarget[];
+  /** Absent: requests go to all targets alike. */
+  readonly split?: RouteSplit;
 }
 
 export interface RouteRule {

@@ -59,9 +59,65 @@ export const releaseShape = (z: Z) =>
     createdBy: z.string(),
   });
 
+const splitRuleShape = (z: Z) =>
+  z.strictObject({
+    kind: z.enum(['header', 'cookie']),
+    name: z
+      .string()
+      .max(100)
+      .regex(/^[\w!#$%&'*+.^`|~-]+$/u, 'must be the name of a header or cookie'),
+    value: z.string().max(200).nullable().describe('null: whatever it holds'),
+  });
+
+const stickyShape = (z: Z) =>
+  z.discriminatedUnion('kind', [
+    z.strictObject({ kind: z.literal('cookie'), name: z.string().min(1).max(100).nullable().describe('null: a cookie of the Edge') }),
+    z.strictObject({ kind: z.literal('header'), name: z.string().min(1).max(100) }),
+    z.strictObject({ kind: z.literal('address') }),
+  ]);
+
+const canaryStepShape = (z: Z) =>
+  z.strictObject({
+    percent: z.number().min(0).max(100),
+    holdMs: z.number().int().min(0).max(2_592_000_000).nullable().describe('null: until somebody promotes'),
+  });
+
+/** How a Deployment is tried beside the one that serves. */
+export const canaryPlanShape = (z: Z) =>
+  z.strictObject({
+    steps: z.array(canaryStepShape(z)).min(1).max(20),
+    rules: z.array(splitRuleShape(z)).max(20).default([]).describe('requests that go to it whatever its share'),
+    sticky: stickyShape(z).nullable().default(null),
+    abortOn: z
+      .strictObject({
+        errorRate: z.number().min(0).max(1).describe('failed requests beyond those of the stable Deployment, as a part of all'),
+        latency: z.number().min(1).max(1000).describe('so many times slower than the stable Deployment'),
+        requests: z.number().int().min(1).max(1_000_000).describe('requests without which nothing is judged'),
+      })
+      .nullable()
+      .default(null)
+      .describe('null: it is never taken back by itself'),
+    keepMs: z.number().int().min(0).max(86_400_000).default(0).describe('how long the old Instances stay at hand after the promotion'),
+  });
+
+const canaryStateShape = (z: Z) =>
+  z.object({
+    steps: z.array(canaryStepShape(z)),
+    /** `header:x-beta=1`. */
+    rules: z.array(z.string()),
+    sticky: z.string().nullable(),
+    keepMs: z.number(),
+    step: z.number().nullable().describe('which of the steps, from 1; null: the share was set by hand'),
+    percent: z.number().describe('share that is asked for'),
+    percentInForce: z.number(),
+    promoted: z.boolean(),
+    nextAtMs: z.number().nullable().describe('when the next step begins; null: it waits for somebody, or for Instances'),
+    waits: z.boolean().describe('nothing happens any more until somebody promotes or aborts'),
+  });
+
 const stepShape = (z: Z) =>
   z.object({
-    name: z.enum(['build', 'before-deploy', 'start', 'drain', 'return']),
+    name: z.enum(['build', 'before-deploy', 'canary', 'start', 'drain', 'return']),
     state: z.enum(['pending', 'running', 'done', 'failed', 'skipped']),
     startedAtMs: z.number().nullable(),
     endedAtMs: z.number().nullable(),
@@ -78,8 +134,20 @@ export const deploymentShape = (z: Z) =>
     label: z.string().nullable(),
     cause: z.enum(['deploy', 'rollback', 'restart', 'config']),
     fromNumber: z.number().nullable(),
-    phase: z.enum(['waiting', 'before-deploy', 'rolling', 'draining', 'returning', 'succeeded', 'failed', 'superseded', 'canceled']),
+    phase: z.enum([
+      'waiting',
+      'before-deploy',
+      'canary',
+      'rolling',
+      'draining',
+      'returning',
+      'succeeded',
+      'failed',
+      'superseded',
+      'canceled',
+    ]),
     stable: z.boolean(),
+    canary: canaryStateShape(z).nullable().describe('null: it is no canary'),
     steps: z.array(stepShape(z)),
     reason: reasonShape(z).nullable(),
     log: z.array(z.object({ atMs: z.number(), message: z.string() })),
@@ -240,6 +308,10 @@ export const planShape = (z: Z) =>
       }),
     ),
     beforeDeploy: z.array(z.string()),
+    canary: z
+      .object({ description: z.string(), entrypoints: z.array(z.string()) })
+      .nullable()
+      .describe('How it is tried beside what serves, and which Entrypoints; null: it is rolled out at once'),
     routes: z.array(z.object({ host: z.string(), path: z.string(), entrypoint: z.string(), url: z.string() })),
     /** Overrides of the Environment that stay in force. */
     keptOverrides: z.array(z.string()),

@@ -18,6 +18,7 @@ const base: DeploymentView = {
   fromNumber: null,
   phase: 'rolling',
   stable: false,
+  canary: null,
   steps: [
     { name: 'before-deploy', state: 'skipped', startedAtMs: null, endedAtMs: null, message: '' },
     { name: 'start', state: 'running', startedAtMs: 0, endedAtMs: null, message: 'web 0 of 2 healthy' },

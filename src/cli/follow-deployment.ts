@@ -13,13 +13,20 @@ export type DeploymentView = ReplyOf<ApiTable['deployments']['get']>;
 const STEP_NAMES: Readonly<Record<DeploymentView['steps'][number]['name'], string>> = {
   build: 'Build',
   'before-deploy': 'Before deploy',
+  canary: 'Canary',
   start: 'Start',
   drain: 'Drain',
   return: 'Return',
 };
 const NAME_COLUMNS = Math.max(...Object.values(STEP_NAMES).map((name) => name.length));
 
+/** Whether nothing happens to it any more, or nothing until somebody says so. */
+const isOver = (view: DeploymentView): boolean => ENDED.has(view.phase) || view.canary?.waits === true;
+
 const ENDED: ReadonlySet<DeploymentView['phase']> = new Set(['succeeded', 'failed', 'superseded', 'canceled']);
+
+const placeOf = (view: DeploymentView): string =>
+  `--app ${view.app}${view.environment === 'production' ? '' : ` --environment ${view.environment}`}`;
 
 /** Prints what has newly ended; returns how many steps were printed in all. */
 function printSteps(context: CommandContext, view: DeploymentView, printed: number): number {
@@ -44,6 +51,15 @@ function printSteps(context: CommandContext, view: DeploymentView, printed: numb
   return Math.max(printed, count);
 }
 
+/** How a canary that waits stands, and the two ways on. */
+function tellCanary(context: CommandContext, view: DeploymentView): void {
+  const { percentInForce, rules } = view.canary ?? { percentInForce: 0, rules: [] };
+  const share = `${percentInForce} % of the requests${rules.length === 0 ? '' : ` and those with ${rules.join(', ')}`}`;
+  context.output.line(
+    `  Deployment ${view.number} gets ${share}. Go on with: libra promote ${placeOf(view)}, or take it back: libra abort ${placeOf(view)}`,
+  );
+}
+
 async function interrupted(context: CommandContext, view: DeploymentView): Promise<'leave' | 'cancel'> {
   if (!context.output.interactive) return 'leave';
   return (await confirm(context, `Cancel Deployment ${view.number} of ${view.app}? Otherwise it goes on without you.`, false))
@@ -66,6 +82,7 @@ export interface DeploymentResult {
     readonly message: string;
   }[];
   readonly reason: DeploymentView['reason'];
+  readonly canary: DeploymentView['canary'];
 }
 
 export function deploymentResult(view: DeploymentView): DeploymentResult {
@@ -83,11 +100,9 @@ export function deploymentResult(view: DeploymentView): DeploymentResult {
       message: step.message,
     })),
     reason: view.reason,
+    canary: view.canary,
   };
 }
-
-const placeOf = (view: DeploymentView): string =>
-  `--app ${view.app}${view.environment === 'production' ? '' : ` --environment ${view.environment}`}`;
 
 /** The command that goes on where this one stops. */
 const goOn = (view: DeploymentView): string => `libra deployments ${view.number} --follow ${placeOf(view)}`;
@@ -123,7 +138,7 @@ function failureOf(view: DeploymentView): Failure {
 }
 
 /**
- * Follows until the Deployment has ended. Resolves with its last view when it succeeded; throws `deployment_failed`, `build_failed`,
+ * Follows until the Deployment has ended, or waits as a canary. Resolves with its last view when it succeeded or waits; throws `deployment_failed`, `build_failed`,
  * `superseded` or `canceled` otherwise. Ctrl-C asks on a terminal whether to cancel; elsewhere it leaves the Deployment running. `quiet`
  * prints no finished steps and never asks.
  */
@@ -143,13 +158,14 @@ export async function followDeployment(
   if (context.signal.aborted) stop.abort(context.signal.reason);
   const ticker = output.interactive ? setInterval(() => (printed = printSteps(context, view, printed)), 200) : null;
   try {
-    if (!ENDED.has(view.phase)) {
+    if (!isOver(view)) {
       for await (const next of client.deployments.follow({ params, signal: stop.signal })) {
         view = next;
         printed = printSteps(context, view, printed);
+        if (isOver(view)) break;
       }
     }
-    if (!ENDED.has(view.phase) && !stop.signal.aborted) view = await client.deployments.get({ params });
+    if (!isOver(view) && !stop.signal.aborted) view = await client.deployments.get({ params });
   } catch (error) {
     if (!stop.signal.aborted) throw lost(error, view);
   } finally {
@@ -157,7 +173,7 @@ export async function followDeployment(
     context.signal.removeEventListener('abort', onInterrupt);
     output.progress('');
   }
-  if (stop.signal.aborted && !ENDED.has(view.phase)) {
+  if (stop.signal.aborted && !isOver(view)) {
     if (options.quiet) throw new Failure('canceled', { message: 'Interrupted.' });
     if ((await interrupted(context, view)) === 'cancel') {
       await client.deployments.cancel({ params });
@@ -166,6 +182,10 @@ export async function followDeployment(
     throw new Failure('canceled', { message: `Interrupted while following Deployment ${view.number} of ${view.app}.` });
   }
   if (view.phase === 'succeeded') return view;
+  if (view.canary?.waits === true) {
+    tellCanary(context, view);
+    return view;
+  }
   if (view.reason !== null && view.reason.lastLines.length > 0) {
     output.note('');
     output.note(

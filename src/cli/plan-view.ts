@@ -26,6 +26,8 @@ export function printPlan(output: Output, plan: PlanView): void {
       `  ${rollout.entrypoint}: ${count}${rollout.source === 'override' ? ' (set by libra scale)' : ''}, ${rollout.order} ${output.style('dim', `(${rollout.why})`)}`,
     );
   }
+  if (plan.canary !== null)
+    output.line(`  canary: ${plan.canary.description} ${output.style('dim', `(${plan.canary.entrypoints.join(', ')})`)}`);
   for (const entrypoint of plan.beforeDeploy) output.line(`  runs ${entrypoint} first`);
   for (const kept of plan.keptOverrides) output.line(`  ${output.style('dim', `keeps ${kept} (--reset drops it)`)}`);
   for (const warning of plan.warnings) output.warn(warning);

@@ -25,6 +25,7 @@ import { startSync } from './sync.ts';
 import type { Sync } from './sync.ts';
 import { loadTable, saveTable } from './table-file.ts';
 import type { TableState } from './table-state.ts';
+import { createVersions } from './versions.ts';
 
 export interface EdgeOptions {
   readonly edgeId: string;
@@ -100,6 +101,7 @@ export function createEdge(options: EdgeOptions): Edge {
     metrics,
     accessLog,
     clock,
+    versions: createVersions(),
   });
   const front = createFront({
     listen: options.listen,

@@ -8,6 +8,8 @@ import type { Balancer } from '../proxy/balance.ts';
 import type { Target } from '../proxy/dial.ts';
 import type { OpenCounts } from '../proxy/drain.ts';
 import type { PassiveHealth } from '../proxy/health.ts';
+import { inOrder, sidesOf } from './versions.ts';
+import type { SplitSides, VersionChoice } from './versions.ts';
 
 interface LiveGroup {
   readonly group: RouteGroup;
@@ -17,8 +19,8 @@ interface LiveGroup {
 
 export interface Groups {
   get(id: string): LiveGroup | null;
-  /** Next target of the group that is not in `tried`; `busy` where each has as much open as it may. */
-  next(id: string, tried: ReadonlySet<string>): Target | 'busy' | null;
+  /** Next target of the group that is not in `tried`; `busy` where each has as much open as it may. Without a choice: never the candidate. */
+  next(id: string, tried: ReadonlySet<string>, version?: VersionChoice): Target | 'busy' | null;
   /** Resolves when the group has changed so that asking again makes sense, or with false: time is over, or too many wait. */
   wait(id: string, signal: AbortSignal): Promise<boolean>;
   waiting(): number;
@@ -38,6 +40,7 @@ export interface GroupsOptions {
 }
 
 interface Entry extends LiveGroup {
+  readonly sides: SplitSides<Target> | null;
   readonly balancer: Balancer;
 }
 
@@ -53,16 +56,28 @@ export function createGroups(options: GroupsOptions): Groups {
     for (const resolve of list) resolve(again);
   };
 
+  const pick = (entry: Entry, targets: readonly Target[], tried: ReadonlySet<string>): Target | 'busy' | null => {
+    const untried = tried.size === 0 ? targets : targets.filter((target) => !tried.has(target.id));
+    const free = untried.filter((target) => options.open.count(target.id) < options.openPerTarget);
+    if (free.length === 0) return untried.length === 0 ? null : 'busy';
+    const healthy = free.filter((target) => !health.isOut(target));
+    return entry.balancer.pick(healthy.length > 0 ? healthy : free);
+  };
+
   return {
     get: (id) => entries.get(id) ?? null,
-    next: (id, tried) => {
+    next: (id, tried, version) => {
       const entry = entries.get(id);
       if (entry === undefined) return null;
-      const untried = tried.size === 0 ? entry.active : entry.active.filter((target) => !tried.has(target.id));
-      const free = untried.filter((target) => options.open.count(target.id) < options.openPerTarget);
-      if (free.length === 0) return untried.length === 0 ? null : 'busy';
-      const healthy = free.filter((target) => !health.isOut(target));
-      return entry.balancer.pick(healthy.length > 0 ? healthy : free);
+      const { sides, group } = entry;
+      if (sides === null || group.split === undefined) return pick(entry, entry.active, tried);
+      let last: 'busy' | null = null;
+      for (const targets of inOrder(group.split, sides, version?.isCandidate(group.split) ?? false)) {
+        const target = pick(entry, targets, tried);
+        if (target !== null && target !== 'busy') return target;
+        last = target ?? last;
+      }
+      return last;
     },
     wait: (id, signal) => {
       const list = waiters.get(id) ?? new Set();
@@ -90,8 +105,10 @@ export function createGroups(options: GroupsOptions): Groups {
     replace: (groups) => {
       const next = new Map<string, Entry>();
       for (const group of groups) {
-        const active = group.targets.filter((target) => target.state === 'active').map(toTarget);
-        next.set(group.id, { group, active, balancer: entries.get(group.id)?.balancer ?? createRoundRobin() });
+        const usable = group.targets.filter((target) => target.state === 'active');
+        const active = usable.map(toTarget);
+        const sides = group.split === undefined ? null : sidesOf(group.split, usable, toTarget);
+        next.set(group.id, { group, active, sides, balancer: entries.get(group.id)?.balancer ?? createRoundRobin() });
       }
       entries = next;
       for (const id of waiters.keys()) {

@@ -16,6 +16,7 @@ import { renderPage } from './pages/page.ts';
 import type { Situation } from './pages/situation.ts';
 import { parseRequestTarget } from './request-target.ts';
 import type { Routing } from './routing.ts';
+import type { Versions } from './versions.ts';
 
 export interface HandlerDeps {
   readonly forwarding: ForwardDeps;
@@ -24,6 +25,7 @@ export interface HandlerDeps {
   readonly metrics: EdgeMetrics;
   readonly accessLog: AccessLog;
   readonly clock: Clock;
+  readonly versions: Versions;
 }
 
 /** Takes an exchange as it comes and sees it to its end. */
@@ -44,7 +46,7 @@ const NOBODY: ClientObserver = {
 };
 
 export function createHandler(deps: HandlerDeps): Handler {
-  const { routing, groups, metrics, accessLog, clock } = deps;
+  const { routing, groups, metrics, accessLog, clock, versions } = deps;
 
   const find = (host: string, path: string, head: RequestHead): Found | Situation => {
     const table = routing.table();
@@ -63,6 +65,7 @@ export function createHandler(deps: HandlerDeps): Handler {
     const requestId = requestIdOf(head);
     const found = parsed.type === 'bad' ? ({ type: 'bad_request', why: parsed.why } as const) : find(parsed.host, parsed.pathname, head);
     const groupId = found.type === 'group' ? found.group.id : '';
+    const version = versions.of({ address: connection.address, header: (name) => head.fields.combined(name) });
     const authority = parsed.type === 'bad' ? '' : parsed.authority;
     const exchange: Exchange = {
       client,
@@ -87,9 +90,11 @@ export function createHandler(deps: HandlerDeps): Handler {
         expectsContinue: head.expectsContinue,
         takesTrailers: head.takesTrailers,
       },
-      next: (tried) => groups.next(groupId, tried),
+      next: (tried) => groups.next(groupId, tried, version),
       editAnswer: (answer) => {
         if (!answer.fields.has('x-request-id')) answer.fields.add('X-Request-Id', requestId);
+        const cookie = version.setCookie();
+        if (cookie !== null) answer.fields.add('Set-Cookie', cookie);
         return answer;
       },
       facts: { startedMs, attempts: 0, target: null, connectMs: null, firstByteMs: null, bytesIn: 0, bytesOut: 0 },

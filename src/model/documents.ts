@@ -1,7 +1,9 @@
 // The stored documents: the nouns of the platform as plain data. Desired state (spec) and observed state (status) are separate
 // documents, so that the one who decides and the one who reports never overwrite each other. All times: UTC milliseconds.
 
+import type { CanaryPlan } from './canary.ts';
 import type { EntrypointSpec, Manifest } from './manifest-types.ts';
+import type { TrafficSplit } from './traffic-split.ts';
 
 export interface Team {
   readonly id: string;
@@ -72,6 +74,7 @@ export type ReasonCode =
   | 'no_capacity'
   | 'node_down'
   | 'deadline'
+  | 'canary_worse'
   | 'driver_error'
   | 'port_taken'
   | 'superseded'
@@ -132,8 +135,18 @@ export interface Environment {
   readonly stopped: boolean;
   /** When the last stop ended: what a schedule missed until then is not made up for. */
   readonly resumedAtMs?: number;
+  /** The one Deployment whose share of the traffic is set apart: the canary, or one that leaves and gets nothing more. */
+  readonly split?: TrafficSplit | null;
+  /** The Deployment that served before, whose Instances stay at hand without traffic for a while. */
+  readonly standby?: Standby | null;
   readonly state: 'active' | 'deleting';
   readonly createdAtMs: number;
+}
+
+export interface Standby {
+  readonly deploymentId: string;
+  readonly sinceMs: number;
+  readonly keepMs: number;
 }
 
 /** A version of an env value or Secret; sealed with AAD `values/<id>@<version>`. */
@@ -168,6 +181,8 @@ export interface Deployment {
   /** The older Deployment that a rollback or restart was made from. */
   readonly fromDeploymentId: string | null;
   readonly runBeforeDeploy: boolean;
+  /** How it is tried beside the one that serves; absent or null: it is rolled out at once. */
+  readonly canary?: CanaryPlan | null;
   /** Effective specs by Entrypoint; `instances` here is the manifest's word, live scale comes from the Environment. */
   readonly entrypoints: Readonly<Record<string, EntrypointSpec>>;
   /** Resolved variables by Entrypoint, then name. */
@@ -186,6 +201,7 @@ export interface Deployment {
 export type DeploymentPhase =
   | 'waiting' /* for the Release to be ready */
   | 'before-deploy'
+  | 'canary' /* its first Instances serve their share beside the stable ones, until it is promoted or taken back */
   | 'rolling' /* new Instances start and must become healthy, old ones leave one by one */
   | 'draining' /* all new ones serve; the last old ones finish their requests */
   | 'returning' /* failed: its own Instances are being removed, the old ones are brought back to full count */
@@ -195,12 +211,24 @@ export type DeploymentPhase =
   | 'canceled';
 
 export interface DeploymentStep {
-  readonly name: 'build' | 'before-deploy' | 'start' | 'drain' | 'return';
+  readonly name: 'build' | 'before-deploy' | 'canary' | 'start' | 'drain' | 'return';
   readonly state: 'pending' | 'running' | 'done' | 'failed' | 'skipped';
   readonly startedAtMs: number | null;
   readonly endedAtMs: number | null;
   /** One line of progress, such as `2 of 3 healthy`. */
   readonly message: string;
+}
+
+/** Where a canary stands. Its share in force is in the Environment's split. */
+export interface CanaryProgress {
+  /** Index of the step; null: somebody has set the share by hand. */
+  readonly step: number | null;
+  /** Share that is asked for, 0 to 100. */
+  readonly percent: number;
+  /** Since when that share is in force; null: the Instances that it takes are still starting. */
+  readonly inForceSinceMs: number | null;
+  /** It shall take everything. */
+  readonly promote: boolean;
 }
 
 /** Has the id of its Deployment. */
@@ -215,6 +243,8 @@ export interface DeploymentStatus {
   readonly cancelRequested: boolean;
   /** While rolling, by Entrypoint: the most slots that were healthy at once, and when that was last bettered; the deadline counts from then. */
   readonly progress?: Readonly<Record<string, { readonly best: number; readonly sinceMs: number }>>;
+  /** From the making of a canary on, kept to its end. */
+  readonly canary?: CanaryProgress | null;
   readonly updatedAtMs: number;
   readonly endedAtMs: number | null;
 }

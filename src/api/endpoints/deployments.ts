@@ -1,7 +1,7 @@
-// Deployments: plan, make, follow, cancel.
+// Deployments: plan, make, follow, promote, cancel.
 
 import { endpoint, page, pageQuery } from '../endpoint.ts';
-import { deploymentShape, nameShape, planShape } from '../shapes.ts';
+import { canaryPlanShape, deploymentShape, nameShape, planShape } from '../shapes.ts';
 
 export const plans = {
   create: endpoint({
@@ -23,6 +23,7 @@ export const plans = {
         app: nameShape(z).nullable().default(null),
         release: z.number().int().min(1).nullable().default(null),
         reset: z.boolean().default(false).describe('Drop the overrides of the Environment'),
+        canary: canaryPlanShape(z).nullable().default(null),
       }),
     reply: (z) => planShape(z),
     errors: ['manifest_invalid', 'not_found'],
@@ -48,7 +49,12 @@ export const deployments = {
     scope: 'app',
     body: (z) =>
       z.discriminatedUnion('cause', [
-        z.strictObject({ cause: z.literal('deploy'), release: z.number().int().min(1), reset: z.boolean().default(false) }),
+        z.strictObject({
+          cause: z.literal('deploy'),
+          release: z.number().int().min(1),
+          reset: z.boolean().default(false),
+          canary: canaryPlanShape(z).nullable().default(null).describe('null: it is rolled out at once'),
+        }),
         z.strictObject({
           cause: z.literal('rollback'),
           to: z
@@ -85,6 +91,17 @@ export const deployments = {
     scope: 'environment',
     reply: (z) => deploymentShape(z),
     errors: ['not_found'],
+  }),
+  promote: endpoint({
+    method: 'POST',
+    path: '/v1/apps/{app}/environments/{environment}/deployments/{deployment}/promote',
+    summary: 'Gives a canary everything, or the named share.',
+    permission: 'deployments.create',
+    scope: 'environment',
+    body: (z) => z.object({ percent: z.number().min(0).max(100).nullable().default(null).describe('null: everything, for good') }),
+    reply: (z) => deploymentShape(z),
+    status: 202,
+    errors: ['not_found', 'conflict'],
   }),
   cancel: endpoint({
     method: 'POST',

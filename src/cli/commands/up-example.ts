@@ -17,7 +17,7 @@ export async function deployExample(context: CommandContext): Promise<void> {
   if (apps.items.length === 0) {
     output.progress('Deploying examples/hello …');
     const source = await readSource(context, local.exampleFolder, { yes: true });
-    const view = await deploySource(context, source, { environment: 'production', label: null, reset: false, quiet: true });
+    const view = await deploySource(context, source, { environment: 'production', label: null, reset: false, canary: null, quiet: true });
     output.line(`  hello ${view.url ?? ''}`);
     return;
   }

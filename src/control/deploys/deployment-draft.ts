@@ -2,6 +2,8 @@
 // it, so that what the plan shows is what the Deployment does.
 
 import { Failure } from '../../lib/failure.ts';
+import { checkedPlan } from '../../model/canary.ts';
+import type { CanaryPlan } from '../../model/canary.ts';
 import type { App, Deployment, DeploymentCause, Environment, Release } from '../../model/documents.ts';
 import type { Manifest } from '../../model/manifest-types.ts';
 import type { View } from '../../store/view.ts';
@@ -35,6 +37,9 @@ export interface DeploymentDraft {
   readonly cause: DeploymentCause;
   readonly from: Deployment | null;
   readonly runBeforeDeploy: boolean;
+  readonly canary: CanaryPlan | null;
+  /** A return to the version whose Instances are still at hand: it takes over as soon as they are its own. */
+  readonly promote: boolean;
   readonly content: DeploymentContent;
   readonly missing: readonly MissingSecret[];
   /** Values that an older Deployment was made with and that are no longer kept: `database-url, version 2`. */
@@ -44,7 +49,13 @@ export interface DeploymentDraft {
 }
 
 export type Ask =
-  | { readonly cause: 'deploy'; readonly manifest: Manifest; readonly release: Release | null; readonly reset: boolean }
+  | {
+      readonly cause: 'deploy';
+      readonly manifest: Manifest;
+      readonly release: Release | null;
+      readonly reset: boolean;
+      readonly canary: CanaryPlan | null;
+    }
   | { readonly cause: 'rollback'; readonly to: number | null; readonly beforeDeploy: boolean }
   | { readonly cause: 'restart' }
   | { readonly cause: 'config' };
@@ -55,7 +66,7 @@ export function draftDeployment(deps: DraftDeps, appName: string, environmentNam
   const app = view.byName(appRecords, appName)?.document ?? null;
   const environment = app === null ? null : (view.byName(environmentRecords, `${app.id}/${environmentName}`)?.document ?? null);
   const values = environment === null ? NO_VALUES : deps.resolveValues(environment.id);
-  const base = { appName, app, environmentName, environment, gone: [], reset: false };
+  const base = { appName, app, environmentName, environment, gone: [], reset: false, canary: null, promote: false };
   if (ask.cause === 'deploy') {
     const runtimeName = ask.manifest.environments[environmentName]?.runtime ?? DEFAULT_RUNTIME;
     return {
@@ -67,6 +78,7 @@ export function draftDeployment(deps: DraftDeps, appName: string, environmentNam
       from: null,
       runBeforeDeploy: true,
       reset: ask.reset,
+      canary: ask.canary === null ? null : checkedPlan(ask.canary),
       ...resolveContent(ask.manifest, environmentName, values),
     };
   }
@@ -76,7 +88,9 @@ export function draftDeployment(deps: DraftDeps, appName: string, environmentNam
       hint: '`libra apps` lists Apps with their Environments.',
     });
   }
-  const from = ask.cause === 'rollback' ? rollbackTarget(view, environment, ask.to) : stableOf(view, environment);
+  const number = ask.cause === 'rollback' ? ask.to : null;
+  if (number === null) refuseDuringCanary(view, environment, ask.cause);
+  const from = ask.cause === 'rollback' ? rollbackTarget(view, environment, number) : stableOf(view, environment);
   const release = view.get(releaseRecords, from.releaseId)?.document;
   if (release === undefined) {
     throw new Failure('not_found', {
@@ -90,13 +104,39 @@ export function draftDeployment(deps: DraftDeps, appName: string, environmentNam
   }
   const content: DeploymentContent = { entrypoints: from.entrypoints, env: from.env, files: from.files };
   const gone = valuesOf(content).filter((value) => !deps.isValueAvailable(value.valueId));
+  const atHand = ask.cause === 'rollback' && environment.standby?.deploymentId === from.id;
   return {
     ...shared,
+    ...(atHand ? { canary: SWITCH_BACK, promote: true } : {}),
     runBeforeDeploy: ask.cause === 'rollback' && ask.beforeDeploy,
     content,
     missing: [],
     gone: gone.map((value) => `${value.name}, version ${value.version}`),
   };
+}
+
+/** Side by side with nothing to wait for: what was kept is switched to at once. */
+const SWITCH_BACK: CanaryPlan = { steps: [{ percent: 0, holdMs: null }], rules: [], sticky: null, abortOn: null, keepMs: 0 };
+
+/** What is made from the serving Deployment would end a canary unasked: who wants that says so. */
+function refuseDuringCanary(view: View, environment: Environment, cause: DeploymentCause): void {
+  const id = environment.candidateDeploymentId;
+  const status = id === null ? undefined : view.get(deploymentStatusRecords, id)?.document;
+  if (id === null || status?.phase !== 'canary') return;
+  const number = view.get(deploymentRecords, id)?.document.number ?? '';
+  const why = {
+    rollback: 'It has not taken over, so there is nothing to roll back',
+    restart: 'A restart would end it',
+    config: 'New values would end it',
+    deploy: '',
+  };
+  throw new Failure('plan_refused', {
+    message: `Deployment ${number} is tried as a canary in ${environment.name}. ${why[cause]}.`,
+    hint:
+      cause === 'rollback'
+        ? 'To take it back: libra abort'
+        : `First libra promote or libra abort${cause === 'config' ? '; what was set is kept and comes with the next Deployment' : ''}.`,
+  });
 }
 
 /** An Environment stays where it is; only a new one takes the manifest's Runtime. */

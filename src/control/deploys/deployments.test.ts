@@ -29,7 +29,7 @@ const live = (): string[] =>
 
 const plan = (manifest: string, environment = 'production') =>
   platform.deploys.plans.create(
-    callOf({ params: {}, query: undefined, body: { manifest, environment, app: null, release: null, reset: false } }),
+    callOf({ params: {}, query: undefined, body: { manifest, environment, app: null, release: null, reset: false, canary: null } }),
   );
 
 test('the first Deployment makes App and Environment, starts every slot and succeeds', async () => {

@@ -5,7 +5,8 @@ import type { table } from '../../api/table.ts';
 import { Failure, isFailure } from '../../lib/failure.ts';
 import { newId } from '../../lib/id.ts';
 import { FINAL_DEPLOYMENT_PHASES } from '../../model/documents.ts';
-import type { Deployment, DeploymentStatus, Environment, Release } from '../../model/documents.ts';
+import { formatPercent } from '../../model/canary.ts';
+import type { CanaryProgress, Deployment, DeploymentStatus, Environment, Release } from '../../model/documents.ts';
 import { formatProblem, parseManifest } from '../../model/manifest.ts';
 import type { Manifest } from '../../model/manifest-types.ts';
 import type { Operation, Stored } from '../../store/collection.ts';
@@ -25,6 +26,7 @@ import { newEnvironment } from './environments.ts';
 import { deploymentRecords, deploymentStatusRecords, environmentRecords } from './records.ts';
 import { deploymentReply } from './replies.ts';
 import type { DeploymentReply, ReplyDeps } from './replies.ts';
+import { initialProgress, takeOver } from './rollout-canary.ts';
 import { initialStatus, withLog } from './rollout-status.ts';
 import { supersededStatus } from './rollout.ts';
 
@@ -62,7 +64,7 @@ export function createDeploymentHandlers(context: ControlContext, deps: Deps): D
   const askOf = (call: CreateCall): Ask => {
     if (call.body.cause !== 'deploy') return call.body;
     const release = releaseOf(call.params.app, call.body.release);
-    return { cause: 'deploy', manifest: release.manifest, release, reset: call.body.reset };
+    return { cause: 'deploy', manifest: release.manifest, release, reset: call.body.reset, canary: call.body.canary };
   };
 
   /** The newer one takes over: what is unfinished ends visibly in the same commit. */
@@ -80,8 +82,11 @@ export function createDeploymentHandlers(context: ControlContext, deps: Deps): D
       const made = newEnvironment({ id, appId, name: draft.environmentName, runtimeId, createdAtMs });
       return create(environmentRecords, { ...made, candidateDeploymentId: deployment.id, lastDeployment: deployment.number });
     }
+    const candidateId = stored.document.candidateDeploymentId;
+    const old = candidateId === null ? undefined : view.get(deploymentStatusRecords, candidateId)?.document;
     return update(environmentRecords, stored, {
       ...stored.document,
+      ...takeOver(stored.document, old ?? null, deployment),
       generation: stored.document.generation + 1,
       candidateDeploymentId: deployment.id,
       lastDeployment: deployment.number,
@@ -109,6 +114,7 @@ export function createDeploymentHandlers(context: ControlContext, deps: Deps): D
       cause: draft.cause,
       fromDeploymentId: draft.from?.id ?? null,
       runBeforeDeploy: draft.runBeforeDeploy,
+      canary: draft.canary,
       ...draft.content,
       createdAtMs: nowMs,
       createdBy: call.principal.name,
@@ -119,6 +125,7 @@ export function createDeploymentHandlers(context: ControlContext, deps: Deps): D
       nowMs,
       building: release.state === 'building',
       beforeDeploy: draft.runBeforeDeploy && Object.values(draft.content.entrypoints).some((spec) => spec.run === 'before-deploy'),
+      canary: initialProgress(draft.canary, draft.promote),
       message: describe(draft, release, call.principal.name),
     });
     await view.commit(
@@ -170,7 +177,7 @@ export function createDeploymentHandlers(context: ControlContext, deps: Deps): D
         const { body } = call;
         if (body.manifest !== null) {
           const manifest = readManifest(body.manifest);
-          const ask: Ask = { cause: 'deploy', manifest, release: null, reset: body.reset };
+          const ask: Ask = { cause: 'deploy', manifest, release: null, reset: body.reset, canary: body.canary };
           return makePlan(deps, draftDeployment(deps, manifest.app, body.environment, ask));
         }
         if (body.app === null || body.release === null) {
@@ -179,7 +186,7 @@ export function createDeploymentHandlers(context: ControlContext, deps: Deps): D
           });
         }
         const release = releaseOf(body.app, body.release);
-        const ask: Ask = { cause: 'deploy', manifest: release.manifest, release, reset: body.reset };
+        const ask: Ask = { cause: 'deploy', manifest: release.manifest, release, reset: body.reset, canary: body.canary };
         return makePlan(deps, draftDeployment(deps, body.app, body.environment, ask));
       },
     },
@@ -210,6 +217,38 @@ export function createDeploymentHandlers(context: ControlContext, deps: Deps): D
       follow: (call) => {
         const { document } = find(call.params.app, call.params.environment, call.params.deployment);
         return follow(document, call.lastEventId, call.signal);
+      },
+      promote: async (call) => {
+        const { document: deployment } = find(call.params.app, call.params.environment, call.params.deployment);
+        const stored = view.get(deploymentStatusRecords, deployment.id);
+        const canary = stored?.document.canary;
+        const phase = stored?.document.phase ?? 'failed';
+        const open = phase === 'waiting' || phase === 'before-deploy' || phase === 'canary';
+        if (stored === undefined || canary === undefined || canary === null || !open) {
+          throw new Failure('conflict', {
+            message: `Deployment ${deployment.number} is not tried as a canary${canary === undefined || canary === null ? '' : ` any more: it is ${phase}`}.`,
+            hint: 'libra deployments',
+          });
+        }
+        const { percent } = call.body;
+        if (canary.promote) return deploymentReply(deps, deployment);
+        const next: CanaryProgress =
+          percent === null ? { ...canary, promote: true } : { ...canary, step: null, percent, inForceSinceMs: null };
+        const what = percent === null ? 'promoted it' : `set its share to ${formatPercent(percent)}`;
+        const status = withLog(
+          { ...stored.document, canary: next, progress: {}, updatedAtMs: clock.now() },
+          clock.now(),
+          `${call.principal.name} ${what}.`,
+        );
+        await view.commit(update(deploymentStatusRecords, stored, status));
+        const subject = { appId: deployment.appId, environmentId: deployment.environmentId, deploymentId: deployment.id };
+        context.event({
+          level: 'info',
+          kind: 'deployment.promoted',
+          message: `Deployment ${deployment.number}: ${call.principal.name} ${what}`,
+          subject,
+        });
+        return deploymentReply(deps, deployment);
       },
       cancel: async (call) => {
         const { document: deployment } = find(call.params.app, call.params.environment, call.params.deployment);

@@ -47,7 +47,7 @@ export interface Platform {
   pass(...names: readonly string[]): Promise<void>;
   /** Passes until nothing changes. */
   settle(): Promise<void>;
-  deploy(manifest: string): Promise<number>;
+  deploy(manifest: string, canary?: CanaryBody): Promise<number>;
   create(body: DeployBody): Promise<Awaited<ReturnType<Deploys['handlers']['deployments']['create']>>>;
   deployment(number: number): ReturnType<Deploys['handlers']['deployments']['get']>;
   instances(): readonly { readonly spec: InstanceSpec; readonly status: InstanceStatus | undefined }[];
@@ -55,6 +55,8 @@ export interface Platform {
 }
 
 export type DeployBody = Call<typeof table.deployments.create>['body'];
+
+type CanaryBody = Extract<DeployBody, { cause: 'deploy' }>['canary'];
 
 export const WHERE = { app: 'shop', environment: 'production' } as const;
 const PASSES = 60;
@@ -158,7 +160,7 @@ export async function createPlatform(settings: Parameters<typeof createTestConte
       }
       throw new Error('it never comes to rest');
     },
-    deploy: async (manifest) => {
+    deploy: async (manifest, canary = null) => {
       const release = await platform.apps.releases.create(
         callOf({
           params: { app: 'shop' },
@@ -166,7 +168,7 @@ export async function createPlatform(settings: Parameters<typeof createTestConte
           body: { manifest, bundle: DIGEST, label: null, source: { kind: 'folder', description: '' } },
         }),
       );
-      const made = await platform.create({ cause: 'deploy', release: release.number, reset: false });
+      const made = await platform.create({ cause: 'deploy', release: release.number, reset: false, canary });
       return made.number;
     },
     create: (body) => platform.deploys.deployments.create(callOf({ params: WHERE, query: undefined, body })),

@@ -4,6 +4,7 @@
 import type { ReplyOf } from '../../api/endpoint.ts';
 import type { ApiTable } from '../../api/table.ts';
 import { Failure } from '../../lib/failure.ts';
+import { describeCanary } from '../../model/canary.ts';
 import { describeDifferences } from '../../model/differences.ts';
 import { effectiveRoutes } from '../../model/effective.ts';
 import type { Deployment } from '../../model/documents.ts';
@@ -72,10 +73,12 @@ export function makePlan(deps: PlanDeps, draft: DeploymentDraft): PlanReply {
     beforeDeploy: draft.runBeforeDeploy
       ? Object.values(content.entrypoints).flatMap((spec) => (spec.run === 'before-deploy' ? [spec.name] : []))
       : [],
+    canary:
+      draft.canary === null || stable === null ? null : { description: describeCanary(draft.canary), entrypoints: triedOf(fit, stable) },
     routes: routes.map(({ entrypoint, host, path }) => ({ entrypoint, host, path, url: urlFor(deps.settings, host, path) })),
     keptOverrides: kept,
     warnings: warningsOf(draft, fit),
-    refusals: [...refusalsOf(deps, draft, fit), ...routes.flatMap((route) => route.refusal ?? [])],
+    refusals: [...refusalsOf(deps, draft, fit), ...canaryRefusals(draft, fit, stable), ...routes.flatMap((route) => route.refusal ?? [])],
   };
 }
 
@@ -89,6 +92,27 @@ export function refuseOrGo(plan: PlanReply): void {
     hint: first.hint ?? undefined,
     details: { refusals: plan.refusals },
   });
+}
+
+/** Entrypoints that get requests and of which two versions can stand side by side. */
+function triedOf(fit: Fit, stable: Deployment): string[] {
+  return fit.rollouts.flatMap(({ spec, stopFirst }) => {
+    const before = stable.entrypoints[spec.name];
+    const beside = spec.listens && stopFirst === null && (before === undefined || (before.listens && !before.singleton));
+    return beside ? [spec.name] : [];
+  });
+}
+
+function canaryRefusals(draft: DeploymentDraft, fit: Fit, stable: Deployment | null): readonly Refusal[] {
+  if (draft.canary === null || stable === null || draft.cause !== 'deploy' || triedOf(fit, stable).length > 0) return [];
+  const why = fit.rollouts.flatMap(({ spec, stopFirst }) => (stopFirst === null ? [] : [`${spec.name}: ${stopFirst}`]));
+  return [
+    {
+      code: 'no_canary',
+      message: `No Entrypoint of ${draft.appName} can be tried beside its present version: ${why.length === 0 ? 'none gets requests' : why.join('; ')}.`,
+      hint: 'Deploy without --canary.',
+    },
+  ];
 }
 
 function stableOf(view: View, draft: DeploymentDraft): Deployment | null {
@@ -149,6 +173,9 @@ function warningsOf(draft: DeploymentDraft, fit: Fit): string[] {
   if (draft.environment?.stopped === true) warnings.push(`${draft.environmentName} is stopped; this starts it again.`);
   if (draft.environment?.candidateDeploymentId !== null && draft.environment !== null) {
     warnings.push('Another Deployment is still on its way; this one would take over from it.');
+  }
+  if (draft.canary !== null && (draft.environment?.stableDeploymentId ?? null) === null) {
+    warnings.push('Nothing serves yet that it could be tried beside: it is rolled out in full.');
   }
   for (const { spec, stopFirst, instances: count } of fit.rollouts) {
     if (stopFirst !== null && count > 0) warnings.push(`${spec.name} is rolled stop-first, with a gap: ${stopFirst}.`);

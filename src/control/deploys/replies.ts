@@ -2,7 +2,8 @@
 
 import type { ReplyOf } from '../../api/endpoint.ts';
 import type { ApiTable } from '../../api/table.ts';
-import type { App, Deployment, Environment, InstanceSpec, Reason } from '../../model/documents.ts';
+import { formatRule, formatSticky } from '../../model/canary.ts';
+import type { App, Deployment, DeploymentStatus, Environment, InstanceSpec, Reason } from '../../model/documents.ts';
 import type { View } from '../../store/view.ts';
 import { appRecords, releaseRecords } from '../apps/records.ts';
 import { instanceStatusRecords, nodeSpecRecords, runtimeRecords } from '../cluster/records.ts';
@@ -41,6 +42,7 @@ export function deploymentReply({ view, urlOf }: ReplyDeps, deployment: Deployme
     fromNumber: from?.number ?? null,
     phase: status?.phase ?? 'waiting',
     stable: environment?.stableDeploymentId === deployment.id,
+    canary: canaryReply(deployment, status, environment),
     steps: (status?.steps ?? []).map((step) => ({ ...step })),
     reason: reasonReply(status?.reason ?? null),
     log: (status?.log ?? []).map((line) => ({ ...line })),
@@ -48,6 +50,30 @@ export function deploymentReply({ view, urlOf }: ReplyDeps, deployment: Deployme
     createdAtMs: deployment.createdAtMs,
     createdBy: deployment.createdBy,
     endedAtMs: status?.endedAtMs ?? null,
+  };
+}
+
+function canaryReply(
+  { canary: plan }: Deployment,
+  status: DeploymentStatus | undefined,
+  environment: Environment | undefined,
+): DeploymentReply['canary'] {
+  const progress = status?.canary;
+  if (plan === undefined || plan === null || status === undefined || progress === undefined || progress === null) return null;
+  const hold = progress.step === null ? null : (plan.steps[progress.step]?.holdMs ?? null);
+  const trying = status.phase === 'canary' && !progress.promote && progress.inForceSinceMs !== null;
+  return {
+    steps: plan.steps.map((step) => ({ ...step })),
+    rules: plan.rules.map(formatRule),
+    sticky: plan.sticky === null ? null : formatSticky(plan.sticky),
+    keepMs: plan.keepMs,
+    step: progress.step === null ? null : progress.step + 1,
+    percent: progress.percent,
+    percentInForce:
+      environment?.split?.deploymentId === status.id ? environment.split.percent : environment?.stableDeploymentId === status.id ? 100 : 0,
+    promoted: progress.promote,
+    nextAtMs: trying && hold !== null ? (progress.inForceSinceMs ?? 0) + hold : null,
+    waits: trying && hold === null,
   };
 }
 

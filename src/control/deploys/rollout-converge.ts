@@ -6,49 +6,44 @@ import type { EntrypointSpec } from '../../model/manifest-types.ts';
 import type { Draft } from './rollout-draft.ts';
 import { hasEnded, isServing } from './rollout-draft.ts';
 import type { RolloutInstance, SlotRequest } from './rollout-input.ts';
-import { entrypointState, liveServices, servicesOf } from './rollout-slots.ts';
+import { statesOf } from './rollout-sides.ts';
+import type { Side } from './rollout-sides.ts';
+import { isComplete, liveServices } from './rollout-slots.ts';
 import type { EntrypointState } from './rollout-slots.ts';
 
 /** How often to ask the Edges again while something waits for them, milliseconds. */
 export const TRAFFIC_POLL_MS = 50;
 
-/** `target` null: nothing shall run. */
-export function converge(draft: Draft, target: Deployment | null): void {
-  const states = target === null ? [] : servicesOf(target).map((spec) => entrypointState(draft, target, spec));
+/** Each side by itself, as if the others were not there; only the Nodes are shared, and the first side chooses first. */
+export function converge(draft: Draft, sides: readonly Side[]): void {
+  const looks = sides.map((side) => ({ side, states: statesOf(draft, side) }));
+  for (const { side, states } of looks) dismiss(draft, side, states);
+  const homeless = fillSlots(draft, looks);
+  for (const { side, states } of looks) {
+    if (side.target === null || side.target.id !== draft.environment().stableDeploymentId) continue;
+    for (const state of states) if (homeless.has(`${side.target.id}/${state.spec.name}`)) makeRoom(draft, state);
+  }
+}
+
+function dismiss(draft: Draft, side: Side, states: readonly EntrypointState[]): void {
   const complete = states.every(isComplete);
   for (const state of states) dismissLeavers(draft, state);
   const known = new Set(states.map((state) => state.spec.name));
   for (const instance of liveServices(draft)) {
-    if (known.has(instance.spec.entrypoint)) continue;
+    if (known.has(instance.spec.entrypoint) || !side.scope.includes(instance.spec)) continue;
     // Of an Entrypoint that is no more: what serves goes when all that comes is there.
     const spare = complete || instance.spec.deploymentId !== draft.environment().stableDeploymentId;
     if (instance.spec.draining) goOn(draft, instance);
     else if (spare) leave(draft, instance);
   }
-  if (target === null) return;
-  const homeless = fillSlots(draft, target, states);
-  if (target.id !== draft.environment().stableDeploymentId) return;
-  for (const state of states) if (homeless.has(state.spec.name)) makeRoom(draft, state);
 }
 
-/** What a Deployment that was taken back left holds the room that the serving one needs: one of them goes, although it serves. */
+/** What does not belong to the serving Deployment holds the room that it needs: one of them goes, although it serves. */
 function makeRoom(draft: Draft, state: EntrypointState): void {
   const foreign = liveServices(draft, state.spec.name).filter(({ spec }) => spec.deploymentId !== draft.environment().stableDeploymentId);
   if (foreign.some(({ spec }) => spec.draining || spec.desired === 'stop')) return;
   const [first] = foreign.toSorted(dismissOrder(state, null));
   if (first !== undefined) leave(draft, first);
-}
-
-export function isComplete(state: EntrypointState): boolean {
-  return state.slots.every((slot) => slot.available);
-}
-
-/** A slot waits for an old Instance to make room: no fault of the new one. */
-export function isWaitingForRoom(state: EntrypointState): boolean {
-  return (
-    state.slots.some((slot) => slot.keeper === null && !slot.over) &&
-    state.leavers.some(({ spec }) => spec.draining || spec.desired === 'stop')
-  );
 }
 
 function dismissLeavers(draft: Draft, state: EntrypointState): void {
@@ -115,16 +110,23 @@ function goOn(draft: Draft, instance: RolloutInstance): void {
   else draft.wakeIn(Math.min(restMs, TRAFFIC_POLL_MS));
 }
 
-/** Returns the Entrypoints that have a slot without a Node. */
-function fillSlots(draft: Draft, target: Deployment, states: readonly EntrypointState[]): ReadonlySet<string> {
+/** Returns the Entrypoints that have a slot without a Node: `<deployment>/<entrypoint>`. */
+function fillSlots(
+  draft: Draft,
+  looks: readonly { readonly side: Side; readonly states: readonly EntrypointState[] }[],
+): ReadonlySet<string> {
   const homeless = new Set<string>();
   const requests: SlotRequest[] = [];
-  const slots = new Map<string, { readonly spec: EntrypointSpec; readonly slot: number }>();
-  for (const state of states) {
-    for (const slot of freeSlots(draft, state)) {
-      const key = `${state.spec.name}/${slot}`;
-      slots.set(key, { spec: state.spec, slot });
-      requests.push({ key, deployment: target, entrypoint: state.spec, stickyNodeId: volumeNode(draft, state.spec, slot) });
+  const slots = new Map<string, { readonly target: Deployment; readonly spec: EntrypointSpec; readonly slot: number }>();
+  for (const { side, states } of looks) {
+    const { target } = side;
+    if (target === null) continue;
+    for (const state of states) {
+      for (const slot of freeSlots(draft, state)) {
+        const key = `${target.id}/${state.spec.name}/${slot}`;
+        slots.set(key, { target, spec: state.spec, slot });
+        requests.push({ key, deployment: target, entrypoint: state.spec, stickyNodeId: volumeNode(draft, state.spec, slot) });
+      }
     }
   }
   if (requests.length === 0) return homeless;
@@ -132,12 +134,12 @@ function fillSlots(draft: Draft, target: Deployment, states: readonly Entrypoint
   for (const { key, message } of plan.unplaced) {
     const slot = slots.get(key);
     if (slot === undefined) continue;
-    homeless.add(slot.spec.name);
+    homeless.add(`${slot.target.id}/${slot.spec.name}`);
     draft.noteUnplaced(slot.spec.name, slot.slot, message);
   }
   for (const [key, nodeId] of plan.placed) {
     const slot = slots.get(key);
-    if (slot !== undefined && !draft.create(newInstance(draft, target, slot.spec.name, 'service', slot.slot, nodeId))) break;
+    if (slot !== undefined && !draft.create(newInstance(draft, slot.target, slot.spec.name, 'service', slot.slot, nodeId))) break;
   }
   return homeless;
 }
@@ -145,7 +147,7 @@ function fillSlots(draft: Draft, target: Deployment, states: readonly Entrypoint
 /** Slots that may get an Instance now, lowest first. */
 function freeSlots(draft: Draft, state: EntrypointState): readonly number[] {
   const { rollout, name } = state.spec;
-  const live = liveServices(draft, name);
+  const live = liveServices(draft, name).filter(({ spec }) => state.scope.includes(spec));
   const staying = live.filter(({ spec }) => spec.desired === 'run' && !spec.draining).length;
   const surge = Math.max(rollout.surge, rollout.unavailable === 0 ? 1 : 0);
   let room = state.stopFirst ? state.wanted : state.wanted + surge - staying;

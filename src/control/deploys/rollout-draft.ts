@@ -9,7 +9,7 @@ import type { RolloutDeployment, RolloutInput, RolloutInstance, RolloutPlan } fr
 export interface Draft {
   readonly input: RolloutInput;
   environment(): Environment;
-  setEnvironment(change: Partial<Pick<Environment, 'stableDeploymentId' | 'candidateDeploymentId'>>): void;
+  setEnvironment(change: Partial<Pick<Environment, 'stableDeploymentId' | 'candidateDeploymentId' | 'split' | 'standby'>>): void;
   /** undefined where the record is gone. */
   deployment(id: string | null): RolloutDeployment | undefined;
   deployments(): readonly RolloutDeployment[];
@@ -19,7 +19,10 @@ export interface Draft {
   /** False when the pass has used up its changes. */
   create(spec: InstanceSpec): boolean;
   /** False when the pass has used up its changes. */
-  change(instance: RolloutInstance, change: Partial<Pick<InstanceSpec, 'desired' | 'draining' | 'drainingSinceMs'>>): boolean;
+  change(
+    instance: RolloutInstance,
+    change: Partial<Pick<InstanceSpec, 'desired' | 'draining' | 'drainingSinceMs' | 'deploymentId'>>,
+  ): boolean;
   event(event: Pick<EventInput, 'level' | 'kind' | 'message'> & { readonly deploymentId?: string }): void;
   noteUnplaced(entrypoint: string, slot: number, why: string): void;
   /** Look again in so many milliseconds at the latest. */

@@ -2,6 +2,7 @@
 // It moves in ticks of a second and draws everything from one seed, so a found fault can be run again.
 
 import { createSeededRandom } from '../../lib/id.ts';
+import type { CanaryPlan } from '../../model/canary.ts';
 import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
 import type { Deployment, Environment, InstanceStatus } from '../../model/documents.ts';
 import type { EntrypointSpec } from '../../model/manifest-types.ts';
@@ -9,6 +10,7 @@ import { schedule } from '../scheduler/schedule.ts';
 import type { NodeRoom } from '../scheduler/snapshot.ts';
 import { aDeployment, aRelease, aStatus, anEntrypoint, anEnvironment } from '../test-context.ts';
 import { requestOf } from './placement.ts';
+import { initialProgress, takeOver } from './rollout-canary.ts';
 import type { RolloutDeployment, RolloutInput, RolloutInstance, RolloutPlan } from './rollout-input.ts';
 import { initialStatus } from './rollout-status.ts';
 import { planRollout, supersededStatus } from './rollout.ts';
@@ -22,6 +24,14 @@ export interface WorldOptions {
   readonly crashRate: number;
   readonly entrypoints: Readonly<Record<string, Partial<EntrypointSpec>>>;
 }
+
+interface How {
+  readonly canary: CanaryPlan | null;
+  readonly promote: boolean;
+  readonly from: string | null;
+}
+
+const ROLLED: How = { canary: null, promote: false, from: null };
 
 interface SimulatedNode {
   alive: boolean;
@@ -73,7 +83,7 @@ export class World {
     return `${prefix}-${String(this.sequence).padStart(6, '0')}`;
   }
 
-  deploy(behaviour: Behaviour, changes: Readonly<Record<string, Partial<EntrypointSpec> | null>> = {}): string {
+  deploy(behaviour: Behaviour, changes: Readonly<Record<string, Partial<EntrypointSpec> | null>> = {}, how: How = ROLLED): string {
     const entrypoints: Record<string, EntrypointSpec> = {};
     for (const [name, part] of Object.entries({ ...this.options.entrypoints, ...changes })) {
       if (part !== null)
@@ -81,13 +91,21 @@ export class World {
     }
     const id = this.nextId('deployment');
     const number = this.environment.lastDeployment + 1;
-    const deployment: Deployment = aDeployment({ id, number, entrypoints, createdAtMs: this.nowMs });
+    const deployment: Deployment = aDeployment({
+      id,
+      number,
+      entrypoints,
+      createdAtMs: this.nowMs,
+      canary: how.canary,
+      fromDeploymentId: how.from,
+    });
     const status = initialStatus({
       id,
       environmentId: 'environment-1',
       nowMs: this.nowMs,
       building: false,
       beforeDeploy: false,
+      canary: initialProgress(how.canary, how.promote),
       message: '',
     });
     const old = this.deployments.get(this.environment.candidateDeploymentId ?? '');
@@ -98,6 +116,7 @@ export class World {
     this.behaviours.set(id, behaviour);
     this.environment = {
       ...this.environment,
+      ...takeOver(this.environment, old?.status ?? null, deployment),
       candidateDeploymentId: id,
       lastDeployment: number,
       stopped: false,
@@ -110,6 +129,24 @@ export class World {
     const current = this.deployments.get(this.environment.candidateDeploymentId ?? '');
     if (current === undefined) return;
     this.deployments.set(current.deployment.id, { ...current, status: { ...current.status, cancelRequested: true } });
+  }
+
+  /** null: everything. */
+  promote(percent: number | null): void {
+    const current = this.deployments.get(this.environment.candidateDeploymentId ?? '');
+    const canary = current?.status.canary;
+    if (current === undefined || canary === undefined || canary === null || canary.promote) return;
+    if (current.status.phase !== 'canary' && current.status.phase !== 'waiting') return;
+    const next = percent === null ? { ...canary, promote: true } : { ...canary, step: null, percent, inForceSinceMs: null };
+    this.deployments.set(current.deployment.id, { ...current, status: { ...current.status, canary: next, progress: {} } });
+  }
+
+  /** A rollback to what is kept at hand. */
+  switchBack(): void {
+    const id = this.environment.standby?.deploymentId;
+    if (id === undefined) return;
+    const canary: CanaryPlan = { steps: [{ percent: 0, holdMs: null }], rules: [], sticky: null, abortOn: null, keepMs: 0 };
+    this.deploy(this.behaviours.get(id) ?? 'good', {}, { canary, promote: true, from: id });
   }
 
   scale(entrypoint: string, instances: number): void {
@@ -314,15 +351,23 @@ export class World {
   }
 
   /** Instances of an Entrypoint that get traffic. */
-  available(entrypoint: string): number {
+  available(entrypoint: string, of: (deploymentId: string | null) => boolean = () => true): number {
     return [...this.instances.values()].filter(
       ({ spec, status }) =>
         spec.entrypoint === entrypoint &&
+        of(spec.deploymentId) &&
         spec.desired === 'run' &&
         !spec.draining &&
         status?.phase === 'running' &&
         this.edge.get(spec.id) === 'active',
     ).length;
+  }
+
+  /** Of those, the ones that the split gives anything. */
+  serving(entrypoint: string): number {
+    const { split } = this.environment;
+    const idle = split !== undefined && split !== null && split.percent === 0 ? split.deploymentId : null;
+    return this.available(entrypoint, (id) => id !== idle);
   }
 
   /** Programs that run, on Nodes that answer or not. */

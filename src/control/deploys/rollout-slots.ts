@@ -1,7 +1,7 @@
 // Who is who among the Instances of one Entrypoint: per slot of the Deployment that shall run one keeper, all others leave. Draining a
 // Node, scaling down, updating and taking back are the same question with another answer.
 
-import type { Deployment } from '../../model/documents.ts';
+import type { Deployment, InstanceSpec } from '../../model/documents.ts';
 import type { EntrypointSpec } from '../../model/manifest-types.ts';
 import { wantedInstances } from '../../model/effective.ts';
 import type { Draft } from './rollout-draft.ts';
@@ -31,6 +31,13 @@ export interface EntrypointState {
   readonly slots: readonly Slot[];
   /** Not ended and no keeper. */
   readonly leavers: readonly RolloutInstance[];
+  readonly scope: Scope;
+}
+
+/** What a look is about, where two Deployments stand side by side. */
+export interface Scope {
+  readonly includes: (spec: InstanceSpec) => boolean;
+  readonly wanted: (spec: EntrypointSpec) => number;
 }
 
 /** Instances that the Environment wants of an Entrypoint now; none while it is stopped or going away. */
@@ -58,17 +65,29 @@ export function liveServices(draft: Draft, entrypoint?: string): readonly Rollou
 }
 
 /** The state of one Entrypoint as seen by the Deployment that shall run. */
-export function entrypointState(draft: Draft, deployment: Deployment, spec: EntrypointSpec): EntrypointState {
+export function entrypointState(draft: Draft, deployment: Deployment, spec: EntrypointSpec, scope: Scope): EntrypointState {
   const { input } = draft;
-  const wanted = wantedOf(input, spec);
-  const live = liveServices(draft, spec.name);
+  const wanted = scope.wanted(spec);
+  const live = liveServices(draft, spec.name).filter((instance) => scope.includes(instance.spec));
   const own = live.filter((instance) => instance.spec.deploymentId === deployment.id);
   const release = input.deployments.get(deployment.id)?.release;
   const alone = spec.singleton || live.some((instance) => isSingleton(input, instance));
   const stopFirst = alone || (release !== undefined && input.stopFirst(spec, release));
   const slots = Array.from({ length: wanted }, (_unused, index) => slotState(draft, deployment, spec, own, index, stopFirst));
   const keepers = new Set(slots.flatMap((slot) => (slot.keeper === null ? [] : [slot.keeper.spec.id])));
-  return { spec, wanted, stopFirst, alone, slots, leavers: live.filter((instance) => !keepers.has(instance.spec.id)) };
+  return { spec, wanted, stopFirst, alone, slots, leavers: live.filter((instance) => !keepers.has(instance.spec.id)), scope };
+}
+
+export function isComplete(state: EntrypointState): boolean {
+  return state.slots.every((slot) => slot.available);
+}
+
+/** A slot waits for an old Instance to make room: no fault of the new one. */
+export function isWaitingForRoom(state: EntrypointState): boolean {
+  return (
+    state.slots.some((slot) => slot.keeper === null && !slot.over) &&
+    state.leavers.some(({ spec }) => spec.draining || spec.desired === 'stop')
+  );
 }
 
 function isSingleton(input: RolloutInput, instance: RolloutInstance): boolean {

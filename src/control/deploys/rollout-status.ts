@@ -1,6 +1,6 @@
 // The visible record of a Deployment on its way: phase, steps with times, a bounded log. Pure; a final status is never changed again.
 
-import type { DeploymentPhase, DeploymentStatus, DeploymentStep, Reason } from '../../model/documents.ts';
+import type { CanaryProgress, DeploymentPhase, DeploymentStatus, DeploymentStep, Reason } from '../../model/documents.ts';
 
 const LOG_LINES = 200;
 
@@ -11,6 +11,7 @@ export function initialStatus(input: {
   readonly nowMs: number;
   readonly building: boolean;
   readonly beforeDeploy: boolean;
+  readonly canary: CanaryProgress | null;
   readonly message: string;
 }): DeploymentStatus {
   const step = (name: DeploymentStep['name'], skipped: boolean): DeploymentStep => ({
@@ -24,7 +25,14 @@ export function initialStatus(input: {
     id: input.id,
     environmentId: input.environmentId,
     phase: 'waiting',
-    steps: [step('build', !input.building), step('before-deploy', !input.beforeDeploy), step('start', false), step('drain', false)],
+    steps: [
+      step('build', !input.building),
+      step('before-deploy', !input.beforeDeploy),
+      ...(input.canary === null ? [] : [step('canary', false)]),
+      step('start', false),
+      step('drain', false),
+    ],
+    canary: input.canary,
     reason: null,
     log: [{ atMs: input.nowMs, message: input.message }],
     cancelRequested: false,

@@ -3,8 +3,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
+import type { CanaryPlan } from '../../model/canary.ts';
 import { FINAL_DEPLOYMENT_PHASES } from '../../model/documents.ts';
 import type { EntrypointSpec } from '../../model/manifest-types.ts';
+import type { TrafficSplit } from '../../model/traffic-split.ts';
 import { planRollout } from './rollout.ts';
 import { ended, isEmpty, isStopFirst, World } from './rollout-fixture.ts';
 import type { Behaviour } from './rollout-fixture.ts';
@@ -18,19 +20,53 @@ type Action =
   | { readonly kind: 'scale'; readonly instances: number }
   | { readonly kind: 'wait'; readonly ticks: number }
   | { readonly kind: 'kill' | 'drain' | 'undrain' | 'stop-one'; readonly index: number }
-  | { readonly kind: 'cancel' | 'stop' | 'start' | 'revive' };
+  | { readonly kind: 'canary'; readonly behaviour: Behaviour; readonly plan: CanaryPlan }
+  | { readonly kind: 'promote'; readonly percent: number | null }
+  | { readonly kind: 'cancel' | 'stop' | 'start' | 'revive' | 'switch-back' };
 
 const wait = fc.record({ kind: fc.constant('wait' as const), ticks: fc.integer({ min: 0, max: 25 }) });
 const deploy = fc.record({
   kind: fc.constant('deploy' as const),
   behaviour: fc.constantFrom<Behaviour>('good', 'good', 'good', 'slow', 'crashes', 'fails', 'never-healthy'),
 });
-const quietActions = fc.oneof(wait, deploy, fc.constant<Action>({ kind: 'cancel' }));
+const plan = (steps: CanaryPlan['steps'], more: Partial<CanaryPlan> = {}): CanaryPlan => ({
+  steps,
+  rules: [],
+  sticky: null,
+  abortOn: null,
+  keepMs: 0,
+  ...more,
+});
+const canary = fc.record({
+  kind: fc.constant('canary' as const),
+  behaviour: fc.constantFrom<Behaviour>('good', 'good', 'good', 'slow', 'crashes', 'never-healthy'),
+  plan: fc.constantFrom(
+    plan([{ percent: 10, holdMs: null }]),
+    plan([{ percent: 0, holdMs: null }], { keepMs: 20_000 }),
+    plan([{ percent: 0, holdMs: null }], { rules: [{ kind: 'header', name: 'x', value: '1' }] }),
+    plan([
+      { percent: 5, holdMs: 4000 },
+      { percent: 50, holdMs: 9000 },
+    ]),
+    plan(
+      [
+        { percent: 34, holdMs: 3000 },
+        { percent: 67, holdMs: null },
+      ],
+      { keepMs: 15_000 },
+    ),
+  ),
+});
+const promote = fc.record({ kind: fc.constant('promote' as const), percent: fc.constantFrom(null, null, 3, 60, 100) });
+const canaryActions = fc.oneof(canary, promote, fc.constant<Action>({ kind: 'switch-back' }));
+const quietActions = fc.oneof(wait, wait, deploy, canaryActions, fc.constant<Action>({ kind: 'cancel' }));
 const allActions = fc.oneof(
   wait,
   wait,
   deploy,
   deploy,
+  canaryActions,
+  canaryActions,
   fc.record({ kind: fc.constant('scale' as const), instances: fc.integer({ min: 0, max: 5 }) }),
   fc.record({ kind: fc.constantFrom('kill' as const, 'drain' as const, 'undrain' as const, 'stop-one' as const), index: fc.nat(10) }),
   fc.constantFrom<Action>({ kind: 'cancel' }, { kind: 'stop' }, { kind: 'start' }, { kind: 'revive' }),
@@ -53,6 +89,15 @@ function act(world: World, action: Action): number {
       return 1;
     case 'scale':
       world.scale('web', action.instances);
+      return 1;
+    case 'canary':
+      world.deploy(action.behaviour, {}, { canary: action.plan, promote: false, from: null });
+      return 1;
+    case 'promote':
+      world.promote(action.percent);
+      return 1;
+    case 'switch-back':
+      world.switchBack();
       return 1;
     case 'wait':
       return action.ticks;
@@ -88,7 +133,9 @@ function pass(world: World): boolean {
     const rolls = candidate?.status.phase === 'rolling' || candidate?.status.phase === 'draining';
     return rolls ? candidate.deployment.id : world.environment.stableDeploymentId;
   };
+  const { split: splitBefore } = world.environment;
   const plan = world.reconcile();
+  checkSplit(world, splitBefore ?? null);
   const again = planRollout(world.input());
   // Two that want the same last room may show it only in the next look's line of progress.
   const settled = plan.creates.length > 0 ? { ...again, statuses: [] } : again;
@@ -126,6 +173,21 @@ function pass(world: World): boolean {
   return isEmpty(plan);
 }
 
+/** A share that comes only grows, what leaves gets nothing more, and a waiting canary takes nothing from the stable one. */
+function checkSplit(world: World, before: TrafficSplit | null): void {
+  const { split, candidateDeploymentId, stableDeploymentId } = world.environment;
+  if (split === undefined || split === null) return;
+  assert.notEqual(split.deploymentId, stableDeploymentId, 'the stable Deployment is set apart');
+  const candidate = world.deployments.get(candidateDeploymentId ?? '');
+  if (split.deploymentId !== candidateDeploymentId) {
+    if (before?.deploymentId !== split.deploymentId) assert.equal(split.percent, 0, 'what leaves gets requests');
+    return;
+  }
+  const byHand = candidate?.status.canary?.step === null;
+  const grows = candidate?.status.phase === 'rolling' || (candidate?.status.phase === 'canary' && !byHand);
+  if (before?.deploymentId === split.deploymentId && grows) assert.ok(split.percent >= before.percent, 'a user may be sent back');
+}
+
 /** Lets a healed world come to rest and checks that it is in order. */
 function settle(world: World): void {
   world.revive();
@@ -134,9 +196,16 @@ function settle(world: World): void {
   for (let tick = 0; tick < 1500 && calm < CALM_TICKS; tick += 1) {
     world.tick();
     calm = pass(world) ? calm + 1 : 0;
+    // One that waits for somebody waits for ever.
+    if (calm === CALM_TICKS && world.deployments.get(world.environment.candidateDeploymentId ?? '')?.status.phase === 'canary') {
+      world.promote(null);
+      calm = 0;
+    }
   }
   assert.ok(calm >= CALM_TICKS, 'it never comes to rest');
   assert.equal(world.environment.candidateDeploymentId, null, 'a Deployment is still on its way');
+  assert.equal(world.environment.split ?? null, null, 'traffic is still split');
+  assert.equal(world.environment.standby ?? null, null, 'something is still kept');
   for (const { status } of world.deployments.values()) assert.ok(FINAL_DEPLOYMENT_PHASES.has(status.phase), `phase ${status.phase}`);
   const stable = world.deployments.get(world.environment.stableDeploymentId ?? '')?.deployment;
   // One that was scaled to nothing while it rolled has succeeded without ever being started.
@@ -199,13 +268,21 @@ test('without faults of Nodes the number of healthy targets never falls below wh
           pass(world);
         }
         assert.equal(world.available('web'), instances, 'the first Deployment serves');
+        const enough = (): void => {
+          const least = instances - (rollout?.unavailable ?? 0);
+          assert.ok(world.serving('web') >= least, `${world.serving('web')} of ${instances} serve`);
+          const candidate = world.deployments.get(world.environment.candidateDeploymentId ?? '');
+          if (candidate?.status.phase !== 'canary') return;
+          const stable = world.available('web', (id) => id !== candidate.deployment.id && id !== world.environment.standby?.deploymentId);
+          assert.ok(stable >= least, `${stable} of ${instances} serve beside the canary`);
+        };
         for (const action of actions) {
           const ticks = act(world, action);
           for (let tick = 0; tick <= ticks; tick += 1) {
             pass(world);
-            assert.ok(world.available('web') >= instances - (rollout?.unavailable ?? 0), `${world.available('web')} of ${instances} serve`);
+            enough();
             world.tick();
-            assert.ok(world.available('web') >= instances - (rollout?.unavailable ?? 0), `${world.available('web')} of ${instances} serve`);
+            enough();
           }
         }
         settle(world);

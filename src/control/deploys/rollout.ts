@@ -4,14 +4,19 @@
 import type { Deployment, DeploymentStatus, Reason } from '../../model/documents.ts';
 import { FINAL_DEPLOYMENT_PHASES } from '../../model/documents.ts';
 import type { EntrypointSpec } from '../../model/manifest-types.ts';
-import { converge, giveUpLost, isComplete, isWaitingForRoom, newInstance, stopInstances } from './rollout-converge.ts';
+import { begin, parked, stepCanary } from './rollout-canary.ts';
+import { converge, giveUpLost, newInstance, stopInstances } from './rollout-converge.ts';
 import { createDraft, hasEnded } from './rollout-draft.ts';
 import type { Draft } from './rollout-draft.ts';
 import { beforeDeployReason, deadlineReason, startFailure } from './rollout-failure.ts';
 import type { RolloutDeployment, RolloutInput, RolloutInstance, RolloutPlan } from './rollout-input.ts';
-import { entrypointState, liveServices, servicesOf } from './rollout-slots.ts';
+import { canceledReason, finish, giveBack, isCanceled, progressMessage } from './rollout-moves.ts';
+import { canarySide, isKept, mainSide, statesOf } from './rollout-sides.ts';
+import type { Side } from './rollout-sides.ts';
+import { isComplete, isWaitingForRoom, liveServices } from './rollout-slots.ts';
 import type { EntrypointState } from './rollout-slots.ts';
-import { endStatus, endStep, runStep, stepOf, withLog } from './rollout-status.ts';
+import { endStatus, endStep, runStep, stepOf } from './rollout-status.ts';
+import { steer } from './rollout-steer.ts';
 
 /** Progress is noted at most this often while nothing but time passes, milliseconds. */
 const PROGRESS_NOTE_MS = 1000;
@@ -29,18 +34,20 @@ export function planRollout(input: RolloutInput): RolloutPlan {
     return draft.plan();
   }
   if (input.environment.stopped) stopInstances(draft, (spec) => spec.role === 'schedule' || spec.role === 'run');
-  const target = advance(draft);
-  converge(draft, target);
+  endStandby(draft);
+  const sides = advance(draft);
+  converge(draft, sides);
+  steer(draft);
   noteProgress(draft);
   return draft.plan();
 }
 
-/** Takes the candidate as many phases on as what is observed allows. Returns the Deployment that shall run now. */
-function advance(draft: Draft): Deployment | null {
+/** Takes the candidate as many phases on as what is observed allows. Returns what shall run now. */
+function advance(draft: Draft): readonly Side[] {
   for (;;) {
     const environment = draft.environment();
     const stable = draft.deployment(environment.stableDeploymentId)?.deployment ?? null;
-    if (environment.candidateDeploymentId === null) return stable;
+    if (environment.candidateDeploymentId === null) return [mainSide(draft, stable)];
     const candidate = draft.deployment(environment.candidateDeploymentId);
     if (candidate === undefined || FINAL_DEPLOYMENT_PHASES.has(candidate.status.phase)) {
       draft.setEnvironment({ candidateDeploymentId: null });
@@ -48,8 +55,10 @@ function advance(draft: Draft): Deployment | null {
     }
     const before = candidate.status.phase;
     stepPhase(draft, candidate, stable);
-    const after = draft.deployment(candidate.deployment.id)?.status.phase ?? before;
-    if (after === before) return before === 'rolling' || before === 'draining' ? candidate.deployment : stable;
+    const now = draft.deployment(candidate.deployment.id) ?? candidate;
+    if (now.status.phase !== before) continue;
+    if (before === 'canary' && stable !== null) return [mainSide(draft, stable), canarySide(draft, now, stable)];
+    return [mainSide(draft, before === 'rolling' || before === 'draining' ? candidate.deployment : stable)];
   }
 }
 
@@ -57,9 +66,11 @@ function stepPhase(draft: Draft, candidate: RolloutDeployment, stable: Deploymen
   const { phase } = candidate.status;
   switch (phase) {
     case 'waiting':
-      return stepWaiting(draft, candidate);
+      return stepWaiting(draft, candidate, stable);
     case 'before-deploy':
-      return stepBeforeDeploy(draft, candidate);
+      return stepBeforeDeploy(draft, candidate, stable);
+    case 'canary':
+      return stepCanary(draft, candidate.deployment.id, stable);
     case 'rolling':
       return stepRolling(draft, candidate);
     case 'draining':
@@ -93,7 +104,8 @@ export function supersededStatus(status: DeploymentStatus, nowMs: number): Deplo
   return endStatus(status, 'superseded', nowMs, message, reason);
 }
 
-function stepWaiting(draft: Draft, { deployment, status, release }: RolloutDeployment): void {
+function stepWaiting(draft: Draft, candidate: RolloutDeployment, stable: Deployment | null): void {
+  const { deployment, status, release } = candidate;
   const { nowMs } = draft.input;
   if (isCanceled(draft, status)) return finish(draft, status, 'canceled', 'Canceled before anything was started.', canceledReason(draft));
   switch (release.state) {
@@ -112,7 +124,7 @@ function stepWaiting(draft: Draft, { deployment, status, release }: RolloutDeplo
     case 'ready': {
       const built = endStep(status, 'build', stepOf(status, 'build')?.startedAtMs === null ? 'skipped' : 'done', nowMs);
       const programs = deployment.runBeforeDeploy ? beforeDeployOf(deployment) : [];
-      if (programs.length === 0) return roll(draft, built);
+      if (programs.length === 0) return begin(draft, candidate, built, stable);
       const message = `running ${programs.map((spec) => spec.name).join(', ')}`;
       draft.setStatus({ ...runStep(built, 'before-deploy', nowMs, message), phase: 'before-deploy', progress: {} });
     }
@@ -123,12 +135,9 @@ function beforeDeployOf(deployment: Deployment): readonly EntrypointSpec[] {
   return Object.values(deployment.entrypoints).filter((spec) => spec.run === 'before-deploy');
 }
 
-function roll(draft: Draft, status: DeploymentStatus): void {
-  draft.setStatus({ ...runStep(status, 'start', draft.input.nowMs, 'starting'), phase: 'rolling', progress: {} });
-}
-
 /** One program after the other, each once, whatever happens: what it did cannot be undone. */
-function stepBeforeDeploy(draft: Draft, { deployment, status }: RolloutDeployment): void {
+function stepBeforeDeploy(draft: Draft, candidate: RolloutDeployment, stable: Deployment | null): void {
+  const { deployment, status } = candidate;
   const { nowMs } = draft.input;
   const all = draft.instances().filter(({ spec }) => spec.role === 'before-deploy');
   if (isCanceled(draft, status)) return giveBack(draft, status, canceledReason(draft));
@@ -146,7 +155,7 @@ function stepBeforeDeploy(draft: Draft, { deployment, status }: RolloutDeploymen
     }
     if (instance.status?.phase !== 'succeeded') return giveBack(draft, status, beforeDeployReason(instance));
   }
-  roll(draft, endStep(status, 'before-deploy', 'done', nowMs, 'done'));
+  begin(draft, candidate, endStep(status, 'before-deploy', 'done', nowMs, 'done'), stable);
 }
 
 function startBeforeDeploy(draft: Draft, deployment: Deployment, status: DeploymentStatus, spec: EntrypointSpec): void {
@@ -179,9 +188,14 @@ function stepRolling(draft: Draft, { deployment, status }: RolloutDeployment): v
   if (isCanceled(draft, status)) return giveBack(draft, status, canceledReason(draft));
   const failure = startFailure(draft, deployment);
   if (failure !== null) return giveBack(draft, status, failure);
-  const states = servicesOf(deployment).map((spec) => entrypointState(draft, deployment, spec));
+  const states = statesOf(draft, mainSide(draft, deployment));
   if (states.every(isComplete)) {
-    draft.setEnvironment({ stableDeploymentId: deployment.id });
+    const { stableDeploymentId: before, split } = draft.environment();
+    const tried = split?.deploymentId === deployment.id;
+    draft.setEnvironment({
+      stableDeploymentId: deployment.id,
+      ...(tried ? { split: before === null || before === deployment.id ? null : parked(before) } : {}),
+    });
     const started = endStep(runStep(status, 'start', nowMs, progressMessage(states)), 'start', 'done', nowMs);
     const old = othersAlive(draft, deployment).length;
     draft.setStatus({ ...runStep(started, 'drain', nowMs, leftMessage(old)), phase: 'draining' });
@@ -208,9 +222,9 @@ function stepDraining(draft: Draft, { deployment, status }: RolloutDeployment): 
   finish(draft, endStep(status, 'drain', 'done', draft.input.nowMs, 'no old Instance is left'), 'succeeded', 'Succeeded.');
 }
 
-/** Service Instances of other Deployments that have not ended. */
+/** Service Instances of other Deployments that have not ended and are not kept at hand. */
 function othersAlive(draft: Draft, deployment: Deployment): readonly RolloutInstance[] {
-  return liveServices(draft).filter(({ spec }) => spec.deploymentId !== deployment.id);
+  return liveServices(draft).filter(({ spec }) => spec.deploymentId !== deployment.id && !isKept(draft, spec));
 }
 
 function leftMessage(left: number): string {
@@ -224,7 +238,7 @@ function stepReturning(draft: Draft, { deployment, status }: RolloutDeployment, 
   const own = draft
     .instances()
     .filter((one) => one.spec.deploymentId === deployment.id && one.spec.role !== 'schedule' && one.spec.role !== 'run' && !hasEnded(one));
-  const states = stable === null ? [] : servicesOf(stable).map((spec) => entrypointState(draft, stable, spec));
+  const states = statesOf(draft, mainSide(draft, stable));
   const missing = states.filter((state) => state.slots.some((slot) => !slot.available && !slot.over));
   if (own.length === 0 && missing.length === 0) {
     const left = stable === null ? 'nothing of it is left' : 'the earlier Deployment serves in full';
@@ -240,59 +254,30 @@ function stepReturning(draft: Draft, { deployment, status }: RolloutDeployment, 
   finish(draft, status, phase, 'Taken back as far as it goes; what is left is brought in order as soon as that is possible.');
 }
 
-function isCanceled(draft: Draft, status: DeploymentStatus): boolean {
-  return status.cancelRequested || draft.environment().stopped;
+/** The time of what is kept at hand is over, or nothing shall run at all. */
+function endStandby(draft: Draft): void {
+  const { standby, stopped } = draft.environment();
+  if (standby === undefined || standby === null) return;
+  const restMs = stopped ? 0 : standby.keepMs - draft.input.elapsedMs(standby.sinceMs);
+  if (restMs > 0) draft.wakeIn(restMs);
+  else draft.setEnvironment({ standby: null });
 }
 
-function canceledReason(draft: Draft): Reason {
-  const message = draft.environment().stopped ? 'The Environment was stopped meanwhile.' : 'Canceled on request.';
-  return { code: 'canceled', message, hint: null, lastLines: [], instanceId: null };
-}
-
-/** Automatic return: its own Instances leave, the earlier Deployment is brought back to full count. */
-function giveBack(draft: Draft, status: DeploymentStatus, reason: Reason): void {
-  const { nowMs } = draft.input;
-  const failed = endStep(endStep(status, 'before-deploy', 'failed', nowMs), 'start', 'failed', nowMs);
-  const skipped = endStep(failed, 'drain', 'skipped', nowMs);
-  const logged = withLog({ ...skipped, reason }, nowMs, reason.code === 'canceled' ? reason.message : `Failed: ${reason.message}`);
-  const message =
-    draft.environment().stableDeploymentId === null ? 'removing what was started' : 'bringing the earlier Deployment back in full';
-  draft.setStatus({ ...runStep(logged, 'return', nowMs, message), phase: 'returning' });
-}
-
-function finish(
-  draft: Draft,
-  status: DeploymentStatus,
-  phase: 'succeeded' | 'failed' | 'canceled',
-  message: string,
-  reason: Reason | null = status.reason,
-): void {
-  const number = draft.deployment(status.id)?.deployment.number ?? 0;
-  draft.setStatus(endStatus(status, phase, draft.input.nowMs, message, reason));
-  draft.setEnvironment({ candidateDeploymentId: null });
-  draft.event({
-    level: phase === 'failed' ? 'error' : 'info',
-    kind: `deployment.${phase}`,
-    message: `Deployment ${number} ${phase}${reason === null ? '' : `: ${reason.message}`}`,
-    deploymentId: status.id,
-  });
-}
-
-function progressMessage(states: readonly EntrypointState[]): string {
-  if (states.length === 0) return 'nothing to run permanently';
-  return states
-    .map((state) => `${state.spec.name} ${state.slots.filter((slot) => slot.available).length} of ${state.wanted} healthy`)
-    .join(', ');
-}
-
-/** What was reached while rolling: the line for people, with what waits for a Node, and the marks that the deadlines count from. */
+/** What was reached while Instances come up: the line for people, with what waits for a Node, and the marks that deadlines count from. */
 function noteProgress(draft: Draft): void {
-  const candidate = draft.deployment(draft.environment().candidateDeploymentId);
-  if (candidate === undefined || candidate.status.phase !== 'rolling') return;
+  const { candidateDeploymentId, stableDeploymentId } = draft.environment();
+  const candidate = draft.deployment(candidateDeploymentId);
+  const stable = draft.deployment(stableDeploymentId)?.deployment;
+  if (candidate === undefined) return;
+  const { status, deployment } = candidate;
+  if (status.phase === 'rolling') return noteStates(draft, status, statesOf(draft, mainSide(draft, deployment)));
+  if (status.phase === 'canary' && stable !== undefined) noteCanary(draft, status, statesOf(draft, canarySide(draft, candidate, stable)));
+}
+
+function noteStates(draft: Draft, status: DeploymentStatus, states: readonly EntrypointState[]): void {
   const { nowMs, elapsedMs } = draft.input;
-  const states = servicesOf(candidate.deployment).map((spec) => entrypointState(draft, candidate.deployment, spec));
   const waiting = [...draft.plan().unplaced].slice(0, 3).map(([slot, why]) => `; ${slot} waits: ${why}`);
-  const next = runStep(candidate.status, 'start', nowMs, `${progressMessage(states)}${waiting.join('')}`);
+  const next = runStep(status, 'start', nowMs, `${progressMessage(states)}${waiting.join('')}`);
   const progress = { ...next.progress };
   let noted = false;
   for (const state of states) {
@@ -309,4 +294,22 @@ function noteProgress(draft: Draft): void {
     draft.wakeIn(waits ? Math.min(restMs, rollout.deadlineMs / 4) : restMs);
   }
   draft.setStatus(noted ? { ...next, progress } : next);
+}
+
+/** A deadline runs only while an Instance is missing: one that waits in good health has none. */
+function noteCanary(draft: Draft, status: DeploymentStatus, states: readonly EntrypointState[]): void {
+  const { nowMs, elapsedMs } = draft.input;
+  const progress: Record<string, { readonly best: number; readonly sinceMs: number }> = {};
+  for (const state of states) {
+    if (isComplete(state)) continue;
+    const best = state.slots.filter((slot) => slot.available).length;
+    const known = status.progress?.[state.spec.name];
+    const mark = known === undefined || best > known.best ? { best, sinceMs: nowMs } : known;
+    progress[state.spec.name] = mark;
+    draft.wakeIn(state.spec.rollout.deadlineMs - elapsedMs(mark.sinceMs));
+  }
+  const before = status.progress ?? {};
+  const names = Object.keys(progress);
+  const same = names.length === Object.keys(before).length && names.every((name) => progress[name] === before[name]);
+  if (!same) draft.setStatus({ ...status, progress });
 }

@@ -1,7 +1,7 @@
 // From the records of one Environment to its part of the route table, and from all parts to the rules in force. Pure: the same records
 // give the same table, in the same order, whatever was compiled before.
 
-import type { RouteGroup, RouteRule, RouteTarget } from '../../api/dataplane.ts';
+import type { RouteGroup, RouteRule, RouteSplit, RouteTarget } from '../../api/dataplane.ts';
 import { effectiveRoutes } from '../../model/effective.ts';
 import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
 import type { App, Deployment, Environment, InstanceSpec, InstanceStatus } from '../../model/documents.ts';
@@ -76,6 +76,7 @@ function compileGroup(input: EnvironmentInput, entrypoint: string): RouteGroup {
     if (spec.desired === 'run' && !spec.draining && isStarting(status)) starting = true;
   }
   const serving = targets.some((target) => target.state === 'active');
+  const split = compileSplit(environment, targets);
   return {
     id: `${environment.id}/${entrypoint}`,
     app: app.name,
@@ -83,7 +84,17 @@ function compileGroup(input: EnvironmentInput, entrypoint: string): RouteGroup {
     entrypoint,
     state: environment.stopped ? 'stopped' : serving ? 'serving' : starting || isBeforeFirst(input) ? 'starting' : 'down',
     targets,
+    ...(split === null ? {} : { split }),
   };
+}
+
+/** The Environment's one split, where this Entrypoint has anything to share. */
+function compileSplit(environment: Environment, targets: readonly RouteTarget[]): RouteSplit | null {
+  const { split } = environment;
+  if (split === undefined || split === null || !targets.some((target) => target.deploymentId === split.deploymentId)) return null;
+  const { deploymentId, ...share } = split;
+  const tried = deploymentId === environment.candidateDeploymentId;
+  return { ...share, candidateDeploymentId: deploymentId, stableDeploymentId: tried ? environment.stableDeploymentId : null };
 }
 
 function compileTarget(
