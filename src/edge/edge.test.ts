@@ -297,10 +297,23 @@ test('an HTTP/1.0 client and pipelined requests are answered in order', async ()
   assert.deepEqual(piped.match(/<\/\d>/g), ['</1>', '</2>', '</3>']);
 });
 
-test('the absolute form of a request target decides the host', async () => {
+test('the absolute form of a request target arrives as a path, and may not disagree with the Host field', async () => {
   await serve((request, response) => text(response, `${request.headers.host ?? ''} ${request.url ?? ''}`));
-  const answer = await raw(`GET http://${HOST}/x?y HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n`);
-  assert.match(answer, /app\.localhost \/x\?y$/);
+  const ask = (host: string): Promise<string> => raw(`GET http://${HOST}/x?y HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+  assert.match(await ask(HOST.toUpperCase()), /app\.localhost \/x\?y$/);
+  assert.match(await ask('evil.example'), /^HTTP\/1\.1 400 /);
+});
+
+test('a target gets the canonical path, and an encoded slash may not lead around a Route', async () => {
+  const app = await serve((request, response) => text(response, request.url ?? ''));
+  const ask = async (path: string): Promise<string> =>
+    (await raw(`GET ${path} HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\n\r\n`)).split('\r\n\r\n')[1] ?? '';
+  assert.equal(await ask('/a/./%62//c/%2e%2E/d%c3%A9?q=%2e%2e/'), '/a/b/d%C3%A9?q=%2e%2e/');
+  assert.equal(await ask('/@scope%2fname'), '/@scope%2Fname');
+  assert.match(await ask('/a/../../etc'), /above its root/);
+  await edge.install({ rules: [rule(HOST, 'app'), rule(HOST, 'app', '/a/guarded')], groups: [group('app', [app.target])] });
+  assert.match(await ask('/a%2fguarded/x'), /encoded slash/);
+  assert.equal(await ask('/b%2fguarded/x'), '/b%2Fguarded/x');
 });
 
 test('a WebSocket carries messages of any size both ways, and its end', async () => {

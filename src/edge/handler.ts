@@ -3,6 +3,8 @@
 import type { RouteGroup } from '../api/dataplane.ts';
 import type { Clock } from '../lib/clock.ts';
 import { newId } from '../lib/id.ts';
+import { canonicalTarget } from '../model/request-target.ts';
+import type { CanonicalTarget } from '../model/request-target.ts';
 import type { AccessLog } from '../proxy/access-log.ts';
 import type { Exchange, ExchangeResult } from '../proxy/exchange.ts';
 import { Fields } from '../proxy/fields.ts';
@@ -14,7 +16,6 @@ import { NO_ROUTE } from './metrics.ts';
 import type { EdgeMetrics, Labels } from './metrics.ts';
 import { renderPage } from './pages/page.ts';
 import type { Situation } from './pages/situation.ts';
-import { parseRequestTarget } from './request-target.ts';
 import type { Routing } from './routing.ts';
 import type { Versions } from './versions.ts';
 
@@ -48,10 +49,15 @@ const NOBODY: ClientObserver = {
 export function createHandler(deps: HandlerDeps): Handler {
   const { routing, groups, metrics, accessLog, clock, versions } = deps;
 
-  const find = (host: string, path: string, head: RequestHead): Found | Situation => {
+  const find = ({ host, path, decodedPath }: CanonicalTarget, head: RequestHead): Found | Situation => {
     const table = routing.table();
     if (table === null) return { type: 'no_table' };
-    const rule = table.match({ host, path, header: (name) => head.fields.combined(name) });
+    const header = (name: string): string | undefined => head.fields.combined(name);
+    const rule = table.match({ host, path: path === '*' ? '/' : path, header });
+    // A target that decodes the slash would serve what another Route guards.
+    if (decodedPath !== null && table.match({ host, path: decodedPath, header }) !== rule) {
+      return { type: 'bad_request', why: 'an encoded slash in the path makes it unclear which Route is meant' };
+    }
     if (rule === null) return table.knowsHost(host) ? { type: 'no_path', host, path } : { type: 'no_host', host };
     const live = groups.get(rule.group);
     return live === null ? { type: 'no_host', host } : { type: 'group', group: live.group, route: `${rule.host}${rule.path}` };
@@ -61,17 +67,17 @@ export function createHandler(deps: HandlerDeps): Handler {
     const startedMs = clock.monotonic();
     const atMs = clock.now();
     const { head, connection } = client;
-    const parsed = parseRequestTarget(head);
+    const target = canonicalTarget(head.method, head.target, head.host);
     const requestId = requestIdOf(head);
-    const found = parsed.type === 'bad' ? ({ type: 'bad_request', why: parsed.why } as const) : find(parsed.host, parsed.pathname, head);
+    const found = target.type === 'bad' ? ({ type: 'bad_request', why: target.why } as const) : find(target, head);
     const groupId = found.type === 'group' ? found.group.id : '';
     const version = versions.of({ address: connection.address, header: (name) => head.fields.combined(name) });
-    const authority = parsed.type === 'bad' ? '' : parsed.authority;
+    const authority = target.type === 'bad' ? '' : target.authority;
     const exchange: Exchange = {
       client,
       request: {
         method: head.method,
-        path: parsed.type === 'bad' ? '' : parsed.path,
+        path: target.type === 'bad' ? '' : target.path + target.query,
         authority,
         scheme: connection.scheme,
         fields: head.fields,

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
 import type { RouteRule } from '../api/dataplane.ts';
-import { canonicalHost } from './host.ts';
 import { compileTable } from './table.ts';
 import type { MatchInput } from './table.ts';
 
@@ -97,40 +96,4 @@ test('a table knows its hosts, wildcards included', () => {
     [true, true, false, true, false],
   );
   assert.equal(table.match(asked({ host: 'one.localhost', path: '/', headers: {} })), null);
-});
-
-test('a host has one spelling', () => {
-  const cases: Record<string, string | null> = {
-    'Shop.Localhost': 'shop.localhost',
-    'shop.localhost.': 'shop.localhost',
-    'shop.localhost:8080': 'shop.localhost',
-    'shop.localhost.:8080': 'shop.localhost',
-    'shop.localhost:': 'shop.localhost',
-    '127.0.0.1:80': '127.0.0.1',
-    '[::1]:8080': '::1',
-    '[2001:DB8::1]': '2001:db8::1',
-    '2001:DB8::1': '2001:db8::1',
-    localhost: 'localhost',
-    '': null,
-    'a b': null,
-    'a..b': null,
-    'a/b': null,
-    'user@host': null,
-    'host:80x': null,
-    '[::1': null,
-    '[::1]x': null,
-    '.': null,
-    '-a': null,
-  };
-  for (const [given, expected] of Object.entries(cases)) assert.equal(canonicalHost(given), expected, JSON.stringify(given));
-});
-
-test('the canonical spelling of a host is its own', () => {
-  fc.assert(
-    fc.property(fc.string({ maxLength: 30 }), (given) => {
-      const once = canonicalHost(given);
-      if (once !== null) assert.equal(canonicalHost(once), once);
-    }),
-    { numRuns: 2_000 },
-  );
 });

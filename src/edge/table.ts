@@ -2,7 +2,7 @@
 // specific rule wins: exact host over wildcard, longer wildcard over shorter, longer path, more headers, earlier in the list.
 
 import type { RouteRule } from '../api/dataplane.ts';
-import { canonicalHost } from './host.ts';
+import { canonicalHost } from '../model/host.ts';
 
 export interface MatchInput {
   /** Canonical. */
