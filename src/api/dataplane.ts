@@ -1,6 +1,7 @@
 // The internal contract between control and the data plane: the route table as a snapshot, then deltas by sequence; what an Edge
 // says back tells rollouts when a table is in force and an old Instance has no open requests.
 
+import type { TrafficPolicy } from '../model/traffic-policy.ts';
 import type { Share } from '../model/traffic-split.ts';
 import { endpoint } from './endpoint.ts';
 
@@ -34,6 +35,10 @@ export interface RouteGroup {
   readonly targets: readonly RouteTarget[];
   /** Absent: requests go to all targets alike. */
   readonly split?: RouteSplit;
+  /** Absent: DEFAULT_TRAFFIC. */
+  readonly policy?: TrafficPolicy;
+  /** Path of the HTTP health check, for looking at an ejected target; absent: there is none. */
+  readonly healthPath?: string;
 }
 
 export interface RouteRule {

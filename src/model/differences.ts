@@ -3,6 +3,7 @@
 
 import type { EnvSource } from './documents.ts';
 import type { EntrypointSpec } from './manifest-types.ts';
+import { DEFAULT_TRAFFIC } from './traffic-policy.ts';
 
 /** The comparable part of a Deployment: effective specs and resolved variables, by Entrypoint. */
 export interface Desired {
@@ -50,7 +51,7 @@ function sortedKeys(a: object, b: object): readonly string[] {
 /** Names repeat the path, and the declared variables are told through their resolved sources. */
 function withoutName(spec: EntrypointSpec): Readonly<Record<string, unknown>> {
   const { name: _name, env: _env, ...rest } = spec;
-  return rest;
+  return { traffic: DEFAULT_TRAFFIC, ...rest };
 }
 
 function envTexts(env: Readonly<Record<string, EnvSource>> | undefined): Readonly<Record<string, string>> {

@@ -3,9 +3,10 @@
 // Defaults: one Instance; 0.1 cores and 128Mi requested, at most 1 core and 512Mi (so that ten small Apps fit on a laptop and one that
 // runs wild does not take it down); 1Gi of disk; `web` listens, others when they have a port, routes, a Service or a check over the
 // network; what listens is checked by a TCP connection, what does not is healthy after one second of running; check every 5s, 2s each,
-// 1 success, 3 failures, 30s grace; surge 1, unavailable 0, deadline 5m, drain 30s; SIGTERM and 30s to stop; services are always
-// restarted, one-offs never.
+// 1 success, 3 failures, 30s grace; traffic as in traffic-policy.ts; surge 1, unavailable 0, deadline 5m, drain 30s; SIGTERM and 30s to
+// stop; services are always restarted, one-offs never.
 
+import { completeTraffic } from './manifest-traffic.ts';
 import type { BuildInput, EntrypointInput, EnvironmentInput, OverrideInput, ResourcesInput, RouteInput } from './manifest-schema.ts';
 import type {
   Build,
@@ -118,6 +119,7 @@ export function completeEntrypoint(name: string, input: EntrypointInput, build: 
     resources: completeResources(input.resources),
     health: completeHealth(input.health, listens),
     routes: input.routes === undefined ? null : completeRoutes(input.routes),
+    traffic: completeTraffic(input.traffic),
     rollout: {
       surge: input.rollout?.surge ?? 1,
       unavailable: input.rollout?.unavailable ?? 0,

@@ -4,6 +4,7 @@
 import type { z } from 'zod';
 import { either, field, list, mapOf, section } from './manifest-fields.ts';
 import type { At } from './manifest-fields.ts';
+import { trafficSection } from './manifest-traffic.ts';
 import {
   absolutePath,
   bool,
@@ -116,6 +117,7 @@ export const entrypointSection = section({
   resources: resources.optional(),
   health: health.optional(),
   routes: routes.optional(),
+  traffic: trafficSection.optional(),
   rollout: section({
     surge: integer(0, 100).optional(),
     unavailable: integer(0, 100).optional(),

@@ -1,5 +1,7 @@
 // The manifest after parsing: every default filled in, every quantity in a plain unit. Only model/manifest.ts makes these.
 
+import type { TrafficPolicy } from './traffic-policy.ts';
+
 /** A plain text, or a reference to a Secret of the Environment that the Instance gets the value of. */
 export type EnvValue = string | { readonly secret: string };
 
@@ -65,6 +67,8 @@ export interface EntrypointSpec {
   readonly health: Health;
   /** null: the default host where the Entrypoint is `web`, else none. */
   readonly routes: readonly RouteSpec[] | null;
+  /** Absent in Deployments of before there was one: the default. */
+  readonly traffic?: TrafficPolicy;
   readonly rollout: { readonly surge: number; readonly unavailable: number; readonly deadlineMs: number; readonly drainMs: number };
   readonly placement: {
     readonly strategy: 'auto' | 'fill' | 'each' | 'global' | 'drained';

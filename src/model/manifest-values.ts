@@ -154,6 +154,16 @@ export const headers: z.ZodType<Readonly<Record<string, string>>> = mapOf(
   20,
 );
 
+/** A token of RFC 9110 §5.6.2, as the names of header fields and cookies are. */
+export function token(expected: string): z.ZodType<string> {
+  return text(expected, (value) => HEADER.test(value));
+}
+
+/** In lower case: names of header fields compare without case. */
+export const headerName: z.ZodType<string> = field('the name of a header field', (value) =>
+  typeof value === 'string' && HEADER.test(value) ? value.toLowerCase() : undefined,
+);
+
 export const port: z.ZodType<number> = integer(1, 65535);
 
 export const signal: z.ZodType<string> = oneOf(SIGNALS);

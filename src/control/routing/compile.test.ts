@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import type { InstanceSpec, InstanceStatus } from '../../model/documents.ts';
-import type { RouteSpec } from '../../model/manifest-types.ts';
+import type { RouteGroup } from '../../api/dataplane.ts';
+import type { Deployment, InstanceSpec, InstanceStatus } from '../../model/documents.ts';
+import type { EntrypointSpec, RouteSpec } from '../../model/manifest-types.ts';
+import { DEFAULT_TRAFFIC } from '../../model/traffic-policy.ts';
 import { aDeployment, anApp, anEntrypoint, anEnvironment, anInstance, aStatus } from '../test-context.ts';
 import { compileEnvironment, mergeRules, ruleKey } from './compile.ts';
 import type { CompiledEnvironment, EnvironmentInput } from './compile.ts';
@@ -59,6 +61,23 @@ test('a group says why it serves nobody', () => {
   assert.equal(state({}, undefined), 'down');
   assert.equal(state({ stable: null, candidate: aDeployment() }, undefined), 'starting');
   assert.equal(state({ environment: anEnvironment({ stopped: true }) }, aStatus()), 'stopped');
+});
+
+test('the policy and the health path of a group are those of the stable Deployment; the default policy is left out', () => {
+  const traffic = { ...DEFAULT_TRAFFIC, balance: { kind: 'round-robin' } } as const;
+  const groupOf = (stable: Partial<EntrypointSpec> | null, candidate: Partial<EntrypointSpec>): RouteGroup | undefined => {
+    const deployment = (change: Partial<EntrypointSpec>, id: string): Deployment =>
+      aDeployment({ id, entrypoints: { web: anEntrypoint(change) } });
+    return compileEnvironment(
+      input([], { stable: stable === null ? null : deployment(stable, 'd1'), candidate: deployment(candidate, 'd2') }),
+    ).groups[0];
+  };
+  const probe = { ...anEntrypoint().health, probe: { kind: 'http', path: '/up' } } as const;
+  assert.deepEqual(groupOf({}, { traffic, health: probe })?.policy, undefined);
+  assert.deepEqual(groupOf({ traffic: DEFAULT_TRAFFIC }, {})?.policy, undefined);
+  assert.deepEqual(groupOf({ traffic }, {})?.policy, traffic);
+  assert.deepEqual(groupOf(null, { traffic })?.policy, traffic);
+  assert.deepEqual([groupOf({ health: probe }, {})?.healthPath, groupOf({}, {})?.healthPath], ['/up', undefined]);
 });
 
 test('a stopped Environment keeps its rules and has no active target', () => {

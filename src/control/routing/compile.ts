@@ -1,11 +1,13 @@
 // From the records of one Environment to its part of the route table, and from all parts to the rules in force. Pure: the same records
 // give the same table, in the same order, whatever was compiled before.
 
+import { isDeepStrictEqual as sameValue } from 'node:util';
 import type { RouteGroup, RouteRule, RouteSplit, RouteTarget } from '../../api/dataplane.ts';
 import { effectiveRoutes } from '../../model/effective.ts';
 import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
 import type { App, Deployment, Environment, InstanceSpec, InstanceStatus } from '../../model/documents.ts';
 import type { EntrypointSpec } from '../../model/manifest-types.ts';
+import { DEFAULT_TRAFFIC } from '../../model/traffic-policy.ts';
 
 export interface EnvironmentInput {
   readonly app: App;
@@ -61,12 +63,14 @@ export function compileEnvironment(input: EnvironmentInput): CompiledEnvironment
       });
     }
   }
-  const groups = [...entrypoints.keys()].sort().map((name) => compileGroup(input, name));
+  const groups = [...entrypoints.values()].sort((a, b) => (a.name < b.name ? -1 : 1)).map((spec) => compileGroup(input, spec));
   return { ...part, rules, groups };
 }
 
-function compileGroup(input: EnvironmentInput, entrypoint: string): RouteGroup {
+/** `entrypointSpec` is the stable Deployment's where it has one: a policy is of the group, whatever versions are in it. */
+function compileGroup(input: EnvironmentInput, entrypointSpec: EntrypointSpec): RouteGroup {
   const { app, environment } = input;
+  const { name: entrypoint } = entrypointSpec;
   const targets: RouteTarget[] = [];
   let starting = false;
   for (const { spec, status, deployment } of input.instances) {
@@ -85,6 +89,15 @@ function compileGroup(input: EnvironmentInput, entrypoint: string): RouteGroup {
     state: environment.stopped ? 'stopped' : serving ? 'serving' : starting || isBeforeFirst(input) ? 'starting' : 'down',
     targets,
     ...(split === null ? {} : { split }),
+    ...compilePolicy(entrypointSpec),
+  };
+}
+
+/** Most groups have the default, which is left out: the table is kept by every Edge. */
+function compilePolicy({ traffic, health }: EntrypointSpec): Pick<RouteGroup, 'policy' | 'healthPath'> {
+  return {
+    ...(traffic === undefined || sameValue(traffic, DEFAULT_TRAFFIC) ? {} : { policy: traffic }),
+    ...(health.probe.kind === 'http' ? { healthPath: health.probe.path } : {}),
   };
 }
 
