@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
 import type { RouteGroup } from '../../api/dataplane.ts';
-import type { Deployment, InstanceSpec, InstanceStatus } from '../../model/documents.ts';
+import type { Deployment, Environment, InstanceSpec, InstanceStatus } from '../../model/documents.ts';
 import type { EntrypointSpec, RouteSpec } from '../../model/manifest-types.ts';
 import { DEFAULT_TRAFFIC } from '../../model/traffic-policy.ts';
 import { aDeployment, anApp, anEntrypoint, anEnvironment, anInstance, aStatus } from '../test-context.ts';
@@ -181,4 +181,22 @@ test('what an Entrypoint that is no more still answers has its drain, and no rul
     compiled.rules.map((rule) => rule.group),
     ['environment-1/web'],
   );
+});
+
+test('a split reaches the Edge where there is anything to share, and holds back what is on neither side', () => {
+  const split = { deploymentId: 'canary', percent: 10, rules: [], sticky: null };
+  const of = (ids: readonly string[], change: Partial<Environment>) =>
+    compileEnvironment(
+      input(
+        ids.map((deploymentId) => ({ spec: anInstance({ id: `i-${deploymentId}`, deploymentId }), status: aStatus() })),
+        { environment: anEnvironment({ split, ...change }) },
+      ),
+    ).groups[0]?.split;
+  const inForce = { percent: 10, rules: [], sticky: null, candidateDeploymentId: 'canary', stableDeploymentId: 'deployment-1' };
+  assert.deepEqual(of(['deployment-1', 'canary'], { candidateDeploymentId: 'canary' }), inForce);
+  assert.deepEqual(of(['deployment-1', 'kept'], { candidateDeploymentId: 'canary' }), inForce, 'one that is only kept gets nothing');
+  assert.equal(of(['deployment-1'], { candidateDeploymentId: 'canary' }), undefined);
+  assert.deepEqual(of(['deployment-1', 'canary'], { candidateDeploymentId: 'newer' }), { ...inForce, stableDeploymentId: null });
+  assert.equal(of(['deployment-1', 'newer'], { candidateDeploymentId: 'newer' }), undefined);
+  assert.equal(of(['deployment-1', 'canary'], { split: null }), undefined);
 });

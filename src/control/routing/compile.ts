@@ -104,10 +104,14 @@ function compilePolicy({ traffic, health }: EntrypointSpec): Pick<RouteGroup, 'p
 /** The Environment's one split, where this Entrypoint has anything to share. */
 function compileSplit(environment: Environment, targets: readonly RouteTarget[]): RouteSplit | null {
   const { split } = environment;
-  if (split === undefined || split === null || !targets.some((target) => target.deploymentId === split.deploymentId)) return null;
+  if (split === undefined || split === null) return null;
   const { deploymentId, ...share } = split;
-  const tried = deploymentId === environment.candidateDeploymentId;
-  return { ...share, candidateDeploymentId: deploymentId, stableDeploymentId: tried ? environment.stableDeploymentId : null };
+  const stableDeploymentId = deploymentId === environment.candidateDeploymentId ? environment.stableDeploymentId : null;
+  // What is on neither side counts too: without a split it would get requests.
+  const apart = targets.some((target) =>
+    stableDeploymentId === null ? target.deploymentId === deploymentId : target.deploymentId !== stableDeploymentId,
+  );
+  return apart ? { ...share, candidateDeploymentId: deploymentId, stableDeploymentId } : null;
 }
 
 function compileTarget(
