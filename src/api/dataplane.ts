@@ -3,6 +3,7 @@
 
 import type { TrafficPolicy } from '../model/traffic-policy.ts';
 import type { Share } from '../model/traffic-split.ts';
+import type { VersionCount } from '../model/version-counts.ts';
 import { endpoint } from './endpoint.ts';
 
 export interface RouteTarget {
@@ -76,6 +77,14 @@ export interface EdgeReport {
   readonly draining: Readonly<Record<string, number>>;
   /** Targets that this Edge has taken out after refused connections. */
   readonly ejected: readonly string[];
+  /** Where a split is in force: what each version did since the Edge has it; only grows. Absent: none. */
+  readonly versions?: readonly VersionReport[];
+}
+
+/** What one version did with the requests of one group. */
+export interface VersionReport extends VersionCount {
+  readonly group: string;
+  readonly deploymentId: string;
 }
 
 export const dataplane = {

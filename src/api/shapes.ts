@@ -33,8 +33,8 @@ export const appShape = (z: Z) =>
     environments: z.array(
       z.object({
         name: z.string(),
-        /** new: never deployed. deploying, healthy, degraded (fewer healthy than wanted), down (none healthy), stopped. */
-        status: z.enum(['new', 'deploying', 'healthy', 'degraded', 'down', 'stopped']),
+        /** new: never deployed. deploying, canary (two versions side by side), healthy, degraded (fewer healthy than wanted), down (none healthy), stopped. */
+        status: z.enum(['new', 'deploying', 'canary', 'healthy', 'degraded', 'down', 'stopped']),
         release: z.number().nullable(),
         healthy: z.number(),
         wanted: z.number(),
@@ -100,6 +100,15 @@ export const canaryPlanShape = (z: Z) =>
     keepMs: z.number().int().min(0).max(86_400_000).default(0).describe('how long the old Instances stay at hand after the promotion'),
   });
 
+const figuresShape = (z: Z) =>
+  z.object({
+    requests: z.number(),
+    errorRate: z.number().nullable().describe('0 to 1: answered with 5xx, or not at all'),
+    meanMs: z.number().nullable(),
+    p50Ms: z.number().nullable(),
+    p99Ms: z.number().nullable(),
+  });
+
 const canaryStateShape = (z: Z) =>
   z.object({
     steps: z.array(canaryStepShape(z)),
@@ -113,6 +122,9 @@ const canaryStateShape = (z: Z) =>
     promoted: z.boolean(),
     nextAtMs: z.number().nullable().describe('when the next step begins; null: it waits for somebody, or for Instances'),
     waits: z.boolean().describe('nothing happens any more until somebody promotes or aborts'),
+    figures: z
+      .array(z.object({ entrypoint: z.string(), windowMs: z.number(), stable: figuresShape(z), candidate: figuresShape(z) }))
+      .describe('both versions in the same time, while they stand side by side'),
   });
 
 const stepShape = (z: Z) =>
@@ -170,6 +182,7 @@ export const instanceShape = (z: Z) =>
     node: z.string(),
     desired: z.enum(['run', 'stop']),
     draining: z.boolean(),
+    part: z.enum(['main', 'canary', 'kept']).describe('canary: of the Deployment that is tried; kept: without requests, for a switch back'),
     phase: z.enum([
       'pending',
       'preparing',

@@ -2,12 +2,10 @@
 // `up --example`. Every write carries an idempotency key, so that a retry after a broken connection never makes two.
 
 import { createReadStream } from 'node:fs';
-import type { BodyOf } from '../api/endpoint.ts';
-import type { ApiTable } from '../api/table.ts';
 import { newToken } from '../lib/id.ts';
 import { Failure, isFailure } from '../lib/failure.ts';
-import type { CanaryPlan } from '../model/canary.ts';
 import { packFolder } from '../sys/bundle-pack.ts';
+import type { CanaryBody } from './canary-options.ts';
 import type { CommandContext } from './command.ts';
 import type { DeploySource } from './deploy-source.ts';
 import { followDeployment } from './follow-deployment.ts';
@@ -21,21 +19,12 @@ export interface DeployOptions {
   readonly label: string | null;
   readonly reset: boolean;
   /** How it is tried beside what serves; null: rolled out at once. */
-  readonly canary: CanaryPlan | null;
+  readonly canary: CanaryBody | null;
   /** Print plan and steps. */
   readonly quiet: boolean;
 }
 
 const UPLOAD_TRIES = 5;
-
-type CanaryBody = NonNullable<Extract<BodyOf<ApiTable['deployments']['create']>, { cause: 'deploy' }>['canary']>;
-
-const canaryBody = (plan: CanaryPlan): CanaryBody => ({
-  ...plan,
-  steps: plan.steps.map((step) => ({ ...step })),
-  rules: plan.rules.map((rule) => ({ ...rule })),
-  abortOn: plan.abortOn === null ? null : { ...plan.abortOn },
-});
 
 async function* metered(stream: AsyncIterable<Uint8Array>, onBytes: (bytes: number) => void): AsyncIterable<Uint8Array> {
   for await (const chunk of stream) {
@@ -77,7 +66,7 @@ export async function deploySource(context: CommandContext, source: DeploySource
   const { output } = context;
   const client = await context.client();
   const { manifest } = source;
-  const canary = options.canary === null ? null : canaryBody(options.canary);
+  const { canary } = options;
   const plan = await client.plans.create({
     body: { environment: options.environment, manifest: source.manifestText, reset: options.reset, canary },
   });

@@ -25,6 +25,7 @@ import { startSync } from './sync.ts';
 import type { Sync } from './sync.ts';
 import { loadTable, saveTable } from './table-file.ts';
 import type { TableState } from './table-state.ts';
+import { createVersionCounts } from './version-counts.ts';
 import { createVersions } from './versions.ts';
 
 export interface EdgeOptions {
@@ -93,7 +94,8 @@ export function createEdge(options: EdgeOptions): Edge {
     waitMs: options.startingWaitMs ?? STARTING_WAIT_MS,
     waitingPerGroup: options.startingQueue ?? STARTING_QUEUE,
   });
-  const routing = createRouting({ clock, groups, pool, health, open });
+  const versionCounts = createVersionCounts();
+  const routing = createRouting({ clock, groups, pool, health, open, versionCounts });
   const handler = createHandler({
     forwarding: { pool, health, open, deadlines, limits, clock },
     routing,
@@ -102,6 +104,7 @@ export function createEdge(options: EdgeOptions): Edge {
     accessLog,
     clock,
     versions: createVersions(),
+    versionCounts,
   });
   const front = createFront({
     listen: options.listen,
@@ -114,7 +117,14 @@ export function createEdge(options: EdgeOptions): Edge {
   const report = (): EdgeReport | null => {
     const state = routing.state();
     if (state === null) return null;
-    return { edgeId: options.edgeId, sequence: state.sequence, draining: routing.draining(), ejected: health.ejected() };
+    const versions = versionCounts.report();
+    return {
+      edgeId: options.edgeId,
+      sequence: state.sequence,
+      draining: routing.draining(),
+      ejected: health.ejected(),
+      ...(versions === undefined ? {} : { versions }),
+    };
   };
 
   return {

@@ -17,6 +17,7 @@ import type { EdgeMetrics, Labels } from './metrics.ts';
 import { renderPage } from './pages/page.ts';
 import type { Situation } from './pages/situation.ts';
 import type { Routing } from './routing.ts';
+import type { VersionCounts } from './version-counts.ts';
 import type { Versions } from './versions.ts';
 
 export interface HandlerDeps {
@@ -27,6 +28,7 @@ export interface HandlerDeps {
   readonly accessLog: AccessLog;
   readonly clock: Clock;
   readonly versions: Versions;
+  readonly versionCounts: VersionCounts;
 }
 
 /** Takes an exchange as it comes and sees it to its end. */
@@ -47,7 +49,7 @@ const NOBODY: ClientObserver = {
 };
 
 export function createHandler(deps: HandlerDeps): Handler {
-  const { routing, groups, metrics, accessLog, clock, versions } = deps;
+  const { routing, groups, metrics, accessLog, clock, versions, versionCounts } = deps;
 
   const find = ({ host, path, decodedPath }: CanonicalTarget, head: RequestHead): Found | Situation => {
     const table = routing.table();
@@ -73,6 +75,7 @@ export function createHandler(deps: HandlerDeps): Handler {
     const groupId = found.type === 'group' ? found.group.id : '';
     const version = versions.of({ address: connection.address, header: (name) => head.fields.combined(name) });
     const authority = target.type === 'bad' ? '' : target.authority;
+    let counted: string | null = null;
     const exchange: Exchange = {
       client,
       request: {
@@ -96,7 +99,15 @@ export function createHandler(deps: HandlerDeps): Handler {
         expectsContinue: head.expectsContinue,
         takesTrailers: head.takesTrailers,
       },
-      next: (tried) => groups.next(groupId, tried, version),
+      next: (tried) => {
+        const { target } = exchange.facts;
+        // The try before has failed, although the request may yet be answered.
+        if (target !== null && tried.has(target.id)) {
+          versionCounts.observe(groupId, target.id, true, null);
+          counted = target.id;
+        }
+        return groups.next(groupId, tried, version);
+      },
       editAnswer: (answer) => {
         if (!answer.fields.has('x-request-id')) answer.fields.add('X-Request-Id', requestId);
         const cookie = version.setCookie();
@@ -110,6 +121,12 @@ export function createHandler(deps: HandlerDeps): Handler {
       const durationMs = clock.monotonic() - startedMs;
       const labels: Labels = found.type === 'group' ? found.group : NO_ROUTE;
       const { facts } = exchange;
+      if (facts.target !== null && facts.target.id !== counted) {
+        const failed = isFailed(result);
+        const answeredMs = facts.firstByteMs ?? (failed === true ? durationMs : null);
+        const latencyMs = answeredMs === null ? null : answeredMs - (facts.connectMs ?? 0);
+        if (failed !== null) versionCounts.observe(groupId, facts.target.id, failed, result.type === 'upgraded' ? null : latencyMs);
+      }
       metrics.observe({
         labels,
         status,
@@ -212,6 +229,23 @@ function statusOf(result: ExchangeResult): number | null {
       return 101;
     case 'no_target':
     case 'failed':
+      return null;
+  }
+}
+
+/** Whether the target failed; null where that cannot be said. */
+function isFailed(result: ExchangeResult): boolean | null {
+  switch (result.type) {
+    case 'answered':
+      return result.status >= 500;
+    case 'upgraded':
+      return false;
+    case 'cut':
+      return true;
+    case 'failed':
+      return result.reason === 'client_timeout' ? null : true;
+    case 'no_target':
+    case 'client_gone':
       return null;
   }
 }

@@ -12,6 +12,7 @@ import { compileTable } from './table.ts';
 import type { CompiledTable } from './table.ts';
 import { applyMessage } from './table-state.ts';
 import type { TableState } from './table-state.ts';
+import type { VersionCounts } from './version-counts.ts';
 
 export interface Routing {
   /** Null before the first table. */
@@ -33,10 +34,11 @@ export interface RoutingDeps {
   readonly pool: Pool;
   readonly health: PassiveHealth;
   readonly open: OpenCounts;
+  readonly versionCounts: VersionCounts;
 }
 
 export function createRouting(deps: RoutingDeps): Routing {
-  const { clock, groups, pool, health, open } = deps;
+  const { clock, groups, pool, health, open, versionCounts } = deps;
   let state: TableState | null = null;
   let table: CompiledTable | null = null;
   let draining: ReadonlyMap<string, RouteTarget> = new Map();
@@ -60,6 +62,7 @@ export function createRouting(deps: RoutingDeps): Routing {
     if (table === null || state?.table.rules !== next.table.rules) table = compileTable(next.table.rules);
     state = next;
     groups.replace(next.table.groups);
+    versionCounts.retain(next.table.groups);
     const targets = groups.targets();
     draining = new Map(targets.filter((target) => target.state === 'draining').map((target) => [target.instanceId, target]));
     const active = targets.filter((target) => target.state === 'active').map(toTarget);

@@ -31,6 +31,8 @@ export interface Sync {
 
 const RECONNECT = { minMs: 50, maxMs: 2_000 } as const;
 const REPORT_WHILE_DRAINING_MS = 2_000;
+/** Two versions are compared by what is reported. */
+const REPORT_WHILE_SPLIT_MS = 1_000;
 const REPORT_EVERY_MS = 15_000;
 const REPORT_AGAIN_MS = 500;
 
@@ -49,6 +51,7 @@ export function startSync(options: SyncOptions): Sync {
       // Without a connection there is nobody to tell; the next message of control wakes this loop again.
       if (report === null || !connected) return REPORT_EVERY_MS;
       await link.report(report, signal);
+      if (report.versions !== undefined) return REPORT_WHILE_SPLIT_MS;
       return Object.keys(report.draining).length > 0 ? REPORT_WHILE_DRAINING_MS : REPORT_EVERY_MS;
     },
   });

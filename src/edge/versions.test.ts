@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { RouteSplit, RouteTarget } from '../api/dataplane.ts';
 import { createSeededRandom } from '../lib/id.ts';
-import { call, group, rule, startEdge, startInstance, text } from './edge-fixture.ts';
+import { call, group, rule, startEdge, startInstance, text, until } from './edge-fixture.ts';
 import { createVersions, inOrder, sidesOf } from './versions.ts';
 
 const target = (instanceId: string, deploymentId: string): RouteTarget => ({
@@ -81,6 +81,50 @@ test('a user without a name gets the cookie with the answer, and sees the same v
     await put(split({ percent: 100 }));
     await two.kill();
     assert.equal(String((await call(edge.port, 'app.localhost', '/')).body), 'stable');
+  } finally {
+    await edge.stop();
+    await one.kill();
+    await two.kill();
+  }
+});
+
+test('what each version did is counted where a split is in force: answers, failures, tries that failed, and how long it took', async () => {
+  const edge = await startEdge();
+  const one = await startInstance('i1', (_request, response) => text(response, 'stable'));
+  const two = await startInstance('i2', (request, response) => {
+    if (request.url === '/cut') request.socket.resetAndDestroy();
+    else text(response, 'canary', request.url === '/bad' ? 503 : 404);
+  });
+  try {
+    const sides = [
+      { ...one.target, deploymentId: 'stable' },
+      { ...two.target, deploymentId: 'canary' },
+    ];
+    const rules = [{ kind: 'header', name: 'x-beta', value: null }] as const;
+    const given = { ...group('app', sides), split: split({ percent: 0, rules }) };
+    await edge.install({ rules: [rule('app.localhost', 'app')], groups: [group('app', sides)] });
+    await call(edge.port, 'app.localhost', '/');
+    assert.equal(edge.link.reports.at(-1)?.versions, undefined, 'nothing is counted without a split');
+    await edge.install({ rules: [rule('app.localhost', 'app')], groups: [given] });
+    const headers = { 'x-beta': '' };
+    for (let index = 0; index < 3; index += 1) await call(edge.port, 'app.localhost', '/');
+    await call(edge.port, 'app.localhost', '/', { headers });
+    await call(edge.port, 'app.localhost', '/bad', { headers });
+    // Its try failed, then the other version answered.
+    assert.equal(String((await call(edge.port, 'app.localhost', '/cut', { headers })).body), 'stable');
+    await until('it is reported', () => {
+      const versions = edge.link.reports.at(-1)?.versions ?? [];
+      const of = (id: string) => versions.find((version) => version.deploymentId === id);
+      return of('stable')?.requests === 4 && of('canary')?.requests === 3 && of('canary')?.errors === 2 && of('stable')?.errors === 0;
+    });
+    const canary = edge.link.reports.at(-1)?.versions?.find((version) => version.deploymentId === 'canary');
+    assert.equal(
+      canary?.latencies.reduce((sum, count) => sum + count, 0),
+      2,
+      'two answers were timed',
+    );
+    await edge.put({ ...group('app', sides) });
+    await until('nothing is counted any more', () => edge.link.reports.at(-1)?.versions === undefined);
   } finally {
     await edge.stop();
     await one.kill();

@@ -60,6 +60,10 @@ describe('two versions of an App', () => {
       canary: { percentInForce: number; waits: boolean };
     };
     assert.deepEqual([shown.phase, shown.canary.percentInForce, shown.canary.waits], ['canary', 20, true]);
+    await until('the figures are there', 10_000, async () =>
+      /stable {2}\d+ requests, 0 % failed, mean .* canary {2}\d+ requests, 0 % failed/su.test((await libra('deployments', '2')).stdout),
+    );
+    assert.match((await libra('deployments')).stdout, /canary 20 %/u);
   });
 
   test('what would end a canary unasked is refused, and what was set is kept', async () => {
@@ -99,6 +103,45 @@ describe('two versions of an App', () => {
     await only('two');
     const again = await platform.cli('abort', '-a', 'shop');
     assert.deepEqual([again.code, /Nothing is on its way/u.test(again.stderr)], [5, true], again.stderr);
+  });
+
+  test('one that fails, and one that is slow, is taken back by itself in time, and deploy exits with the reason', async () => {
+    for (const [change, message] of [
+      ['response.statusCode = 500;', /100 % of \d+ requests to web failed, against 0 % of \d+ of the stable Deployment/u],
+      ['await new Promise((resolve) => setTimeout(resolve, 250));', /web is slow: p50 of \d+ requests is \d+ ms, against/u],
+    ] as const) {
+      const files = serverApp({ text: 'bad', instances: 2 });
+      const source = (files['server.mjs'] ?? '')
+        .replace('createServer((request', 'createServer(async (request')
+        .replace('return response.end("bad")', `${change} return response.end("bad")`);
+      assert.ok(source.includes(change));
+      const folder = writeApp(platform, 'shop', { ...files, 'server.mjs': source });
+      let over = false;
+      const startedMs = performance.now();
+      const result = platform.cli('deploy', folder, '--steps', '20%:10m').finally(() => (over = true));
+      // Some twenty requests a second, as they come.
+      const asking: Promise<unknown>[] = [];
+      await until('the canary was taken back', 45_000, () => {
+        asking.push(platform.get(HOST));
+        return over;
+      });
+      await Promise.all(asking);
+      const tookMs = performance.now() - startedMs;
+      const { code, stderr } = await result;
+      assert.equal(code, 1, stderr);
+      assert.match(stderr, message);
+      assert.ok(tookMs < 30_000, `it took ${Math.round(tookMs)} ms`);
+      await only('two');
+    }
+    const events = (await libra('events', '--json')).stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { kind: string; message: string });
+    const failed = events.filter((event) => event.kind === 'deployment.failed').map((event) => event.message);
+    assert.deepEqual(
+      [failed.length, /requests to web failed/u.test(failed[0] ?? ''), /web is slow/u.test(failed[1] ?? '')],
+      [2, true, true],
+    );
   });
 
   test('a switch changes everything at once, and back again in under a second', async () => {

@@ -1,11 +1,10 @@
 // `libra deploy`: a folder becomes a healthy, reachable App.
 
-import { parseCanary } from '../../model/canary.ts';
+import { canaryOption, CANARY_OPTIONS } from '../canary-options.ts';
 import type { Command } from '../command.ts';
 import { deploySource } from '../deploy-flow.ts';
 import { readSource } from '../deploy-source.ts';
 import { deploymentResult } from '../follow-deployment.ts';
-import { textOption } from '../options.ts';
 
 export const deploy: Command = {
   summary: 'Deploy a folder: plan, upload, build, roll out, and wait until it is healthy.',
@@ -19,23 +18,11 @@ export const deploy: Command = {
     { name: 'yes', short: 'y', help: 'never ask' },
     { name: 'label', value: 'text', help: 'label of the Release; default: the git commit, where there is one' },
     { name: 'reset', help: 'drop what libra scale has set' },
-    {
-      name: 'canary',
-      value: 'share',
-      help: 'try it beside what serves: 10%, header:x-beta=1, cookie:beta, or several with commas; 0% alone: bring it up in full without requests',
-    },
-    { name: 'steps', value: 'list', help: 'shares with their time, promoted at the end: 5%:2m,25%:5m,50%:5m' },
-    { name: 'sticky', value: 'what', help: 'one user always sees one version, known by cookie, cookie:NAME, header:NAME or address' },
-    { name: 'keep', value: 'time', help: 'so long after the promotion a rollback switches back at once; default 10m for --canary 0%' },
+    ...CANARY_OPTIONS,
   ],
   run: async (input, context) => {
     const { output } = context;
-    const canary = parseCanary({
-      canary: textOption(input, 'canary'),
-      steps: textOption(input, 'steps'),
-      sticky: textOption(input, 'sticky'),
-      keep: textOption(input, 'keep'),
-    });
+    const canary = canaryOption(input);
     const source = await readSource(context, input.arguments['folder']?.[0], { yes: input.options['yes'] === true });
     const { gitLabel } = await import('../git-label.ts');
     const label = typeof input.options['label'] === 'string' ? input.options['label'] : await gitLabel(source.folder);

@@ -2,6 +2,7 @@
 
 import { Failure } from '../../lib/failure.ts';
 import type { Command } from '../command.ts';
+import { canaryLines } from '../canary-view.ts';
 import { deploymentResult, followDeployment } from '../follow-deployment.ts';
 import { numberOption } from '../options.ts';
 import { formatAge, formatDuration, printable } from '../output.ts';
@@ -33,7 +34,9 @@ export const deployments: Command = {
           String(view.release),
           view.label ?? '',
           view.cause,
-          view.phase + (view.reason === null || view.reason.code === view.phase ? '' : ` (${view.reason.code})`),
+          view.phase +
+            (view.phase === 'canary' ? ` ${view.canary?.percentInForce ?? 0} %` : '') +
+            (view.reason === null || view.reason.code === view.phase ? '' : ` (${view.reason.code})`),
           view.endedAtMs === null ? '' : formatDuration(view.endedAtMs - view.createdAtMs),
           view.createdBy,
           formatAge(now - view.createdAtMs),
@@ -64,6 +67,7 @@ export const deployments: Command = {
     output.line(
       `${view.app} → ${view.environment}, Deployment ${view.number} of Release ${view.release}: ${view.phase}${view.stable ? ', serves' : ''}`,
     );
+    if (view.canary !== null) for (const line of canaryLines(view.canary, now)) output.line(`  ${line}`);
     for (const entry of view.log) output.line(`  ${new Date(entry.atMs).toISOString()}  ${printable(entry.message)}`);
     if (view.reason !== null) {
       output.line(`  ${view.reason.code}: ${printable(view.reason.message)}`);

@@ -1,5 +1,6 @@
 // `libra plan`: what a deploy of this folder would change. Nothing is done.
 
+import { canaryOption, CANARY_OPTIONS } from '../canary-options.ts';
 import type { Command } from '../command.ts';
 import { readSource } from '../deploy-source.ts';
 import { printPlan, refuseIfNeeded } from '../plan-view.ts';
@@ -11,15 +12,17 @@ export const plan: Command = {
   options: [
     { name: 'yes', short: 'y', help: 'never ask' },
     { name: 'reset', help: 'plan without what libra scale has set' },
+    ...CANARY_OPTIONS,
   ],
   run: async (input, context) => {
     const { output } = context;
+    const canary = canaryOption(input);
     const source = await readSource(context, input.arguments['folder']?.[0], {
       yes: input.options['yes'] === true || !output.interactive,
     });
     const client = await context.client();
     const view = await client.plans.create({
-      body: { environment: context.environment, manifest: source.manifestText, reset: input.options['reset'] === true },
+      body: { environment: context.environment, manifest: source.manifestText, reset: input.options['reset'] === true, canary },
     });
     output.line(`${output.style('bold', view.app)} → ${view.environment}`);
     printPlan(output, view);

@@ -21,7 +21,9 @@ export const ps: Command = {
       reply.items.map((instance) => [
         instance.id.slice(0, 13),
         instance.role === 'service' ? `${instance.entrypoint}.${instance.slot}` : `${instance.entrypoint} (${instance.role})`,
-        (instance.draining ? 'draining' : instance.phase) + (instance.crashLoop ? ' (crash loop)' : ''),
+        (instance.draining ? 'draining' : instance.phase) +
+          (instance.part === 'main' || instance.draining ? '' : ` (${instance.part})`) +
+          (instance.crashLoop ? ' (crash loop)' : ''),
         String(instance.release),
         instance.node,
         instance.address === null ? '' : `${instance.address.host}:${instance.address.port}`,

@@ -25,7 +25,7 @@ import type { PlanDeps } from './plan.ts';
 import { newEnvironment } from './environments.ts';
 import { deploymentRecords, deploymentStatusRecords, environmentRecords } from './records.ts';
 import { deploymentReply } from './replies.ts';
-import type { DeploymentReply, ReplyDeps } from './replies.ts';
+import type { DeploymentReply, DeploymentReplyDeps } from './replies.ts';
 import { initialProgress, takeOver } from './rollout-canary.ts';
 import { initialStatus, withLog } from './rollout-status.ts';
 import { supersededStatus } from './rollout.ts';
@@ -35,7 +35,7 @@ export interface DeploymentHandlers {
   readonly deployments: NounHandlers<typeof table.deployments>;
 }
 
-type Deps = DraftDeps & PlanDeps & ReplyDeps;
+type Deps = DraftDeps & PlanDeps & DeploymentReplyDeps;
 type CreateCall = Call<typeof table.deployments.create>;
 
 const PING_MS = 15_000;

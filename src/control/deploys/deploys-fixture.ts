@@ -6,6 +6,7 @@ import type { table } from '../../api/table.ts';
 import type { BlobStore } from '../../blob/blob.ts';
 import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
 import type { InstanceSpec, InstanceStatus } from '../../model/documents.ts';
+import type { Comparison } from '../../model/version-counts.ts';
 import { create, put, update } from '../../store/records.ts';
 import { TAR_END } from '../../sys/bundle-tar.ts';
 import { createApps } from '../apps/apps.ts';
@@ -39,6 +40,8 @@ export interface Platform {
   /** Values and Secrets that are set. */
   values: CurrentValues;
   unavailable: Set<string>;
+  /** What the Edges have counted. */
+  comparisons: readonly Comparison[];
   routeOwner: { readonly environmentId: string; readonly app: string; readonly environment: string } | null;
   blobs: Map<string, number>;
   /** Contents of blobs that are not an empty folder. */
@@ -102,7 +105,7 @@ export async function createPlatform(settings: Parameters<typeof createTestConte
     }),
   );
   const deploys = createDeploys(context, {
-    trafficState: () => ({ inForce: () => true, drained: () => true }),
+    trafficState: () => ({ inForce: () => true, drained: () => true, compare: () => platform.comparisons }),
     resolveValues: () => platform.values,
     isValueAvailable: (id) => !platform.unavailable.has(id),
     removeValuesOf: () => [],
@@ -144,6 +147,7 @@ export async function createPlatform(settings: Parameters<typeof createTestConte
     agent: running,
     values: { env: new Map(), secrets: new Map() },
     unavailable: new Set(),
+    comparisons: [],
     routeOwner: null,
     blobs: blobSizes,
     archives: new Map(),

@@ -2,12 +2,12 @@
 
 import { wantedInstances } from '../../model/effective.ts';
 import type { WantedInstances } from '../../model/effective.ts';
-import type { Deployment, Environment } from '../../model/documents.ts';
+import type { Deployment, Environment, InstanceSpec } from '../../model/documents.ts';
 import type { EntrypointSpec } from '../../model/manifest-types.ts';
 import type { View } from '../../store/view.ts';
 import { releaseRecords } from '../apps/records.ts';
 import { instanceStatusRecords } from '../cluster/records.ts';
-import { deploymentRecords, instanceSpecRecords } from './records.ts';
+import { deploymentRecords, deploymentStatusRecords, instanceSpecRecords } from './records.ts';
 import { isServing } from './rollout-draft.ts';
 
 interface EntrypointCount {
@@ -18,8 +18,8 @@ interface EntrypointCount {
 }
 
 export interface EnvironmentState {
-  /** new: never deployed. degraded: fewer healthy than wanted. down: none healthy, or no Deployment ever succeeded. */
-  readonly status: 'new' | 'deploying' | 'healthy' | 'degraded' | 'down' | 'stopped';
+  /** new: never deployed. canary: two versions stand side by side. degraded: fewer healthy than wanted. down: none healthy, or no Deployment ever succeeded. */
+  readonly status: 'new' | 'deploying' | 'canary' | 'healthy' | 'degraded' | 'down' | 'stopped';
   readonly stable: Deployment | null;
   readonly candidate: Deployment | null;
   /** Release number of the stable Deployment. */
@@ -36,7 +36,7 @@ export function environmentState(view: View, environment: Environment): Environm
   const candidate = find(environment.candidateDeploymentId);
   const healthyOf = new Map<string, number>();
   for (const { document: spec } of view.by(instanceSpecRecords, 'environment', environment.id)) {
-    if (spec.role !== 'service') continue;
+    if (spec.role !== 'service' || partOf(view, environment, spec) !== 'main') continue;
     const status = view.get(instanceStatusRecords, spec.id)?.document ?? null;
     if (isServing({ spec, status })) healthyOf.set(spec.entrypoint, (healthyOf.get(spec.entrypoint) ?? 0) + 1);
   }
@@ -49,8 +49,17 @@ export function environmentState(view: View, environment: Environment): Environm
   // While an update rolls there can be more healthy ones than wanted.
   const healthy = sum((one) => Math.min(one.healthy, one.wanted));
   const release = stable === null ? null : (view.get(releaseRecords, stable.releaseId)?.document.number ?? null);
-  const status = statusOf(environment, { stable, candidate, wanted, healthy });
+  const tried = candidate !== null && view.get(deploymentStatusRecords, candidate.id)?.document.phase === 'canary';
+  const status = tried && !environment.stopped ? 'canary' : statusOf(environment, { stable, candidate, wanted, healthy });
   return { status, stable, candidate, release, healthy, wanted, entrypoints };
+}
+
+/** Whether an Instance belongs to what serves, to the Deployment that is tried, or is only kept at hand. */
+export function partOf(view: View, environment: Environment, spec: InstanceSpec): 'main' | 'canary' | 'kept' {
+  if (spec.deploymentId === null || spec.role !== 'service') return 'main';
+  if (spec.deploymentId === environment.standby?.deploymentId) return 'kept';
+  if (spec.deploymentId !== environment.candidateDeploymentId) return 'main';
+  return view.get(deploymentStatusRecords, spec.deploymentId)?.document.phase === 'canary' ? 'canary' : 'main';
 }
 
 function statusOf(

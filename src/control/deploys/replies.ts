@@ -4,11 +4,13 @@ import type { ReplyOf } from '../../api/endpoint.ts';
 import type { ApiTable } from '../../api/table.ts';
 import { formatRule, formatSticky } from '../../model/canary.ts';
 import type { App, Deployment, DeploymentStatus, Environment, InstanceSpec, Reason } from '../../model/documents.ts';
+import { figuresOf } from '../../model/version-counts.ts';
 import type { View } from '../../store/view.ts';
 import { appRecords, releaseRecords } from '../apps/records.ts';
 import { instanceStatusRecords, nodeSpecRecords, runtimeRecords } from '../cluster/records.ts';
-import { environmentState } from './environment-state.ts';
+import { environmentState, partOf } from './environment-state.ts';
 import { deploymentRecords, deploymentStatusRecords, environmentRecords } from './records.ts';
+import type { Traffic } from './rollout-input.ts';
 import { nextTickMs } from './ticks.ts';
 
 export type DeploymentReply = ReplyOf<ApiTable['deployments']['get']>;
@@ -21,11 +23,17 @@ export interface ReplyDeps {
   readonly urlOf: (app: App, environment: Environment) => string | null;
 }
 
+export interface DeploymentReplyDeps extends ReplyDeps {
+  /** What the Edges have counted of two versions side by side. */
+  readonly trafficState: () => Pick<Traffic, 'compare'>;
+}
+
 export function reasonReply(reason: Reason | null): DeploymentReply['reason'] {
   return reason === null ? null : { ...reason, lastLines: [...reason.lastLines] };
 }
 
-export function deploymentReply({ view, urlOf }: ReplyDeps, deployment: Deployment): DeploymentReply {
+export function deploymentReply(deps: DeploymentReplyDeps, deployment: Deployment): DeploymentReply {
+  const { view, urlOf } = deps;
   const app = view.get(appRecords, deployment.appId)?.document;
   const environment = view.get(environmentRecords, deployment.environmentId)?.document;
   const release = view.get(releaseRecords, deployment.releaseId)?.document;
@@ -42,7 +50,7 @@ export function deploymentReply({ view, urlOf }: ReplyDeps, deployment: Deployme
     fromNumber: from?.number ?? null,
     phase: status?.phase ?? 'waiting',
     stable: environment?.stableDeploymentId === deployment.id,
-    canary: canaryReply(deployment, status, environment),
+    canary: canaryReply(deps, deployment, status, environment),
     steps: (status?.steps ?? []).map((step) => ({ ...step })),
     reason: reasonReply(status?.reason ?? null),
     log: (status?.log ?? []).map((line) => ({ ...line })),
@@ -54,6 +62,7 @@ export function deploymentReply({ view, urlOf }: ReplyDeps, deployment: Deployme
 }
 
 function canaryReply(
+  deps: DeploymentReplyDeps,
   { canary: plan }: Deployment,
   status: DeploymentStatus | undefined,
   environment: Environment | undefined,
@@ -74,7 +83,21 @@ function canaryReply(
     promoted: progress.promote,
     nextAtMs: trying && hold !== null ? (progress.inForceSinceMs ?? 0) + hold : null,
     waits: trying && hold === null,
+    figures: status.phase === 'canary' ? figuresReply(deps, environment?.stableDeploymentId ?? null, status.id) : [],
   };
+}
+
+type CanaryFigures = NonNullable<DeploymentReply['canary']>['figures'];
+
+/** Over the longest time that is compared. */
+function figuresReply(deps: DeploymentReplyDeps, stableId: string | null, candidateId: string): CanaryFigures {
+  if (stableId === null) return [];
+  const longest = new Map<string, CanaryFigures[number]>();
+  for (const { entrypoint, windowMs, stable, candidate } of deps.trafficState().compare(stableId, candidateId)) {
+    if ((longest.get(entrypoint)?.windowMs ?? 0) >= windowMs) continue;
+    longest.set(entrypoint, { entrypoint, windowMs, stable: figuresOf(stable), candidate: figuresOf(candidate) });
+  }
+  return [...longest.values()].sort((a, b) => (a.entrypoint < b.entrypoint ? -1 : 1));
 }
 
 export function environmentReply({ view, urlOf }: ReplyDeps, environment: Environment, nowMs: number): EnvironmentReply {
@@ -107,11 +130,12 @@ export function environmentReply({ view, urlOf }: ReplyDeps, environment: Enviro
 
 export function instanceReply(view: View, spec: InstanceSpec): InstanceReply {
   const status = view.get(instanceStatusRecords, spec.id)?.document;
+  const environment = spec.environmentId === null ? undefined : view.get(environmentRecords, spec.environmentId)?.document;
   const deployment = spec.deploymentId === null ? undefined : view.get(deploymentRecords, spec.deploymentId)?.document;
   return {
     id: spec.id,
     app: view.get(appRecords, spec.appId)?.document.name ?? '',
-    environment: spec.environmentId === null ? null : (view.get(environmentRecords, spec.environmentId)?.document.name ?? null),
+    environment: environment?.name ?? null,
     entrypoint: spec.entrypoint,
     role: spec.role,
     slot: spec.slot,
@@ -120,6 +144,7 @@ export function instanceReply(view: View, spec: InstanceSpec): InstanceReply {
     node: view.get(nodeSpecRecords, spec.nodeId)?.document.name ?? '',
     desired: spec.desired,
     draining: spec.draining,
+    part: environment === undefined ? 'main' : partOf(view, environment, spec),
     phase: status?.phase ?? 'pending',
     healthy: status?.healthy ?? false,
     address: status === undefined || status.address === null ? null : { ...status.address },

@@ -2,7 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { DEFAULT_ABORT } from '../../model/canary.ts';
 import type { CanaryPlan } from '../../model/canary.ts';
+import { NO_REQUESTS } from '../../model/version-counts.ts';
 import { World } from './rollout-fixture.ts';
 import type { Behaviour } from './rollout-fixture.ts';
 
@@ -260,4 +262,29 @@ test('a stopped Environment ends a canary and what is kept at hand', () => {
   run(world, 40);
   assert.deepEqual([...world.instances.values()].filter(({ status }) => status?.healthy === true).length, 0);
   assert.deepEqual([world.environment.split, world.environment.standby], [null, null]);
+});
+
+test('one that the Edges see clearly worse than the stable one is taken back with the figures, unless nobody asked for that', () => {
+  const bad = { ...NO_REQUESTS, requests: 60, errors: 60 };
+  const good = { ...NO_REQUESTS, requests: 600 };
+  for (const abortOn of [DEFAULT_ABORT, null]) {
+    const { world, stable } = serving();
+    const id = tried(world, plan([{ percent: 10, holdMs: null }], { abortOn }));
+    run(world, 30);
+    world.comparisons = [{ entrypoint: 'web', windowMs: 30_000, stable: good, candidate: { ...good, requests: 60 } }];
+    run(world, 5);
+    assert.equal(phaseOf(world, id), 'canary', 'as good as the other');
+    world.comparisons = [{ entrypoint: 'web', windowMs: 30_000, stable: good, candidate: bad }];
+    world.reconcile();
+    if (abortOn === null) {
+      assert.equal(phaseOf(world, id), 'canary');
+      continue;
+    }
+    assert.deepEqual([world.environment.split?.deploymentId, world.environment.split?.percent], [id, 0]);
+    run(world, 40);
+    const status = world.deployments.get(id)?.status;
+    assert.deepEqual([status?.phase, status?.reason?.code], ['failed', 'canary_worse']);
+    assert.match(status?.reason?.message ?? '', /100 % of 60 requests to web failed, against 0 % of 600/u);
+    assert.deepEqual(standing(world, stable), [4, 1]);
+  }
 });

@@ -4,6 +4,7 @@
 import { formatPercent } from '../../model/canary.ts';
 import type { CanaryPlan } from '../../model/canary.ts';
 import type { CanaryProgress, Deployment, DeploymentStatus, Environment, Reason } from '../../model/documents.ts';
+import { judge } from '../../model/version-counts.ts';
 import type { TrafficSplit } from '../../model/traffic-split.ts';
 import type { Draft } from './rollout-draft.ts';
 import { deadlineReason, startFailure } from './rollout-failure.ts';
@@ -16,6 +17,8 @@ import { endStep, runStep, withLog } from './rollout-status.ts';
 
 const NOTHING = { percent: 0, rules: [], sticky: null } as const;
 
+/** How often the Edges' counts are looked at. */
+const JUDGE_MS = 1000;
 /** More often than there are steps it never goes on at one moment. */
 const MAX_MOVES = 64;
 
@@ -87,6 +90,8 @@ function moveOn(draft: Draft, candidate: RolloutDeployment, stable: Deployment |
   const complete = states.every(isComplete);
   const late = complete ? undefined : states.find((state) => isLate(draft, status, state));
   if (late !== undefined) return takeBack(draft, status, deadlineReason(draft, late, null));
+  const worse = whyWorse(draft, stable, deployment);
+  if (worse !== null) return takeBack(draft, status, worse);
 
   if (progress.promote) {
     if (standsInFull(deployment)) {
@@ -141,6 +146,20 @@ function takeBack(draft: Draft, status: DeploymentStatus, reason: Reason): false
   draft.setEnvironment({ split: parked(status.id) });
   giveBack(draft, status, reason);
   return false;
+}
+
+/** What the Edges have seen of it against the stable one; asked again soon. */
+function whyWorse(draft: Draft, stable: Deployment, candidate: Deployment): Reason | null {
+  const limits = candidate.canary?.abortOn ?? null;
+  if (limits === null) return null;
+  draft.wakeIn(JUDGE_MS);
+  for (const comparison of draft.input.traffic.compare(stable.id, candidate.id)) {
+    const message = judge(comparison, limits);
+    if (message === null) continue;
+    const hint = `Look at its output: libra logs --entrypoint ${comparison.entrypoint}`;
+    return { code: 'canary_worse', message: `${message}.`, hint, lastLines: [], instanceId: null };
+  }
+  return null;
 }
 
 function isLate(draft: Draft, status: DeploymentStatus, state: EntrypointState): boolean {

@@ -6,6 +6,7 @@ import type { CanaryPlan } from '../../model/canary.ts';
 import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
 import type { Deployment, Environment, InstanceStatus } from '../../model/documents.ts';
 import type { EntrypointSpec } from '../../model/manifest-types.ts';
+import type { Comparison } from '../../model/version-counts.ts';
 import { schedule } from '../scheduler/schedule.ts';
 import type { NodeRoom } from '../scheduler/snapshot.ts';
 import { aDeployment, aRelease, aStatus, anEntrypoint, anEnvironment } from '../test-context.ts';
@@ -58,6 +59,8 @@ export class World {
   readonly nodes = new Map<string, SimulatedNode>();
   environment: Environment = anEnvironment({ stableDeploymentId: null, lastDeployment: 0 });
   nowMs = 1_000_000;
+  /** What the Edge has counted. */
+  comparisons: readonly Comparison[] = [];
   /** What the Edge has in force, and requests that draining ones still have. */
   readonly edge = new Map<string, 'active' | 'draining'>();
   readonly requests = new Map<string, number>();
@@ -222,6 +225,7 @@ export class World {
       traffic: {
         inForce: (id) => this.edge.get(id) === 'active',
         drained: (id) => this.edge.get(id) === 'draining' && (this.requests.get(id) ?? 0) === 0,
+        compare: () => this.comparisons,
       },
       maxChanges,
     };

@@ -2,6 +2,7 @@
 
 import type { Deployment, DeploymentStatus, Environment, InstanceSpec, InstanceStatus, Release } from '../../model/documents.ts';
 import type { EntrypointSpec } from '../../model/manifest-types.ts';
+import type { Comparison } from '../../model/version-counts.ts';
 import type { EventInput } from '../context.ts';
 import type { Plan } from '../scheduler/snapshot.ts';
 
@@ -11,6 +12,8 @@ export interface Traffic {
   inForce(instanceId: string): boolean;
   /** No connected Edge sends it new requests or has open ones. */
   drained(instanceId: string): boolean;
+  /** What they have counted of two versions side by side. */
+  compare(stableId: string, candidateId: string): readonly Comparison[];
 }
 
 export interface RolloutInstance {

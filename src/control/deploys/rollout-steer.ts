@@ -17,15 +17,15 @@ export function steer(draft: Draft): void {
     return;
   }
   const phase = draft.deployment(candidateDeploymentId)?.status.phase;
-  if (phase === 'rolling') return setPercent(Math.max(split.percent, shareOf(draft, split.deploymentId)));
+  if (phase === 'rolling') return setPercent(Math.max(split.percent, Math.min(...sharesOf(draft, split.deploymentId))));
   if (phase !== 'returning') return;
   const stable = draft.deployment(stableDeploymentId)?.deployment;
   const back = stable !== undefined && statesOf(draft, mainSide(draft, stable)).every(isComplete);
-  setPercent(back ? 0 : Math.min(split.percent, shareOf(draft, split.deploymentId)));
+  setPercent(back ? 0 : Math.min(split.percent, Math.max(...sharesOf(draft, split.deploymentId))));
 }
 
-/** Part of the serving Instances that are of a Deployment, in percent; of the Entrypoint where it is least. */
-function shareOf(draft: Draft, deploymentId: string): number {
+/** Part of the serving Instances that are of a Deployment, in percent, by Entrypoint; at least one. */
+function sharesOf(draft: Draft, deploymentId: string): readonly number[] {
   const counts = new Map<string, { own: number; all: number }>();
   for (const instance of liveServices(draft)) {
     const { spec } = instance;
@@ -35,5 +35,5 @@ function shareOf(draft: Draft, deploymentId: string): number {
     counts.set(spec.entrypoint, { own: count.own + (spec.deploymentId === deploymentId ? 1 : 0), all: count.all + 1 });
   }
   const shares = [...counts.values()].map(({ own, all }) => Math.floor((100 * own) / all));
-  return shares.length === 0 ? 0 : Math.min(...shares);
+  return shares.length === 0 ? [0] : shares;
 }

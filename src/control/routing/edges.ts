@@ -5,11 +5,13 @@ import type { EdgeReport, TableMessage } from '../../api/dataplane.ts';
 import type { table } from '../../api/table.ts';
 import { Failure } from '../../lib/failure.ts';
 import type { ControlContext } from '../context.ts';
+import type { Comparison } from '../../model/version-counts.ts';
 import { deploymentRecords, instanceSpecRecords } from '../deploys/records.ts';
 import type { NounHandlers, StreamItem } from '../handler.ts';
 import { createWakeup } from '../wakeup.ts';
 import type { Wakeup } from '../wakeup.ts';
 import type { LiveTable } from './table.ts';
+import { createVersionHistory, isVersionReport } from './version-history.ts';
 
 const PING_MS = 3000;
 const SILENCE_MS = 10_000;
@@ -35,6 +37,8 @@ export interface TrafficState {
   inForce(instanceId: string): boolean;
   /** Every connected Edge has a table in force in which the Instance is draining or absent, and no open request to it. */
   drained(instanceId: string): boolean;
+  /** What the Edges have counted of two versions side by side. */
+  compare(stableId: string, candidateId: string): readonly Comparison[];
 }
 
 export interface Edges {
@@ -59,6 +63,7 @@ export function createEdges(context: ControlContext, deps: { readonly table: Liv
   const edges = new Map<string, Edge>();
   const listeners = new Set<() => void>();
   const timers = new Set<() => void>();
+  const versions = createVersionHistory(clock);
 
   const notify = (): void => {
     for (const listener of listeners) listener();
@@ -139,6 +144,7 @@ export function createEdges(context: ControlContext, deps: { readonly table: Liv
     const edge = edgeOf(report.edgeId);
     edge.lastContactMs = clock.monotonic();
     edge.lastSeenWallMs = clock.now();
+    versions.take(report.edgeId, report.versions ?? []);
     // A sequence of an earlier control is no acknowledgement of this one's tables.
     const known = report.sequence >= live.firstSequence() && report.sequence <= live.sequence() ? report.sequence : 0;
     const draining = new Map(Object.entries(report.draining));
@@ -174,6 +180,7 @@ export function createEdges(context: ControlContext, deps: { readonly table: Liv
       const unsure = connected.length === 0 && clock.monotonic() - startedMs < deps.reconnectGraceMs;
       return {
         edges: connected.length,
+        compare: (stableId, candidateId) => versions.compare(stableId, candidateId),
         inForce: (instanceId) => {
           if (!listens(instanceId)) return true;
           if (unsure) return false;
@@ -227,7 +234,8 @@ function parseReport(report: EdgeReport): EdgeReport {
     Number.isSafeInteger(report.sequence) &&
     typeof report.draining === 'object' &&
     report.draining !== null &&
-    Object.values(report.draining).every((count) => Number.isSafeInteger(count) && count >= 0);
+    Object.values(report.draining).every((count) => Number.isSafeInteger(count) && count >= 0) &&
+    (report.versions === undefined || (Array.isArray(report.versions) && report.versions.every(isVersionReport)));
   if (!valid) throw new Failure('invalid_input', { message: 'The report of the Edge is not valid.' });
   if (Object.keys(report.draining).length > DRAINING_ENTRIES) {
     throw new Failure('too_large', { message: `An Edge may report ${DRAINING_ENTRIES} draining targets.` });
