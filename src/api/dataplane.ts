@@ -24,6 +24,12 @@ export interface RouteSplit extends Share {
   readonly candidateDeploymentId: string;
 }
 
+/** New requests wait: at most so many, and until then (UTC). What comes later, or beyond, gets a page that says so. */
+export interface RouteHold {
+  readonly untilMs: number;
+  readonly max: number;
+}
+
 /** An Entrypoint of an Environment as the Edge sees it. */
 export interface RouteGroup {
   /** `<environmentId>/<entrypoint>`. */
@@ -36,6 +42,8 @@ export interface RouteGroup {
   readonly targets: readonly RouteTarget[];
   /** Absent: requests go to all targets alike. */
   readonly split?: RouteSplit;
+  /** Absent: requests flow. */
+  readonly hold?: RouteHold;
   /** Absent: DEFAULT_TRAFFIC. */
   readonly policy?: TrafficPolicy;
   /** Path of the HTTP health check, for looking at an ejected target; absent: there is none. */

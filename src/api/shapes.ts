@@ -33,8 +33,8 @@ export const appShape = (z: Z) =>
     environments: z.array(
       z.object({
         name: z.string(),
-        /** new: never deployed. deploying, canary (two versions side by side), healthy, degraded (fewer healthy than wanted), down (none healthy), stopped. */
-        status: z.enum(['new', 'deploying', 'canary', 'healthy', 'degraded', 'down', 'stopped']),
+        /** new: never deployed. deploying, canary (two versions side by side), healthy, degraded (fewer healthy than wanted), down (none healthy), paused, stopped. */
+        status: z.enum(['new', 'deploying', 'canary', 'healthy', 'degraded', 'down', 'paused', 'stopped']),
         release: z.number().nullable(),
         healthy: z.number(),
         wanted: z.number(),
@@ -216,6 +216,10 @@ export const environmentShape = (z: Z) =>
     name: z.string(),
     runtime: z.string(),
     stopped: z.boolean(),
+    paused: z
+      .object({ sinceMs: z.number(), heldUntilMs: z.number() })
+      .nullable()
+      .describe('requests that come until heldUntilMs wait, later ones get a page'),
     state: z.enum(['active', 'deleting']),
     stable: z.number().nullable().describe('number of the Deployment that serves'),
     candidate: z.number().nullable().describe('number of the Deployment being brought in'),

@@ -31,6 +31,8 @@ export const registry: readonly CommandGroup[] = [
       { name: 'restart', load: async () => (await import('./commands/restart.ts')).restart },
       { name: 'stop', load: async () => (await import('./commands/stop.ts')).stop },
       { name: 'start', load: async () => (await import('./commands/stop.ts')).start },
+      { name: 'pause', load: async () => (await import('./commands/pause.ts')).pause },
+      { name: 'resume', load: async () => (await import('./commands/pause.ts')).resume },
     ],
   },
   {

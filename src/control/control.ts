@@ -131,6 +131,7 @@ async function startControl(
   const apps = createApps(context, routing);
   const deploys = createDeploys(context, {
     trafficState: routing.trafficState,
+    everywhere: routing.everywhere,
     routeOwner: routing.routeOwner,
     urlOf: routing.urlOf,
     environmentRoutes: routing.environmentRoutes,

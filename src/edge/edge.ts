@@ -18,6 +18,7 @@ import { createFront } from './front.ts';
 import type { ListenAddress } from './front.ts';
 import { createGroups } from './groups.ts';
 import { createHandler } from './handler.ts';
+import { createHolds } from './holds.ts';
 import type { EdgeLink } from './link.ts';
 import { createEdgeMetrics } from './metrics.ts';
 import { createRouting } from './routing.ts';
@@ -95,7 +96,8 @@ export function createEdge(options: EdgeOptions): Edge {
     waitingPerGroup: options.startingQueue ?? STARTING_QUEUE,
   });
   const versionCounts = createVersionCounts();
-  const routing = createRouting({ clock, groups, pool, health, open, versionCounts });
+  const holds = createHolds(clock);
+  const routing = createRouting({ clock, groups, pool, health, open, versionCounts, holds });
   const handler = createHandler({
     forwarding: { pool, health, open, deadlines, limits, clock },
     routing,
@@ -105,6 +107,7 @@ export function createEdge(options: EdgeOptions): Edge {
     clock,
     versions: createVersions(),
     versionCounts,
+    holds,
   });
   const front = createFront({
     listen: options.listen,
@@ -153,6 +156,7 @@ export function createEdge(options: EdgeOptions): Edge {
       await front.stop({ drainMs });
       cancel();
       groups.stop();
+      holds.stop();
       routing.stop();
       await sync?.stop();
       deadlines.stop();
@@ -166,6 +170,7 @@ export function createEdge(options: EdgeOptions): Edge {
         { name: 'libra_edge_connections', help: 'Open connections of clients.', value: front.connections() },
         { name: 'libra_edge_open_requests', help: 'Requests and streams open on Instances.', value: open.total() },
         { name: 'libra_edge_waiting_requests', help: 'Requests that wait for a starting App.', value: groups.waiting() },
+        { name: 'libra_edge_held_requests', help: 'Requests that wait for a paused App.', value: holds.waiting() },
         { name: 'libra_edge_upstream_idle_connections', help: 'Unused connections to Instances.', value: sizes.idle },
         {
           name: 'libra_edge_ejected_targets',

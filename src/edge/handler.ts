@@ -12,6 +12,7 @@ import { Forwarding } from '../proxy/forward.ts';
 import type { ForwardDeps } from '../proxy/forward.ts';
 import type { AnswerHead, ClientObserver, ClientStream, RequestHead } from '../proxy/message.ts';
 import type { Groups } from './groups.ts';
+import type { Holds } from './holds.ts';
 import { NO_ROUTE } from './metrics.ts';
 import type { EdgeMetrics, Labels } from './metrics.ts';
 import { renderPage } from './pages/page.ts';
@@ -29,6 +30,7 @@ export interface HandlerDeps {
   readonly clock: Clock;
   readonly versions: Versions;
   readonly versionCounts: VersionCounts;
+  readonly holds: Holds;
 }
 
 /** Takes an exchange as it comes and sees it to its end. */
@@ -49,7 +51,7 @@ const NOBODY: ClientObserver = {
 };
 
 export function createHandler(deps: HandlerDeps): Handler {
-  const { routing, groups, metrics, accessLog, clock, versions, versionCounts } = deps;
+  const { routing, groups, metrics, accessLog, clock, versions, versionCounts, holds } = deps;
 
   const find = ({ host, path, decodedPath }: CanonicalTarget, head: RequestHead): Found | Situation => {
     const table = routing.table();
@@ -176,14 +178,26 @@ export function createHandler(deps: HandlerDeps): Handler {
         void groups.wait(group.id, waiting.signal).then((again) => {
           if (waiting.signal.aborted) return;
           stopWaiting = null;
-          if (again) forwarding.start();
+          if (again) begin();
           else end(result, situationOf(result, groups.get(found.group.id)?.group ?? found.group));
         });
         return;
       }
       end(result, situationOf(result, group));
     });
-    forwarding.start();
+    const begin = (): void => {
+      if (!holds.isHeld(groupId)) return forwarding.start();
+      const waiting = new AbortController();
+      stopWaiting = waiting;
+      void holds.wait(groupId, waiting.signal).then((flow) => {
+        if (waiting.signal.aborted) return;
+        stopWaiting = null;
+        if (flow) return begin();
+        const { app, environment, state } = groups.get(groupId)?.group ?? found.group;
+        end({ type: 'no_target', reason: 'none' }, { type: state === 'stopped' ? 'stopped' : 'paused', app, environment });
+      });
+    };
+    begin();
   };
 }
 

@@ -8,6 +8,7 @@ import type { PassiveHealth } from '../proxy/health.ts';
 import type { Pool } from '../proxy/pool.ts';
 import { toTarget } from './groups.ts';
 import type { Groups } from './groups.ts';
+import type { Holds } from './holds.ts';
 import { compileTable } from './table.ts';
 import type { CompiledTable } from './table.ts';
 import { applyMessage } from './table-state.ts';
@@ -35,10 +36,11 @@ export interface RoutingDeps {
   readonly health: PassiveHealth;
   readonly open: OpenCounts;
   readonly versionCounts: VersionCounts;
+  readonly holds: Holds;
 }
 
 export function createRouting(deps: RoutingDeps): Routing {
-  const { clock, groups, pool, health, open, versionCounts } = deps;
+  const { clock, groups, pool, health, open, versionCounts, holds } = deps;
   let state: TableState | null = null;
   let table: CompiledTable | null = null;
   let draining: ReadonlyMap<string, RouteTarget> = new Map();
@@ -69,6 +71,8 @@ export function createRouting(deps: RoutingDeps): Routing {
     pool.retain(active);
     health.retain(active);
     enforce();
+    // Last: what has waited finds everything in force.
+    holds.retain(next.table.groups);
   };
 
   return {

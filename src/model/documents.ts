@@ -139,6 +139,8 @@ export interface Environment {
   readonly split?: TrafficSplit | null;
   /** The Deployment that served before, whose Instances stay at hand without traffic for a while. */
   readonly standby?: Standby | null;
+  /** After `libra pause`: requests wait from then on, at most so long; later ones get a page. */
+  readonly hold?: { readonly sinceMs: number; readonly maxMs: number } | null;
   readonly state: 'active' | 'deleting';
   readonly createdAtMs: number;
 }

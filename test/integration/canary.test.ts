@@ -144,6 +144,44 @@ describe('two versions of an App', () => {
     );
   });
 
+  test('a paused App keeps its requests waiting, through a deploy, and loses none of them', async () => {
+    let running = true;
+    let answered = 0;
+    const failures: string[] = [];
+    const loop = async (): Promise<void> => {
+      while (running) {
+        const reply = await platform.get(HOST).catch((error: unknown) => ({ status: 0, body: String(error) }));
+        answered += 1;
+        if (reply.status !== 200) failures.push(`${reply.status} ${reply.body}`);
+      }
+    };
+    const loops = Array.from({ length: 20 }, loop);
+    await until('requests flow', 5000, () => answered > 50);
+    await libra('pause');
+    // Whatever was on its way has ended by now; nothing new is answered.
+    const held = async (): Promise<boolean> => {
+      const before = answered;
+      await platform.client().environments.get({ params: { app: 'shop', environment: 'production' } });
+      return before === answered && before > 50;
+    };
+    await until('all of them wait', 5000, held);
+    const before = answered;
+    await deploy('paused');
+    assert.equal(answered, before, 'none was answered while it was paused');
+    assert.match((await libra('apps')).stdout, /paused/u);
+    await libra('resume');
+    await until('they flow again', 5000, () => answered > before + 100);
+    running = false;
+    await Promise.all(loops);
+    assert.deepEqual(failures, []);
+    await only('paused');
+    await libra('pause', '--max', '0');
+    const page = await platform.get(HOST);
+    assert.deepEqual([page.status, page.headers['retry-after'], /paused/iu.test(page.body)], [503, '30', true]);
+    await libra('resume');
+    await deploy('two');
+  });
+
   test('a switch changes everything at once, and back again in under a second', async () => {
     await deploy('four', '--canary', '0%');
     await only('two');

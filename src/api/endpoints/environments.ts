@@ -89,6 +89,26 @@ export const environments = {
     reply: (z) => environmentShape(z),
     errors: ['not_found', 'conflict'],
   }),
+  pause: endpoint({
+    method: 'POST',
+    path: '/v1/apps/{app}/environments/{environment}/pause',
+    summary:
+      'New requests wait at the Edge, in order; those that wait too long get a page. Instances go on. Answers when every Edge does so.',
+    permission: 'scale',
+    scope: 'environment',
+    body: (z) => z.object({ maxMs: z.number().int().min(0).max(600_000).default(30_000).describe('so long from now on requests wait') }),
+    reply: (z) => environmentShape(z),
+    errors: ['not_found', 'conflict', 'timeout'],
+  }),
+  resume: endpoint({
+    method: 'POST',
+    path: '/v1/apps/{app}/environments/{environment}/resume',
+    summary: 'Ends a pause: what waits flows, in order.',
+    permission: 'scale',
+    scope: 'environment',
+    reply: (z) => environmentShape(z),
+    errors: ['not_found', 'conflict'],
+  }),
   routes: endpoint({
     method: 'GET',
     path: '/v1/apps/{app}/environments/{environment}/routes',

@@ -42,6 +42,8 @@ export interface Platform {
   unavailable: Set<string>;
   /** What the Edges have counted. */
   comparisons: readonly Comparison[];
+  /** Whether every Edge follows in time. */
+  everywhere: boolean;
   routeOwner: { readonly environmentId: string; readonly app: string; readonly environment: string } | null;
   blobs: Map<string, number>;
   /** Contents of blobs that are not an empty folder. */
@@ -112,6 +114,7 @@ export async function createPlatform(settings: Parameters<typeof createTestConte
     routeOwner: () => platform.routeOwner,
     urlOf: (app, environment) => `http://${app.name}.${environment.name}`,
     environmentRoutes: async () => ({ items: [] }),
+    everywhere: async () => platform.everywhere,
     instanceLogs: async function* logs() {
       yield* [];
     },
@@ -148,6 +151,7 @@ export async function createPlatform(settings: Parameters<typeof createTestConte
     values: { env: new Map(), secrets: new Map() },
     unavailable: new Set(),
     comparisons: [],
+    everywhere: true,
     routeOwner: null,
     blobs: blobSizes,
     archives: new Map(),

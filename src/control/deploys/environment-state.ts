@@ -18,8 +18,8 @@ interface EntrypointCount {
 }
 
 export interface EnvironmentState {
-  /** new: never deployed. canary: two versions stand side by side. degraded: fewer healthy than wanted. down: none healthy, or no Deployment ever succeeded. */
-  readonly status: 'new' | 'deploying' | 'canary' | 'healthy' | 'degraded' | 'down' | 'stopped';
+  /** new: never deployed. canary: two versions stand side by side. paused: requests wait. degraded: fewer healthy than wanted. down: none healthy, or no Deployment ever succeeded. */
+  readonly status: 'new' | 'deploying' | 'canary' | 'healthy' | 'degraded' | 'down' | 'paused' | 'stopped';
   readonly stable: Deployment | null;
   readonly candidate: Deployment | null;
   /** Release number of the stable Deployment. */
@@ -68,6 +68,7 @@ function statusOf(
 ): EnvironmentState['status'] {
   if (seen.candidate !== null) return 'deploying';
   if (environment.stopped) return 'stopped';
+  if (environment.hold !== undefined && environment.hold !== null) return 'paused';
   if (seen.stable === null) return environment.lastDeployment === 0 ? 'new' : 'down';
   if (seen.healthy >= seen.wanted) return 'healthy';
   return seen.healthy === 0 ? 'down' : 'degraded';

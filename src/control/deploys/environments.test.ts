@@ -98,3 +98,19 @@ test('what is on a Node that is emptied moves to another, and stays while there 
   const nodes = platform.instances().flatMap(({ spec }) => (spec.desired === 'run' ? [spec.nodeId] : []));
   assert.deepEqual(new Set(nodes), new Set(['node-2']));
 });
+
+test('a pause holds from now on, can be set anew, and ends; an Edge that does not follow is told', async () => {
+  await platform.deploy(MANIFEST);
+  await platform.settle();
+  const pause = (maxMs: number) => platform.deploys.environments.pause(callOf({ params: WHERE, query: undefined, body: { maxMs } }));
+  const first = await pause(30_000);
+  const now = platform.context.clock.now();
+  assert.deepEqual(first.paused, { sinceMs: now, heldUntilMs: now + 30_000 });
+  await platform.context.clock.advance(1000);
+  assert.deepEqual((await pause(0)).paused, { sinceMs: now + 1000, heldUntilMs: now + 1000 });
+  platform.everywhere = false;
+  await assert.rejects(pause(30_000), (error: unknown) => isFailure(error, 'timeout') && /libra resume/u.test(error.hint ?? ''));
+  const resume = () => platform.deploys.environments.resume(callOf({ params: WHERE, query: undefined, body: undefined }));
+  assert.equal((await resume()).paused, null);
+  assert.equal((await resume()).paused, null, 'again is no error');
+});

@@ -1,8 +1,9 @@
-// Environments: make, show, scale, stop, start, delete. Each is one guarded change of the record; the rollout reconciler does the rest.
+// Environments: make, show, scale, stop, start, pause, resume, delete. Each is one guarded change of the record; the rollout reconciler does the rest.
 
 import type { table } from '../../api/table.ts';
 import { Failure } from '../../lib/failure.ts';
 import { newId } from '../../lib/id.ts';
+import { formatDuration } from '../../model/duration.ts';
 import { FINAL_DEPLOYMENT_PHASES } from '../../model/documents.ts';
 import type { Environment } from '../../model/documents.ts';
 import type { Operation, Stored } from '../../store/collection.ts';
@@ -22,7 +23,11 @@ import type { EnvironmentReply, ReplyDeps } from './replies.ts';
 
 export interface EnvironmentDeps extends ReplyDeps {
   readonly environmentRoutes: Handler<typeof table.environments.routes>;
+  /** Resolves with true when every connected Edge has the table of this moment in force, with false after so long. */
+  readonly everywhere: (timeoutMs: number) => Promise<boolean>;
 }
+
+const PAUSE_WAIT_MS = 5000;
 
 export function createEnvironmentHandlers(context: ControlContext, deps: EnvironmentDeps): NounHandlers<typeof table.environments> {
   const { view, clock } = context;
@@ -155,6 +160,28 @@ export function createEnvironmentHandlers(context: ControlContext, deps: Environ
       if (!stored.document.stopped) return reply(stored.document);
       const result = await change(stored, { stopped: false, resumedAtMs: clock.now() });
       tell(stored.document, 'environment.started', `${call.principal.name} started ${call.params.app}/${stored.document.name}.`);
+      return result;
+    },
+    pause: async (call) => {
+      const stored = findActive(call.params.app, call.params.environment);
+      const name = `${call.params.app}/${stored.document.name}`;
+      const result = await change(stored, { hold: { sinceMs: clock.now(), maxMs: call.body.maxMs } });
+      tell(
+        stored.document,
+        'environment.paused',
+        `${call.principal.name} paused ${name}: its requests wait, at most ${formatDuration(call.body.maxMs)}.`,
+      );
+      if (await deps.everywhere(PAUSE_WAIT_MS)) return result;
+      throw new Failure('timeout', {
+        message: `${name} is paused, but an Edge has not taken that up yet: requests may still reach it.`,
+        hint: 'Look at `libra status`; libra resume ends the pause.',
+      });
+    },
+    resume: async (call) => {
+      const stored = findActive(call.params.app, call.params.environment);
+      if ((stored.document.hold ?? null) === null) return reply(stored.document);
+      const result = await change(stored, { hold: null });
+      tell(stored.document, 'environment.resumed', `${call.principal.name} resumed ${call.params.app}/${stored.document.name}.`);
       return result;
     },
     routes: deps.environmentRoutes,

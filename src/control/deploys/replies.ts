@@ -109,6 +109,10 @@ export function environmentReply({ view, urlOf }: ReplyDeps, environment: Enviro
     name: environment.name,
     runtime: view.get(runtimeRecords, environment.runtimeId)?.document.name ?? '',
     stopped: environment.stopped,
+    paused:
+      environment.hold === undefined || environment.hold === null
+        ? null
+        : { sinceMs: environment.hold.sinceMs, heldUntilMs: environment.hold.sinceMs + environment.hold.maxMs },
     state: environment.state,
     stable: state.stable?.number ?? null,
     candidate: state.candidate?.number ?? null,

@@ -200,3 +200,11 @@ test('a split reaches the Edge where there is anything to share, and holds back 
   assert.equal(of(['deployment-1', 'newer'], { candidateDeploymentId: 'newer' }), undefined);
   assert.equal(of(['deployment-1', 'canary'], { split: null }), undefined);
 });
+
+test('a pause reaches every Entrypoint, but for a stopped Environment', () => {
+  const of = (change: Partial<Environment>) => compileEnvironment(input([], { environment: anEnvironment(change) })).groups[0]?.hold;
+  const hold = { sinceMs: 1000, maxMs: 500 };
+  assert.deepEqual(of({ hold }), { untilMs: 1500, max: 1000 });
+  assert.equal(of({ hold, stopped: true }), undefined);
+  assert.equal(of({ hold: null }), undefined);
+});

@@ -9,6 +9,9 @@ import type { App, Deployment, Environment, InstanceSpec, InstanceStatus } from 
 import type { EntrypointSpec } from '../../model/manifest-types.ts';
 import { DEFAULT_TRAFFIC } from '../../model/traffic-policy.ts';
 
+/** Requests that one Entrypoint of a paused Environment may keep waiting at one Edge. */
+const HELD_REQUESTS = 1000;
+
 export interface EnvironmentInput {
   readonly app: App;
   readonly environment: Environment;
@@ -89,6 +92,9 @@ function compileGroup(input: EnvironmentInput, entrypointSpec: EntrypointSpec): 
     state: environment.stopped ? 'stopped' : serving ? 'serving' : starting || isBeforeFirst(input) ? 'starting' : 'down',
     targets,
     ...(split === null ? {} : { split }),
+    ...(environment.hold === undefined || environment.hold === null || environment.stopped
+      ? {}
+      : { hold: { untilMs: environment.hold.sinceMs + environment.hold.maxMs, max: HELD_REQUESTS } }),
     ...compilePolicy(entrypointSpec),
   };
 }

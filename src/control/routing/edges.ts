@@ -44,6 +44,8 @@ export interface TrafficState {
 export interface Edges {
   readonly handlers: { readonly dataplane: NounHandlers<typeof table.dataplane> };
   readonly trafficState: () => TrafficState;
+  /** Resolves with true when every connected Edge has the table of this moment in force, with false after so long. */
+  readonly everywhere: (timeoutMs: number) => Promise<boolean>;
   /** Called when a report, a connection or a disconnection may have changed an answer of trafficState. */
   readonly onTrafficChange: (listener: () => void) => () => void;
   readonly list: () => readonly {
@@ -198,6 +200,24 @@ export function createEdges(context: ControlContext, deps: { readonly table: Liv
           return state !== 'active' && connected.every((edge) => edge.acknowledged >= since && (edge.draining.get(instanceId) ?? 0) === 0);
         },
       };
+    },
+    everywhere: (timeoutMs) => {
+      live.flush();
+      const sequence = live.sequence();
+      const isEverywhere = (): boolean => [...edges.values()].filter(isConnected).every((edge) => edge.acknowledged >= sequence);
+      if (isEverywhere()) return Promise.resolve(true);
+      return new Promise((resolve) => {
+        const end = (reached: boolean): void => {
+          cancel();
+          listeners.delete(check);
+          resolve(reached);
+        };
+        const check = (): void => {
+          if (isEverywhere()) end(true);
+        };
+        const cancel = clock.timer(timeoutMs, () => end(false));
+        listeners.add(check);
+      });
     },
     onTrafficChange: (listener) => {
       listeners.add(listener);

@@ -33,6 +33,8 @@ export interface Routing {
   /** Where people reach the Environment: the first Route of `web`, else of any Entrypoint; the default host before a Deployment. null: nowhere. */
   readonly urlOf: (app: App, environment: Environment) => string | null;
   readonly trafficState: () => TrafficState;
+  /** Resolves with true when every connected Edge has the table of this moment in force, with false after so long. */
+  readonly everywhere: (timeoutMs: number) => Promise<boolean>;
   readonly onTrafficChange: (listener: () => void) => () => void;
   readonly edges: Edges['list'];
   stop(): void;
@@ -99,6 +101,7 @@ export function createRouting(context: ControlContext, options: { readonly recon
       return chosen === undefined ? null : routeUrl(settings, chosen.route.host, chosen.route.path);
     },
     trafficState: edges.trafficState,
+    everywhere: edges.everywhere,
     onTrafficChange: edges.onTrafficChange,
     edges: edges.list,
     stop: () => {

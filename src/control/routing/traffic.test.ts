@@ -115,3 +115,24 @@ test('no answer of trafficState runs ahead of what every Edge has said, and all 
     { numRuns: 150 },
   );
 });
+
+test('the table of a moment is everywhere when every connected Edge has said so, and not before', () =>
+  withRouting(async (routing, context) => {
+    await seedApp(context);
+    assert.equal(await routing.everywhere(1000), true, 'nobody is connected');
+    const [one, two] = [await connect(routing, context, 'one'), await connect(routing, context, 'two')];
+    await addInstance(context, anInstance());
+    let reached: boolean | null = null;
+    const asked = routing.everywhere(60_000).then((is) => (reached = is));
+    await one.catchUp();
+    await one.report();
+    await two.report();
+    assert.equal(reached, null, 'the second has an older table');
+    await two.catchUp();
+    await two.report();
+    assert.equal(await asked, true);
+    await change(context, 'instance-1', { draining: true, drainingSinceMs: 1 });
+    const late = routing.everywhere(1000);
+    await context.clock.advance(1000);
+    assert.equal(await late, false);
+  }));

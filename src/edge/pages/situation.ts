@@ -7,6 +7,7 @@ export type Situation =
   | { readonly type: 'no_host'; readonly host: string }
   | { readonly type: 'no_path'; readonly host: string; readonly path: string }
   | { readonly type: 'stopped'; readonly app: string; readonly environment: string }
+  | { readonly type: 'paused'; readonly app: string; readonly environment: string }
   | { readonly type: 'starting'; readonly app: string; readonly environment: string }
   | { readonly type: 'no_instance'; readonly app: string; readonly environment: string }
   | { readonly type: 'refused'; readonly app: string; readonly environment: string }
@@ -60,6 +61,12 @@ export function pageText(situation: Situation): PageText {
       });
     case 'stopped':
       return text(503, 'Stopped', `${nameOf(situation)} is stopped.`, { hint: 'To start it:', command: `libra start ${flags(situation)}` });
+    case 'paused':
+      return text(503, 'Paused', `${nameOf(situation)} is paused for maintenance.`, {
+        hint: 'Try again in a while. To let its requests flow again:',
+        command: `libra resume ${flags(situation)}`,
+        retryAfterSeconds: 30,
+      });
     case 'starting':
       return text(503, 'Starting', `${nameOf(situation)} is starting and no Instance is healthy yet.`, {
         hint: 'Try again in a moment. What its Instances do:',
