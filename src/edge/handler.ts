@@ -2,15 +2,16 @@
 
 import type { RouteGroup } from '../api/dataplane.ts';
 import type { Clock } from '../lib/clock.ts';
-import { newId } from '../lib/id.ts';
+import { createSerialIds } from '../lib/id.ts';
 import { canonicalTarget } from '../model/request-target.ts';
 import type { CanonicalTarget } from '../model/request-target.ts';
 import type { AccessLog } from '../proxy/access-log.ts';
-import type { Exchange, ExchangeResult } from '../proxy/exchange.ts';
-import { Fields } from '../proxy/fields.ts';
+import type { Target } from '../proxy/dial.ts';
+import type { Exchange, ExchangeFacts, ExchangeResult } from '../proxy/exchange.ts';
+import { Fields, knownField } from '../proxy/fields.ts';
 import { Forwarding } from '../proxy/forward.ts';
 import type { ForwardDeps } from '../proxy/forward.ts';
-import type { AnswerHead, ClientObserver, ClientStream, RequestHead } from '../proxy/message.ts';
+import type { AnswerHead, ClientObserver, ClientStream, RequestHead, UpstreamRequest } from '../proxy/message.ts';
 import type { Groups } from './groups.ts';
 import type { Holds } from './holds.ts';
 import { NO_ROUTE } from './metrics.ts';
@@ -19,7 +20,7 @@ import { renderPage } from './pages/page.ts';
 import type { Situation } from './pages/situation.ts';
 import type { Routing } from './routing.ts';
 import type { VersionCounts } from './version-counts.ts';
-import type { Versions } from './versions.ts';
+import type { RequestFacts, VersionChoice, Versions } from './versions.ts';
 
 export interface HandlerDeps {
   readonly forwarding: ForwardDeps;
@@ -29,9 +30,14 @@ export interface HandlerDeps {
   readonly accessLog: AccessLog;
   readonly clock: Clock;
   readonly versions: Versions;
-  readonly versionCounts: VersionCounts;
   readonly holds: Holds;
+  readonly versionCounts: VersionCounts;
 }
+
+const FORWARDED_FOR = knownField('X-Forwarded-For');
+const FORWARDED_PROTO = knownField('X-Forwarded-Proto');
+const FORWARDED_HOST = knownField('X-Forwarded-Host');
+const REQUEST_ID = knownField('X-Request-Id');
 
 /** Takes an exchange as it comes and sees it to its end. */
 export type Handler = (client: ClientStream) => void;
@@ -51,155 +57,198 @@ const NOBODY: ClientObserver = {
 };
 
 export function createHandler(deps: HandlerDeps): Handler {
-  const { routing, groups, metrics, accessLog, clock, versions, versionCounts, holds } = deps;
-
-  const find = ({ host, path, decodedPath }: CanonicalTarget, head: RequestHead): Found | Situation => {
-    const table = routing.table();
-    if (table === null) return { type: 'no_table' };
-    const header = (name: string): string | undefined => head.fields.combined(name);
-    const rule = table.match({ host, path: path === '*' ? '/' : path, header });
-    // A target that decodes the slash would serve what another Route guards.
-    if (decodedPath !== null && table.match({ host, path: decodedPath, header }) !== rule) {
-      return { type: 'bad_request', why: 'an encoded slash in the path makes it unclear which Route is meant' };
-    }
-    if (rule === null) return table.knowsHost(host) ? { type: 'no_path', host, path } : { type: 'no_host', host };
-    const live = groups.get(rule.group);
-    return live === null ? { type: 'no_host', host } : { type: 'group', group: live.group, route: `${rule.host}${rule.path}` };
-  };
-
   return (client) => {
-    const startedMs = clock.monotonic();
-    const atMs = clock.now();
-    const { head, connection } = client;
-    const target = canonicalTarget(head.method, head.target, head.host);
-    const requestId = requestIdOf(head);
-    const found = target.type === 'bad' ? ({ type: 'bad_request', why: target.why } as const) : find(target, head);
-    const groupId = found.type === 'group' ? found.group.id : '';
-    const version = versions.of({ address: connection.address, header: (name) => head.fields.combined(name) });
-    const authority = target.type === 'bad' ? '' : target.authority;
-    let counted: string | null = null;
-    const exchange: Exchange = {
-      client,
-      request: {
-        method: head.method,
-        path: target.type === 'bad' ? '' : target.path + target.query,
-        authority,
-        scheme: connection.scheme,
-        fields: head.fields,
-        origin: Fields.of(
-          'X-Forwarded-For',
-          connection.address,
-          'X-Forwarded-Proto',
-          connection.scheme,
-          'X-Forwarded-Host',
-          authority,
-          'X-Request-Id',
-          requestId,
-        ),
-        length: head.length,
-        upgrade: head.upgrade,
-        expectsContinue: head.expectsContinue,
-        takesTrailers: head.takesTrailers,
-      },
-      next: (tried) => {
-        const { target } = exchange.facts;
-        // The try before has failed, although the request may yet be answered.
-        if (target !== null && tried.has(target.id)) {
-          versionCounts.observe(groupId, target.id, true, null);
-          counted = target.id;
-        }
-        return groups.next(groupId, tried, version);
-      },
-      editAnswer: (answer) => {
-        if (!answer.fields.has('x-request-id')) answer.fields.add('X-Request-Id', requestId);
-        const cookie = version.setCookie();
-        if (cookie !== null) answer.fields.add('Set-Cookie', cookie);
-        return answer;
-      },
-      facts: { startedMs, attempts: 0, target: null, connectMs: null, firstByteMs: null, bytesIn: 0, bytesOut: 0 },
-    };
-
-    const record = (result: ExchangeResult, page: Situation | null, status: number | null): void => {
-      const durationMs = clock.monotonic() - startedMs;
-      const labels: Labels = found.type === 'group' ? found.group : NO_ROUTE;
-      const { facts } = exchange;
-      if (facts.target !== null && facts.target.id !== counted) {
-        const failed = isFailed(result);
-        const answeredMs = facts.firstByteMs ?? (failed === true ? durationMs : null);
-        const latencyMs = answeredMs === null ? null : answeredMs - (facts.connectMs ?? 0);
-        if (failed !== null) versionCounts.observe(groupId, facts.target.id, failed, result.type === 'upgraded' ? null : latencyMs);
-      }
-      metrics.observe({
-        labels,
-        status,
-        durationMs,
-        attempts: facts.attempts,
-        failed: result.type === 'failed' || result.type === 'cut' || (result.type === 'no_target' && result.reason === 'refused'),
-        bytesIn: facts.bytesIn,
-        bytesOut: facts.bytesOut,
-      });
-      accessLog.write({
-        atMs,
-        durationMs,
-        status,
-        exchange,
-        requestId,
-        result: result.type,
-        reason: reasonOf(result, page),
-        labels:
-          found.type === 'group'
-            ? { route: found.route, app: labels.app, environment: labels.environment, entrypoint: labels.entrypoint }
-            : {},
-      });
-    };
-    const end = (result: ExchangeResult, page: Situation | null): void => {
-      if (page === null) record(result, null, statusOf(result));
-      else {
-        const status = answerPage(client, page, requestId);
-        record(result, page, status);
-      }
-    };
-
-    if (found.type !== 'group') {
-      client.observe(NOBODY);
-      end({ type: 'no_target', reason: 'none' }, found);
-      return;
-    }
-    let stopWaiting: AbortController | null = null;
-    const forwarding = new Forwarding(deps.forwarding, exchange, (result) => {
-      const group = groups.get(found.group.id)?.group ?? found.group;
-      if (stopWaiting !== null) {
-        // Only the client can end it while it waits for the group.
-        stopWaiting.abort();
-        stopWaiting = null;
-      } else if (result.type === 'no_target' && result.reason === 'none' && group.state === 'starting') {
-        const waiting = new AbortController();
-        stopWaiting = waiting;
-        void groups.wait(group.id, waiting.signal).then((again) => {
-          if (waiting.signal.aborted) return;
-          stopWaiting = null;
-          if (again) begin();
-          else end(result, situationOf(result, groups.get(found.group.id)?.group ?? found.group));
-        });
-        return;
-      }
-      end(result, situationOf(result, group));
-    });
-    const begin = (): void => {
-      if (!holds.isHeld(groupId)) return forwarding.start();
-      const waiting = new AbortController();
-      stopWaiting = waiting;
-      void holds.wait(groupId, waiting.signal).then((flow) => {
-        if (waiting.signal.aborted) return;
-        stopWaiting = null;
-        if (flow) return begin();
-        const { app, environment, state } = groups.get(groupId)?.group ?? found.group;
-        end({ type: 'no_target', reason: 'none' }, { type: state === 'stopped' ? 'stopped' : 'paused', app, environment });
-      });
-    };
-    begin();
+    const handling = new Handling(deps, client);
+    handling.start();
   };
 }
+
+/** One request from its head to its line in the log. A class, since a closure for each of its parts would cost more than the request. */
+class Handling implements Exchange {
+  readonly client: ClientStream;
+  readonly request: UpstreamRequest;
+  readonly facts: ExchangeFacts;
+  readonly #deps: HandlerDeps;
+  readonly #atMs: number;
+  readonly #requestId: string;
+  readonly #found: Found | Situation;
+  #version: VersionChoice | null = null;
+  /** A failed try of this target is counted already. */
+  #counted: string | null = null;
+  #forwarding: Forwarding | null = null;
+  #waiting: AbortController | null = null;
+
+  constructor(deps: HandlerDeps, client: ClientStream) {
+    const { clock } = deps;
+    const { head, connection } = client;
+    this.#deps = deps;
+    this.client = client;
+    this.#atMs = clock.now();
+    this.facts = {
+      startedMs: clock.monotonic(),
+      attempts: 0,
+      target: null,
+      connectMs: null,
+      firstByteMs: null,
+      bytesIn: 0,
+      bytesOut: 0,
+    };
+    const target = canonicalTarget(head.method, head.target, head.host);
+    this.#requestId = requestIdOf(head);
+    this.#found = target.type === 'bad' ? { type: 'bad_request', why: target.why } : find(deps, target, head);
+    const authority = target.type === 'bad' ? '' : target.authority;
+    const origin = new Fields();
+    origin.push(FORWARDED_FOR, connection.address);
+    origin.push(FORWARDED_PROTO, connection.scheme);
+    origin.push(FORWARDED_HOST, authority);
+    origin.push(REQUEST_ID, this.#requestId);
+    this.request = {
+      method: head.method,
+      path: target.type === 'bad' ? '' : target.path + target.query,
+      authority,
+      scheme: connection.scheme,
+      fields: head.fields,
+      origin,
+      length: head.length,
+      upgrade: head.upgrade,
+      expectsContinue: head.expectsContinue,
+      takesTrailers: head.takesTrailers,
+    };
+  }
+
+  start(): void {
+    if (this.#found.type === 'group') {
+      this.#forwarding = new Forwarding(this.#deps.forwarding, this);
+      this.#begin(this.#found.group);
+    } else {
+      this.client.observe(NOBODY);
+      this.#end({ type: 'no_target', reason: 'none' }, this.#found);
+    }
+  }
+
+  #begin(group: RouteGroup): void {
+    if (this.#deps.holds.isHeld(group.id)) void this.#hold(group);
+    else this.#forwarding?.start();
+  }
+
+  /** Until the pause of its App ends. */
+  async #hold(group: RouteGroup): Promise<void> {
+    const waiting = new AbortController();
+    this.#waiting = waiting;
+    const flow = await this.#deps.holds.wait(group.id, waiting.signal);
+    if (waiting.signal.aborted) return;
+    this.#waiting = null;
+    if (flow) return this.#begin(group);
+    const { app, environment, state } = this.#deps.groups.get(group.id)?.group ?? group;
+    this.#end({ type: 'no_target', reason: 'none' }, { type: state === 'stopped' ? 'stopped' : 'paused', app, environment });
+  }
+
+  next(tried: ReadonlySet<string>): Target | 'busy' | null {
+    if (this.#found.type !== 'group') return null;
+    const { group } = this.#found;
+    const { target } = this.facts;
+    // The try before has failed, although the request may yet be answered.
+    if (target !== null && tried.has(target.id)) {
+      this.#deps.versionCounts.observe(group.id, target.id, true, null);
+      this.#counted = target.id;
+    }
+    if (group.split !== undefined) this.#version ??= this.#deps.versions.of(factsOf(this.client));
+    return this.#deps.groups.next(group.id, tried, this.#version ?? undefined);
+  }
+
+  editAnswer({ fields }: AnswerHead): void {
+    if (!fields.has('x-request-id')) fields.push(REQUEST_ID, this.#requestId);
+    const cookie = this.#version?.setCookie() ?? null;
+    if (cookie !== null) fields.add('Set-Cookie', cookie);
+  }
+
+  onResult(result: ExchangeResult): void {
+    if (this.#found.type !== 'group') return;
+    const group = this.#deps.groups.get(this.#found.group.id)?.group ?? this.#found.group;
+    if (this.#waiting !== null) {
+      // Only the client can end it while it waits for the group.
+      this.#waiting.abort();
+      this.#waiting = null;
+    } else if (result.type === 'no_target' && result.reason === 'none' && group.state === 'starting') {
+      void this.#wait(group);
+      return;
+    }
+    this.#end(result, situationOf(result, group));
+  }
+
+  /** Until the group has a target. */
+  async #wait(group: RouteGroup): Promise<void> {
+    const waiting = new AbortController();
+    this.#waiting = waiting;
+    const again = await this.#deps.groups.wait(group.id, waiting.signal);
+    if (waiting.signal.aborted) return;
+    this.#waiting = null;
+    if (again) this.#begin(group);
+    else this.onResult(WAITED);
+  }
+
+  #count(groupId: string, result: ExchangeResult, durationMs: number): void {
+    const { target, firstByteMs, connectMs } = this.facts;
+    const failed = isFailed(result);
+    if (target === null || target.id === this.#counted || failed === null) return;
+    const answeredMs = firstByteMs ?? (failed ? durationMs : null);
+    const latencyMs = answeredMs === null || result.type === 'upgraded' ? null : answeredMs - (connectMs ?? 0);
+    this.#deps.versionCounts.observe(groupId, target.id, failed, latencyMs);
+  }
+
+  #end(result: ExchangeResult, page: Situation | null): void {
+    const status = page === null ? statusOf(result) : answerPage(this.client, page, this.#requestId);
+    const { metrics, accessLog, clock } = this.#deps;
+    const { facts } = this;
+    const durationMs = clock.monotonic() - facts.startedMs;
+    const found = this.#found;
+    if (found.type === 'group') this.#count(found.group.id, result, durationMs);
+    const labels: Labels = found.type === 'group' ? found.group : NO_ROUTE;
+    metrics.observe({
+      labels,
+      status,
+      durationMs,
+      attempts: facts.attempts,
+      failed: result.type === 'failed' || result.type === 'cut' || (result.type === 'no_target' && result.reason === 'refused'),
+      bytesIn: facts.bytesIn,
+      bytesOut: facts.bytesOut,
+    });
+    accessLog.write({
+      atMs: this.#atMs,
+      durationMs,
+      status,
+      exchange: this,
+      requestId: this.#requestId,
+      result: result.type,
+      reason: reasonOf(result, page),
+      labels:
+        found.type === 'group'
+          ? { route: found.route, app: labels.app, environment: labels.environment, entrypoint: labels.entrypoint }
+          : {},
+    });
+  }
+}
+
+function find({ routing, groups }: HandlerDeps, { host, path, decodedPath }: CanonicalTarget, head: RequestHead): Found | Situation {
+  const table = routing.table();
+  if (table === null) return { type: 'no_table' };
+  const header = (name: string): string | undefined => head.fields.combined(name);
+  const rule = table.match({ host, path: path === '*' ? '/' : path, header });
+  // A target that decodes the slash would serve what another Route guards.
+  if (decodedPath !== null && table.match({ host, path: decodedPath, header }) !== rule) {
+    return { type: 'bad_request', why: 'an encoded slash in the path makes it unclear which Route is meant' };
+  }
+  if (rule === null) return table.knowsHost(host) ? { type: 'no_path', host, path } : { type: 'no_host', host };
+  const live = groups.get(rule.group);
+  return live === null ? { type: 'no_host', host } : { type: 'group', group: live.group, route: `${rule.host}${rule.path}` };
+}
+
+function factsOf({ head, connection }: ClientStream): RequestFacts {
+  return { address: connection.address, header: (name) => head.fields.combined(name) };
+}
+
+/** Ends the wait for a group, so that it is not waited for again. */
+const WAITED: ExchangeResult = { type: 'no_target', reason: 'waited' };
 
 function answerPage(client: ClientStream, situation: Situation, requestId: string): number {
   const page = renderPage(situation, client.head.fields.get('accept'), requestId);
@@ -247,6 +296,19 @@ function statusOf(result: ExchangeResult): number | null {
   }
 }
 
+function reasonOf(result: ExchangeResult, page: Situation | null): string | null {
+  if (result.type === 'failed' || result.type === 'cut') return result.message;
+  return page === null ? null : page.type;
+}
+
+/** The client's own request id where it is short and plain, else a new one. */
+function requestIdOf(head: RequestHead): string {
+  const given = head.fields.get('x-request-id');
+  return given !== undefined && /^[\w.:-]{1,128}$/u.test(given) ? given : nextRequestId();
+}
+
+const nextRequestId = createSerialIds();
+
 /** Whether the target failed; null where that cannot be said. */
 function isFailed(result: ExchangeResult): boolean | null {
   switch (result.type) {
@@ -262,15 +324,4 @@ function isFailed(result: ExchangeResult): boolean | null {
     case 'client_gone':
       return null;
   }
-}
-
-function reasonOf(result: ExchangeResult, page: Situation | null): string | null {
-  if (result.type === 'failed' || result.type === 'cut') return result.message;
-  return page === null ? null : page.type;
-}
-
-/** The client's own request id where it is short and plain, else a new one. */
-function requestIdOf(head: RequestHead): string {
-  const given = head.fields.get('x-request-id');
-  return given !== undefined && /^[\w.:-]{1,128}$/u.test(given) ? given : newId();
 }

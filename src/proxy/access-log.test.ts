@@ -25,7 +25,8 @@ function exchange(path: string): Exchange {
     client: { connection } as ClientStream,
     request,
     next: () => null,
-    editAnswer: null,
+    editAnswer: () => undefined,
+    onResult: () => undefined,
     facts: {
       startedMs: 0,
       attempts: 2,

@@ -8,9 +8,11 @@ export interface Exchange {
   readonly client: ClientStream;
   readonly request: UpstreamRequest;
   /** Chooses the target of the next try among those whose id is not in `tried`; null where none is left, `busy` where all are full. */
-  readonly next: (tried: ReadonlySet<string>) => Target | 'busy' | null;
-  /** May change the head of the answer before it goes to the client. */
-  readonly editAnswer: ((head: AnswerHead) => AnswerHead) | null;
+  next(tried: ReadonlySet<string>): Target | 'busy' | null;
+  /** May change the fields of the answer before its head goes to the client. */
+  editAnswer(head: AnswerHead): void;
+  /** How it ended: called once for each start of its forwarding. */
+  onResult(result: ExchangeResult): void;
   readonly facts: ExchangeFacts;
 }
 
@@ -30,8 +32,8 @@ export type ExchangeResult =
   | { readonly type: 'answered'; readonly status: number }
   /** An upgraded stream has ended. */
   | { readonly type: 'upgraded' }
-  /** No target is left to try and the client has got nothing yet: the caller answers. */
-  | { readonly type: 'no_target'; readonly reason: 'none' | 'refused' | 'busy' }
+  /** No target is left to try and the client has got nothing yet: the caller answers. `waited`: there is none still, after a wait. */
+  | { readonly type: 'no_target'; readonly reason: 'none' | 'waited' | 'refused' | 'busy' }
   /** The request may have reached the target, which then failed; the client has got nothing yet: the caller answers. */
   | { readonly type: 'failed'; readonly reason: 'reset' | 'timeout' | 'client_timeout' | 'invalid_answer'; readonly message: string }
   /** The answer broke off after its beginning; the client's connection was reset. */

@@ -119,13 +119,16 @@ const COMMON = [
   'Trailer',
 ] as const;
 
+/** As this proxy and most others write them. */
+const ORIGIN = ['X-Forwarded-For', 'X-Forwarded-Host', 'X-Forwarded-Port', 'X-Forwarded-Proto', 'X-Real-IP', 'X-Request-Id'] as const;
+
 /** Spellings that are kept; what comes beyond is looked at anew each time, so that strangers cannot fill memory. */
 const KEPT_SPELLINGS = 2_048;
 const KEPT_LENGTH = 64;
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/u;
 
 const spellings = new Map<string, FieldName>();
-for (const name of [...COMMON, ...Object.keys(KINDS)]) for (const spelling of [name, name.toLowerCase()]) fieldName(spelling);
+for (const name of [...COMMON, ...ORIGIN, ...Object.keys(KINDS)]) for (const spelling of [name, name.toLowerCase()]) fieldName(spelling);
 
 /** The name in this spelling; null where it is no token (RFC 9110 §5.6.2). */
 export function fieldName(spelling: string): FieldName | null {
@@ -137,6 +140,13 @@ export function fieldName(spelling: string): FieldName | null {
   const made = { lower, prefix: `${spelling}: `, kind, inTrailers: kind === FIELD.plain && !NOT_IN_TRAILERS.has(lower) };
   if (spellings.size < KEPT_SPELLINGS && spelling.length <= KEPT_LENGTH) spellings.set(spelling, made);
   return made;
+}
+
+/** The name of a field that the program itself writes. Throws where it is no token. */
+export function knownField(spelling: string): FieldName {
+  const name = fieldName(spelling);
+  if (name === null) throw new TypeError(`${JSON.stringify(spelling)} is no field name`);
+  return name;
 }
 
 /** Fields in order. Values are latin1 text without surrounding white space. */
@@ -179,9 +189,7 @@ export class Fields {
 
   /** Throws where the name is no token. */
   add(name: string, value: string): void {
-    const made = fieldName(name);
-    if (made === null) throw new TypeError(`${JSON.stringify(name)} is no field name`);
-    this.push(made, value);
+    this.push(knownField(name), value);
   }
 
   push(name: FieldName, value: string): void {

@@ -35,12 +35,11 @@ const END_MS = 1_000;
  */
 type Phase = 'idle' | 'opening' | 'leave' | 'body' | 'answer' | 'relay' | 'tunnel' | 'over';
 
-/** Runs an exchange to its end: `onResult` is called once per `start`, and it may start again after `no_target`. */
+/** Runs an exchange to its end. It may be started again after `no_target`. */
 export class Forwarding implements ClientObserver, UpstreamObserver, Opening, DeadlineEntry, OpenEntry {
   deadlineMs = 0;
   readonly #deps: ForwardDeps;
   readonly #exchange: Exchange;
-  readonly #onResult: (result: ExchangeResult) => void;
   readonly #body: KeptBody;
   #phase: Phase = 'idle';
   #upstream: UpstreamStream | null = null;
@@ -57,10 +56,9 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
   #ends = 0;
   #goingAway = false;
 
-  constructor(deps: ForwardDeps, exchange: Exchange, onResult: (result: ExchangeResult) => void) {
+  constructor(deps: ForwardDeps, exchange: Exchange) {
     this.#deps = deps;
     this.#exchange = exchange;
-    this.#onResult = onResult;
     this.#body = new KeptBody(exchange.request.length === 0, deps.limits.replayBytes);
     exchange.client.observe(this);
   }
@@ -217,15 +215,15 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
   }
 
   onUpstreamHead(head: AnswerHead): void {
-    const { facts, client, editAnswer } = this.#exchange;
+    const { facts, client } = this.#exchange;
     const { deadlines, limits, clock, health } = this.#deps;
     if (facts.target !== null) health.succeeded(facts.target);
     facts.firstByteMs = clock.monotonic() - facts.startedMs;
     this.#status = head.status;
-    const edited = editAnswer === null ? head : editAnswer(head);
+    this.#exchange.editAnswer(head);
     this.#await(head.status === 101 ? 'tunnel' : 'relay', limits.streamIdleMs);
     deadlines.add(this);
-    client.sendHead(edited, false);
+    client.sendHead(head, false);
     if (head.status === 101) {
       this.#frames = { client: new FrameTracker(), target: new FrameTracker() };
       client.readBody(true);
@@ -254,7 +252,7 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
     this.#upstream = null;
     this.#cleanUp();
     this.#exchange.client.sendEnd(trailers);
-    this.#onResult({ type: 'answered', status });
+    this.#exchange.onResult({ type: 'answered', status });
   }
 
   onUpstreamDrain(): void {
@@ -321,7 +319,7 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
         this.#stopUpstream();
         this.#cleanUp();
         this.#exchange.client.sendEnd(null);
-        return this.#onResult({ type: 'answered', status: this.#status });
+        return this.#exchange.onResult({ type: 'answered', status: this.#status });
       case 'opening':
       case 'leave':
       case 'body':
@@ -393,13 +391,13 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
   /** Ends for good. */
   #finish(result: ExchangeResult): void {
     this.#cleanUp();
-    this.#onResult(result);
+    this.#exchange.onResult(result);
   }
 
   /** Ends with nothing said to the client, which may be there still. */
   #rest(result: ExchangeResult): void {
     this.#phase = 'idle';
-    this.#onResult(result);
+    this.#exchange.onResult(result);
   }
 }
 
