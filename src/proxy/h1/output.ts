@@ -4,6 +4,8 @@ import type { Socket } from 'node:net';
 
 /** Together they are copied into one buffer; a longer piece leaves by itself, uncopied. */
 const JOIN_BYTES = 16 * 1_024;
+/** Below this a piece joins the text: one short latin1 write costs less than a buffer of its own. */
+const JOIN_TEXT_BYTES = 4 * 1_024;
 
 export class Output {
   readonly #socket: Socket;
@@ -30,6 +32,10 @@ export class Output {
 
   /** The caller gives the piece away. */
   piece(piece: Buffer): void {
+    if (this.#pieces === null && piece.length <= JOIN_TEXT_BYTES && this.#text.length <= JOIN_TEXT_BYTES) {
+      this.#text += piece.toString('latin1');
+      return;
+    }
     if (this.#pieces === null) this.#pieces = [];
     if (this.#text !== '') this.#sealText();
     this.#pieces.push(piece);
