@@ -18,8 +18,8 @@ export interface DeployOptions {
   readonly environment: string;
   readonly label: string | null;
   readonly reset: boolean;
-  /** How it is tried beside what serves; null: rolled out at once. */
-  readonly canary: CanaryBody | null;
+  /** How it is tried beside what serves; null: rolled out at once; undefined: as the manifest says. */
+  readonly canary: CanaryBody | null | undefined;
   /** Print plan and steps. */
   readonly quiet: boolean;
 }
@@ -66,9 +66,9 @@ export async function deploySource(context: CommandContext, source: DeploySource
   const { output } = context;
   const client = await context.client();
   const { manifest } = source;
-  const { canary } = options;
+  const canary = options.canary === undefined ? {} : { canary: options.canary };
   const plan = await client.plans.create({
-    body: { environment: options.environment, manifest: source.manifestText, reset: options.reset, canary },
+    body: { environment: options.environment, manifest: source.manifestText, reset: options.reset, ...canary },
   });
   if (!options.quiet) {
     output.line(`${output.style('bold', manifest.app)} → ${options.environment}${plan.runtime === 'default' ? '' : ` on ${plan.runtime}`}`);
@@ -107,7 +107,7 @@ export async function deploySource(context: CommandContext, source: DeploySource
   });
   const deployment = await client.deployments.create({
     params: { app: manifest.app, environment: options.environment },
-    body: { cause: 'deploy', release: release.number, reset: options.reset, canary },
+    body: { cause: 'deploy', release: release.number, reset: options.reset, ...canary },
     idempotencyKey: newToken('deployment'),
   });
   if (!options.quiet) output.line(`  Release ${release.number}, Deployment ${deployment.number}`);

@@ -17,10 +17,24 @@ import {
 } from './canary.ts';
 import type { CanaryWords } from './canary.ts';
 
-const words = (change: Partial<CanaryWords>): CanaryWords => ({ canary: null, steps: null, sticky: null, keep: null, ...change });
+const words = (change: Partial<CanaryWords>): CanaryWords => ({
+  canary: null,
+  steps: null,
+  sticky: null,
+  keep: null,
+  abortOn: null,
+  ...change,
+});
 
 test('the words of the command line become a plan', () => {
-  assert.equal(parseCanary(words({})), null);
+  assert.equal(parseCanary(words({})), undefined);
+  assert.equal(parseCanary(words({ canary: 'off' })), null);
+  assert.deepEqual(parseCanary(words({ canary: '1%', abortOn: 'errors=5%,latency=3' }))?.abortOn, {
+    errorRate: 0.05,
+    latency: 3,
+    requests: 20,
+  });
+  assert.equal(parseCanary(words({ canary: '1%', abortOn: 'off' }))?.abortOn, null);
   const base = { rules: [], sticky: null, abortOn: DEFAULT_ABORT, keepMs: 0 };
   assert.deepEqual(parseCanary(words({ canary: '10%' })), { ...base, steps: [{ percent: 10, holdMs: null }] });
   assert.deepEqual(parseCanary(words({ canary: 'header:X-Beta=1,cookie:beta,2.5%', sticky: 'header:X-User' })), {
@@ -54,8 +68,12 @@ test('what cannot be meant is refused with what is expected', () => {
     [{ steps: Array.from({ length: 21 }, (_unused, index) => `${index}%:1s`).join(',') }, /at most 20/u],
     [{ canary: '5%', sticky: 'ip' }, /--sticky takes/u],
     [{ canary: '5%', keep: 'long' }, /--keep takes/u],
-    [{ sticky: 'cookie' }, /needs --canary/u],
+    [{ sticky: 'cookie' }, /needs a canary/u],
+    [{ canary: 'off', steps: '5%:1m' }, /--steps needs/u],
+    [{ canary: '5%', abortOn: 'errors=5' }, /--abort-on takes/u],
+    [{ canary: '5%', abortOn: 'latency=0.5' }, /--abort-on takes/u],
     [{ keep: '1m' }, /--keep needs/u],
+    [{ abortOn: 'off' }, /--abort-on needs/u],
   ] as const) {
     assert.throws(
       () => parseCanary(words(wrong)),

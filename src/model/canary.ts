@@ -34,7 +34,7 @@ export interface CanaryPlan {
 
 export const DEFAULT_ABORT: CanaryAbort = { errorRate: 0.02, latency: 2, requests: 20 };
 /** What a switch (0 % without rules) keeps where nothing else is said. */
-const DEFAULT_KEEP_MS = 600_000;
+export const DEFAULT_KEEP_MS = 600_000;
 const MAX_STEPS = 20;
 
 /** Brought up in full without traffic, then switched at once. */
@@ -102,14 +102,22 @@ export interface CanaryWords {
   readonly steps: string | null;
   readonly sticky: string | null;
   readonly keep: string | null;
+  /** `errors=2%,latency=2,requests=20`, or `off`. */
+  readonly abortOn: string | null;
 }
 
-/** The plan that the words of a command line ask for; null: none. Throws `invalid_input`. */
-export function parseCanary(words: CanaryWords): CanaryPlan | null {
-  if (words.canary === null && words.steps === null) {
-    const alone = words.sticky === null ? (words.keep === null ? null : '--keep') : '--sticky';
-    if (alone !== null) throw refused(`${alone} needs --canary or --steps`);
-    return null;
+/** The plan that the words of a command line ask for; null: none, whatever the manifest says; undefined: they say nothing. Throws `invalid_input`. */
+export function parseCanary(words: CanaryWords): CanaryPlan | null | undefined {
+  if (words.canary === 'off' || (words.canary === null && words.steps === null)) {
+    for (const [option, value] of [
+      ['--steps', words.steps],
+      ['--sticky', words.sticky],
+      ['--keep', words.keep],
+      ['--abort-on', words.abortOn],
+    ] as const) {
+      if (value !== null) throw refused(`${option} needs a canary: --canary with a share, or --steps`);
+    }
+    return words.canary === 'off' ? null : undefined;
   }
   const shares: number[] = [];
   const rules: SplitRule[] = [];
@@ -118,7 +126,7 @@ export function parseCanary(words: CanaryWords): CanaryPlan | null {
     const rule = percent === null ? parseRule(word) : null;
     if (percent !== null) shares.push(percent);
     else if (rule !== null) rules.push(rule);
-    else throw refused(`--canary takes a share such as 10%, header:NAME=value or cookie:NAME=value, not ${JSON.stringify(word)}`);
+    else throw refused(`--canary takes a share such as 10%, header:NAME=value, cookie:NAME=value or off, not ${JSON.stringify(word)}`);
   }
   if (shares.length > 1) throw refused('--canary takes one share; several are --steps');
   if (shares.length > 0 && words.steps !== null) throw refused('--steps holds the shares already; leave the one of --canary away');
@@ -131,8 +139,24 @@ export function parseCanary(words: CanaryWords): CanaryPlan | null {
   }
   const keepMs = words.keep === null ? null : parseDurationMs(words.keep);
   if (words.keep !== null && keepMs === null) throw refused(`--keep takes a duration such as 10m, not ${JSON.stringify(words.keep)}`);
-  const plan: CanaryPlan = { steps, rules, sticky, abortOn: DEFAULT_ABORT, keepMs: 0 };
+  const plan: CanaryPlan = { steps, rules, sticky, abortOn: parseAbort(words.abortOn), keepMs: 0 };
   return { ...plan, keepMs: keepMs ?? (isSwitch(plan) ? DEFAULT_KEEP_MS : 0) };
+}
+
+function parseAbort(text: string | null): CanaryAbort | null {
+  if (text === null) return DEFAULT_ABORT;
+  if (text === 'off') return null;
+  let abort = DEFAULT_ABORT;
+  for (const word of text.split(',')) {
+    const [name, value = ''] = word.split('=');
+    const percent = parsePercent(value);
+    const number = /^\d{1,7}(\.\d{1,3})?$/u.test(value) ? Number(value) : null;
+    if (name === 'errors' && percent !== null) abort = { ...abort, errorRate: percent / 100 };
+    else if (name === 'latency' && number !== null && number >= 1 && number <= 1000) abort = { ...abort, latency: number };
+    else if (name === 'requests' && number !== null && Number.isInteger(number) && number >= 1) abort = { ...abort, requests: number };
+    else throw refused(`--abort-on takes off, or such as errors=2%,latency=2,requests=20, not ${JSON.stringify(word)}`);
+  }
+  return abort;
 }
 
 function readStep(text: string): CanaryStep {
@@ -142,7 +166,7 @@ function readStep(text: string): CanaryStep {
 }
 
 /** What is wrong with a list of steps; null: nothing. */
-function stepsTrouble(steps: readonly CanaryStep[]): string | null {
+export function stepsTrouble(steps: readonly CanaryStep[]): string | null {
   if (steps.length === 0) return 'at least one is needed';
   if (steps.length > MAX_STEPS) return `at most ${MAX_STEPS}`;
   for (const [index, step] of steps.entries()) {

@@ -186,6 +186,6 @@ export type RouteInput = z.output<typeof route>;
 export type OverrideInput = z.output<typeof overrideSection>;
 
 /** The keys of the top level. */
-export const TOP_KEYS: readonly string[] = ['app', 'build', 'env', 'entrypoints', 'provides', 'uses', 'environments'];
+export const TOP_KEYS: readonly string[] = ['app', 'build', 'env', 'rollout', 'entrypoints', 'provides', 'uses', 'environments'];
 
 export { env as envSection, name as appName };

@@ -2,6 +2,8 @@
 
 import type { TrafficPolicy } from './traffic-policy.ts';
 
+import type { CanaryPlan } from './canary.ts';
+
 /** A plain text, or a reference to a Secret of the Environment that the Instance gets the value of. */
 export type EnvValue = string | { readonly secret: string };
 
@@ -110,6 +112,8 @@ export interface EnvironmentSection {
 
 export interface Manifest {
   readonly app: string;
+  /** How every deploy is tried beside what serves; absent or null: it is rolled out at once. */
+  readonly canary?: CanaryPlan | null;
   readonly build: Build;
   readonly env: Readonly<Record<string, EnvValue>>;
   readonly entrypoints: Readonly<Record<string, EntrypointSpec>>;

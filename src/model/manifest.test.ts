@@ -232,7 +232,7 @@ test('names of variables, secrets and things are checked at their key', () => {
 test('duplicate keys are told together with everything else', () => {
   assert.deepEqual(problemsOf(`app: a\napp: b\nx: 1\nentrypoints:\n  web: { command: a, command: b }\n`), [
     '2:1: the key app is there twice',
-    '3:1: x: unknown key; expected one of app, build, env, entrypoints, provides, uses, environments',
+    '3:1: x: unknown key; expected one of app, build, env, rollout, entrypoints, provides, uses, environments',
     '5:22: the key command is there twice',
   ]);
 });

@@ -4,6 +4,7 @@
 import type { z } from 'zod';
 import { checkEntrypoint } from './manifest-checks.ts';
 import type { Report } from './manifest-checks.ts';
+import { completeRollout, rolloutSection } from './manifest-canary.ts';
 import { completeBuild, completeEntrypoint, completeEnvironment } from './manifest-defaults.ts';
 import { found, isRecord } from './manifest-fields.ts';
 import type { At } from './manifest-fields.ts';
@@ -89,6 +90,7 @@ function readManifest(value: unknown, report: Report): Manifest | null {
   const app = take(appName, value['app'], ['app'], report);
   const build = read('build', buildSection);
   const env = read('env', envSection);
+  const rollout = read('rollout', rolloutSection);
   const uses = read('uses', usesSection);
   const entrypoints = readEntrypoints(value['entrypoints'], report);
   const provides = readNamed(value['provides'], 'provides', 'Services', providesSection, 100, report);
@@ -121,6 +123,7 @@ function readManifest(value: unknown, report: Report): Manifest | null {
     app,
     build: completeBuilding,
     env: env ?? {},
+    canary: completeRollout(rollout),
     entrypoints: Object.fromEntries(
       [...wanted].map(([name, input]) => [name, completeEntrypoint(name, input, completeBuilding, providing.has(name))]),
     ),

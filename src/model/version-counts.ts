@@ -69,12 +69,18 @@ export function quantileMs(count: VersionCount, quantile: number): number | null
   return LATENCY_BOUNDS_MS.at(-1) ?? 0;
 }
 
-/** Two versions of one Entrypoint in the same time. */
-export interface Comparison {
-  readonly entrypoint: string;
-  readonly windowMs: number;
+/** Two versions in the same time. */
+interface SideBySide {
   readonly stable: VersionCount;
   readonly candidate: VersionCount;
+}
+
+/** Two versions of one Entrypoint in the same time. */
+export interface Comparison extends SideBySide {
+  readonly entrypoint: string;
+  readonly windowMs: number;
+  /** The last third of it. */
+  readonly recent: SideBySide;
 }
 
 /** Three standard deviations: about one chance in a thousand to be wrong, on either side. */
@@ -88,18 +94,32 @@ const QUANTILES = [
   { quantile: 0.99, part: 0.03 },
 ] as const;
 
-/** Why the candidate is clearly worse, in words; null: it is not, or nobody can tell yet. */
-export function judge({ stable, candidate, entrypoint }: Comparison, limits: CanaryAbort): string | null {
+/**
+ * Why the candidate is clearly worse, in words; null: it is not, or nobody can tell yet. `warm`: its programs have run long enough for
+ * their latency to count; a program's first requests are slow.
+ */
+export function judge(comparison: Comparison, limits: CanaryAbort, warm: boolean): string | null {
+  const { entrypoint, recent } = comparison;
+  const failing = whyFailing(comparison, limits);
+  if (failing !== null) return `${entrypoint} fails: ${failing}`;
+  // Slow once, while it began, is no reason: it must be slow still.
+  if (!warm || whySlow(recent, limits) === null) return null;
+  const slow = whySlow(comparison, limits);
+  return slow === null ? null : `${entrypoint} is slow: ${slow}`;
+}
+
+function whyFailing({ stable, candidate }: SideBySide, limits: CanaryAbort): string | null {
   if (candidate.requests < limits.requests) return null;
-  const known = stable.requests >= limits.requests;
   const plain = stable.requests === 0 ? 0 : stable.errors / stable.requests;
-  const usual = known ? wilson(stable.errors, stable.requests, Z) : plain;
-  if (wilson(candidate.errors, candidate.requests, -Z) > usual + limits.errorRate) {
-    const theirs = stable.requests === 0 ? 'nothing else was asked' : `${percent(plain)} of ${stable.requests} of the stable Deployment`;
-    return `${percent(candidate.errors / candidate.requests)} of ${candidate.requests} requests to ${entrypoint} failed, against ${theirs}`;
-  }
+  const usual = stable.requests >= limits.requests ? wilson(stable.errors, stable.requests, Z) : plain;
+  if (wilson(candidate.errors, candidate.requests, -Z) <= usual + limits.errorRate) return null;
+  const theirs = stable.requests === 0 ? 'nothing else was asked' : `${percent(plain)} of ${stable.requests} of the stable Deployment`;
+  return `${percent(candidate.errors / candidate.requests)} of ${candidate.requests} requests failed, against ${theirs}`;
+}
+
+function whySlow({ stable, candidate }: SideBySide, limits: CanaryAbort): string | null {
   const timed = total(candidate.latencies);
-  if (!known || timed < limits.requests) return null;
+  if (stable.requests < limits.requests || timed < limits.requests) return null;
   for (const { quantile, part } of QUANTILES) {
     // The stable one's quantile is itself a guess from so many requests: its upper end counts.
     const atMost = quantile + Z * Math.sqrt((quantile * (1 - quantile)) / total(stable.latencies));
@@ -109,7 +129,7 @@ export function judge({ stable, candidate, entrypoint }: Comparison, limits: Can
     if (usualMs === null || theirs === null || own === null) continue;
     const slow = slowerThan(candidate, Math.max(usualMs * limits.latency, usualMs + SLOWER_MS));
     if (wilson(slow, timed, -Z) <= part) continue;
-    return `${entrypoint} is slow: p${quantile * 100} of ${timed} requests is ${time(own)}, against ${time(theirs)} of the stable Deployment`;
+    return `p${quantile * 100} of ${timed} requests is ${time(own)}, against ${time(theirs)} of the stable Deployment`;
   }
   return null;
 }

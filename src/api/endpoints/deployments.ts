@@ -23,7 +23,7 @@ export const plans = {
         app: nameShape(z).nullable().default(null),
         release: z.number().int().min(1).nullable().default(null),
         reset: z.boolean().default(false).describe('Drop the overrides of the Environment'),
-        canary: canaryPlanShape(z).nullable().default(null),
+        canary: canaryPlanShape(z).nullable().optional().describe('null: it is rolled out at once; absent: as the manifest says'),
       }),
     reply: (z) => planShape(z),
     errors: ['manifest_invalid', 'not_found'],
@@ -53,7 +53,7 @@ export const deployments = {
           cause: z.literal('deploy'),
           release: z.number().int().min(1),
           reset: z.boolean().default(false),
-          canary: canaryPlanShape(z).nullable().default(null).describe('null: it is rolled out at once'),
+          canary: canaryPlanShape(z).nullable().optional().describe('null: it is rolled out at once; absent: as the manifest says'),
         }),
         z.strictObject({
           cause: z.literal('rollback'),

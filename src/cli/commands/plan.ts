@@ -22,7 +22,12 @@ export const plan: Command = {
     });
     const client = await context.client();
     const view = await client.plans.create({
-      body: { environment: context.environment, manifest: source.manifestText, reset: input.options['reset'] === true, canary },
+      body: {
+        environment: context.environment,
+        manifest: source.manifestText,
+        reset: input.options['reset'] === true,
+        ...(canary === undefined ? {} : { canary }),
+      },
     });
     output.line(`${output.style('bold', view.app)} → ${view.environment}`);
     printPlan(output, view);

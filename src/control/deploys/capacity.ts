@@ -41,6 +41,8 @@ export interface FitInput {
   readonly build: Build;
   /** Only the final count counts: nothing is replaced. */
   readonly scaleOnly: boolean;
+  /** So many new Instances of what listens stand beside all old ones; null: as the rollout says. */
+  readonly beside: ((instances: number) => number) | null;
 }
 
 const NEW = 'new';
@@ -72,9 +74,19 @@ export function tryFit(view: View, input: FitInput): Fit {
   const now = input.environment === null || input.scaleOnly ? null : roomsOf(view, input.runtimeId);
   const rollouts = wanted.map(({ spec, instances, source }): Rollout => {
     const stopFirst = stopFirstBecause(view, input.runtimeId, spec, input.build);
-    if (now !== null && stopFirst === null && spec.rollout.unavailable === 0 && instances > 0 && runs(view, environmentId, spec.name)) {
-      const [unplaced] = schedule(now, [request(spec, spec.name, null)]).unplaced;
-      if (unplaced !== undefined) {
+    const beside = spec.listens ? (input.beside?.(instances) ?? null) : null;
+    const needsRoom = beside !== null || spec.rollout.unavailable === 0;
+    if (now !== null && stopFirst === null && needsRoom && instances > 0 && runs(view, environmentId, spec.name)) {
+      const extra = Array.from({ length: beside ?? 1 }, (_unused, slot) => request(spec, `${spec.name}/${slot}`, null));
+      const [unplaced] = schedule(now, extra).unplaced;
+      if (unplaced !== undefined && beside !== null) {
+        note(
+          spec.name,
+          unplaced,
+          `a canary stands beside all old Instances with ${beside} of its own, and there is no room for them. ${unplaced.message}`,
+          'Make room, or roll it out at once: libra deploy --canary off',
+        );
+      } else if (unplaced !== undefined) {
         note(
           spec.name,
           unplaced,

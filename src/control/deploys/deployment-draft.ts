@@ -54,7 +54,8 @@ export type Ask =
       readonly manifest: Manifest;
       readonly release: Release | null;
       readonly reset: boolean;
-      readonly canary: CanaryPlan | null;
+      /** undefined: as the manifest says. */
+      readonly canary: CanaryPlan | null | undefined;
     }
   | { readonly cause: 'rollback'; readonly to: number | null; readonly beforeDeploy: boolean }
   | { readonly cause: 'restart' }
@@ -78,7 +79,7 @@ export function draftDeployment(deps: DraftDeps, appName: string, environmentNam
       from: null,
       runBeforeDeploy: true,
       reset: ask.reset,
-      canary: ask.canary === null ? null : checkedPlan(ask.canary),
+      canary: ask.canary === null ? null : checkedCanary(ask.canary ?? ask.manifest.canary ?? null),
       ...resolveContent(ask.manifest, environmentName, values),
     };
   }
@@ -114,6 +115,8 @@ export function draftDeployment(deps: DraftDeps, appName: string, environmentNam
     gone: gone.map((value) => `${value.name}, version ${value.version}`),
   };
 }
+
+const checkedCanary = (plan: CanaryPlan | null): CanaryPlan | null => (plan === null ? null : checkedPlan(plan));
 
 /** Side by side with nothing to wait for: what was kept is switched to at once. */
 const SWITCH_BACK: CanaryPlan = { steps: [{ percent: 0, holdMs: null }], rules: [], sticky: null, abortOn: null, keepMs: 0 };

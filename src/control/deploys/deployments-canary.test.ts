@@ -79,6 +79,32 @@ test('the plan says what is tried and how, and that there is nothing to stand be
   );
 });
 
+test('a canary that finds no room beside the old Instances is refused with the way out', async () => {
+  const big = MANIFEST.replace('instances: 4', 'instances: 2, resources: { cpu: 1.5 }');
+  await platform.deploy(big);
+  await platform.settle();
+  const refused = await plan(big, canary({ steps: [{ percent: 0, holdMs: null }] }));
+  assert.deepEqual(
+    refused.refusals.map((one) => [one.code, /beside all old Instances with 2 of its own/u.test(one.message)]),
+    [['no_capacity', true]],
+  );
+  assert.match(refused.refusals[0]?.hint ?? '', /--canary off/u);
+});
+
+test('the manifest says how every deploy is tried, unless the deploy says otherwise', async () => {
+  const text = `${MANIFEST}rollout: { canary: { steps: [25%:1m, 50%], match: [header:x-beta=1], sticky: address, abortOn: { errorRate: 5% } } }\n`;
+  await platform.deploy(text, undefined);
+  await platform.settle();
+  const made = await platform.deployment(await platform.deploy(text, undefined));
+  assert.deepEqual(made.canary?.steps, [
+    { percent: 25, holdMs: 60_000 },
+    { percent: 50, holdMs: null },
+  ]);
+  assert.deepEqual([made.canary?.rules, made.canary?.sticky], [['header:x-beta=1'], 'address']);
+  assert.equal((await platform.deployment(await platform.deploy(text, null))).canary, null);
+  assert.deepEqual((await platform.deployment(await platform.deploy(text, canary()))).canary?.steps, canary().steps);
+});
+
 test('a canary is shown with its share and both versions’ figures, and promoted once', async () => {
   await platform.deploy(MANIFEST);
   await platform.settle();
@@ -89,6 +115,7 @@ test('a canary is shown with its share and both versions’ figures, and promote
     windowMs,
     stable: { ...NO_REQUESTS, requests: windowMs / 1000 },
     candidate: { ...NO_REQUESTS, requests: 40, errors: 1 },
+    recent: { stable: NO_REQUESTS, candidate: NO_REQUESTS },
   }));
   const shown = await platform.deployment(number);
   assert.equal(shown.phase, 'canary');

@@ -168,7 +168,7 @@ export async function createPlatform(settings: Parameters<typeof createTestConte
       }
       throw new Error('it never comes to rest');
     },
-    deploy: async (manifest, canary = null) => {
+    deploy: async (manifest, canary) => {
       const release = await platform.apps.releases.create(
         callOf({
           params: { app: 'shop' },

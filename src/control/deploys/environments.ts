@@ -125,6 +125,7 @@ export function createEnvironmentHandlers(context: ControlContext, deps: Environ
           entrypoints: deployment.entrypoints,
           build: release.manifest.build,
           scaleOnly: true,
+          beside: null,
         });
         // Scaling down is never refused, whatever else does not fit.
         const grown = shortages.find(({ entrypoint }) => (call.body.entrypoints[entrypoint] ?? 0) > 0);

@@ -4,7 +4,7 @@
 import type { ReplyOf } from '../../api/endpoint.ts';
 import type { ApiTable } from '../../api/table.ts';
 import { Failure } from '../../lib/failure.ts';
-import { describeCanary } from '../../model/canary.ts';
+import { canaryInstances, describeCanary } from '../../model/canary.ts';
 import { describeDifferences } from '../../model/differences.ts';
 import { effectiveRoutes } from '../../model/effective.ts';
 import type { Deployment } from '../../model/documents.ts';
@@ -47,6 +47,7 @@ export function makePlan(deps: PlanDeps, draft: DeploymentDraft): PlanReply {
           entrypoints: content.entrypoints,
           build: draft.manifest.build,
           scaleOnly: false,
+          beside: besideOf(draft),
         });
   const stable = stableOf(view, draft);
   const routes = routesOf(deps, draft);
@@ -94,6 +95,13 @@ export function refuseOrGo(plan: PlanReply): void {
   });
 }
 
+/** How many of an Entrypoint's new Instances stand beside all old ones at most; null: as the rollout says. */
+function besideOf({ canary, environment }: DeploymentDraft): ((instances: number) => number) | null {
+  if (canary === null || (environment?.stableDeploymentId ?? null) === null) return null;
+  const most = canary.steps.at(-1)?.percent ?? 0;
+  return (instances) => (canary.keepMs > 0 ? instances : canaryInstances(canary, most, instances));
+}
+
 /** Entrypoints that get requests and of which two versions can stand side by side. */
 function triedOf(fit: Fit, stable: Deployment): string[] {
   return fit.rollouts.flatMap(({ spec, stopFirst }) => {
@@ -110,7 +118,7 @@ function canaryRefusals(draft: DeploymentDraft, fit: Fit, stable: Deployment | n
     {
       code: 'no_canary',
       message: `No Entrypoint of ${draft.appName} can be tried beside its present version: ${why.length === 0 ? 'none gets requests' : why.join('; ')}.`,
-      hint: 'Deploy without --canary.',
+      hint: 'Roll it out at once: libra deploy --canary off',
     },
   ];
 }

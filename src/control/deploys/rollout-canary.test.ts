@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { DEFAULT_ABORT } from '../../model/canary.ts';
 import type { CanaryPlan } from '../../model/canary.ts';
 import { NO_REQUESTS } from '../../model/version-counts.ts';
+import type { VersionCount } from '../../model/version-counts.ts';
 import { World } from './rollout-fixture.ts';
 import type { Behaviour } from './rollout-fixture.ts';
 
@@ -271,10 +272,13 @@ test('one that the Edges see clearly worse than the stable one is taken back wit
     const { world, stable } = serving();
     const id = tried(world, plan([{ percent: 10, holdMs: null }], { abortOn }));
     run(world, 30);
-    world.comparisons = [{ entrypoint: 'web', windowMs: 30_000, stable: good, candidate: { ...good, requests: 60 } }];
+    const seen = (candidate: VersionCount) => [
+      { entrypoint: 'web', windowMs: 30_000, stable: good, candidate, recent: { stable: good, candidate } },
+    ];
+    world.comparisons = seen({ ...good, requests: 60 });
     run(world, 5);
     assert.equal(phaseOf(world, id), 'canary', 'as good as the other');
-    world.comparisons = [{ entrypoint: 'web', windowMs: 30_000, stable: good, candidate: bad }];
+    world.comparisons = seen(bad);
     world.reconcile();
     if (abortOn === null) {
       assert.equal(phaseOf(world, id), 'canary');
@@ -284,7 +288,7 @@ test('one that the Edges see clearly worse than the stable one is taken back wit
     run(world, 40);
     const status = world.deployments.get(id)?.status;
     assert.deepEqual([status?.phase, status?.reason?.code], ['failed', 'canary_worse']);
-    assert.match(status?.reason?.message ?? '', /100 % of 60 requests to web failed, against 0 % of 600/u);
+    assert.match(status?.reason?.message ?? '', /web fails: 100 % of 60 requests failed, against 0 % of 600/u);
     assert.deepEqual(standing(world, stable), [4, 1]);
   }
 });

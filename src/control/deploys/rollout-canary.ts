@@ -19,6 +19,8 @@ const NOTHING = { percent: 0, rules: [], sticky: null } as const;
 
 /** How often the Edges' counts are looked at. */
 const JUDGE_MS = 1000;
+/** So long after a share came into force latencies do not count: its programs are cold. */
+const WARM_MS = 15_000;
 /** More often than there are steps it never goes on at one moment. */
 const MAX_MOVES = 64;
 
@@ -90,7 +92,7 @@ function moveOn(draft: Draft, candidate: RolloutDeployment, stable: Deployment |
   const complete = states.every(isComplete);
   const late = complete ? undefined : states.find((state) => isLate(draft, status, state));
   if (late !== undefined) return takeBack(draft, status, deadlineReason(draft, late, null));
-  const worse = whyWorse(draft, stable, deployment);
+  const worse = whyWorse(draft, stable, deployment, progress);
   if (worse !== null) return takeBack(draft, status, worse);
 
   if (progress.promote) {
@@ -149,12 +151,14 @@ function takeBack(draft: Draft, status: DeploymentStatus, reason: Reason): false
 }
 
 /** What the Edges have seen of it against the stable one; asked again soon. */
-function whyWorse(draft: Draft, stable: Deployment, candidate: Deployment): Reason | null {
+function whyWorse(draft: Draft, stable: Deployment, candidate: Deployment, progress: CanaryProgress): Reason | null {
   const limits = candidate.canary?.abortOn ?? null;
   if (limits === null) return null;
   draft.wakeIn(JUDGE_MS);
+  const { inForceSinceMs } = progress;
+  const warm = inForceSinceMs !== null && draft.input.elapsedMs(inForceSinceMs) >= WARM_MS;
   for (const comparison of draft.input.traffic.compare(stable.id, candidate.id)) {
-    const message = judge(comparison, limits);
+    const message = judge(comparison, limits, warm);
     if (message === null) continue;
     const hint = `Look at its output: libra logs --entrypoint ${comparison.entrypoint}`;
     return { code: 'canary_worse', message: `${message}.`, hint, lastLines: [], instanceId: null };

@@ -26,6 +26,7 @@ test('each window holds what came in during it, of all Edges together', async ()
   assert.deepEqual([short?.entrypoint, short?.windowMs], ['web', WINDOWS_MS[0]]);
   // A sample every two seconds, so a window may begin a little early.
   assert.ok(Math.abs((short?.stable.requests ?? 0) - 300) <= 20, String(short?.stable.requests));
+  assert.ok(Math.abs((short?.recent.stable.requests ?? 0) - 100) <= 20, 'the last third');
   assert.ok(Math.abs((short?.candidate.errors ?? 0) - 30) <= 3, String(short?.candidate.errors));
   assert.deepEqual([long?.stable.requests, long?.candidate.requests, long?.candidate.errors], [1600, 160 + 120, 50 + 60]);
   assert.deepEqual(history.compare('x', 'y'), []);

@@ -76,12 +76,12 @@ export function createVersionHistory(clock: Clock): VersionHistory {
         groups.set(one.group, group);
       }
       return [...groups].flatMap(([group, { stable, candidate }]) =>
-        WINDOWS_MS.map((windowMs) => ({
-          entrypoint: group.slice(group.indexOf('/') + 1),
-          windowMs,
-          stable: stable.reduce((sum, one) => plus(sum, within(one, nowMs, windowMs)), NO_REQUESTS),
-          candidate: candidate.reduce((sum, one) => plus(sum, within(one, nowMs, windowMs)), NO_REQUESTS),
-        })),
+        WINDOWS_MS.map((windowMs) => {
+          const sum = (versions: readonly Series[], ms: number): VersionCount =>
+            versions.reduce((all, one) => plus(all, within(one, nowMs, ms)), NO_REQUESTS);
+          const both = (ms: number) => ({ stable: sum(stable, ms), candidate: sum(candidate, ms) });
+          return { entrypoint: group.slice(group.indexOf('/') + 1), windowMs, ...both(windowMs), recent: both(windowMs / 3) };
+        }),
       );
     },
   };
