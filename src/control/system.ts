@@ -6,6 +6,7 @@ import { FINAL_INSTANCE_PHASES } from '../model/documents.ts';
 import { appRecords } from './apps/records.ts';
 import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords } from './cluster/records.ts';
 import type { ControlContext } from './context.ts';
+import { noticesOf } from './deploys/notices.ts';
 import { instanceSpecRecords } from './deploys/records.ts';
 import type { NounHandlers } from './handler.ts';
 import type { ReconcilerStatus } from './reconcile.ts';
@@ -78,6 +79,7 @@ export function createSystem(context: ControlContext, deps: SystemDeps): System 
         .reconcilers()
         .map(({ name, runs, lastStartedMs, lastDurationMs, lastError }) => ({ name, runs, lastStartedMs, lastDurationMs, lastError })),
       store: { engine: deps.storeEngine, revision: view.revision },
+      notices: [...noticesOf(view)],
       warnings: warnings(),
     }),
     shutdown: async (call) => {

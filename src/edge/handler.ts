@@ -71,7 +71,7 @@ class Handling implements Exchange {
   readonly #deps: HandlerDeps;
   readonly #atMs: number;
   readonly #requestId: string;
-  readonly #found: Found | Situation;
+  #found: Found | Situation;
   #version: VersionChoice | null = null;
   /** A failed try of this target is counted already. */
   #counted: string | null = null;
@@ -126,7 +126,9 @@ class Handling implements Exchange {
     }
   }
 
+  /** After a wait too: what is in force by now decides. */
   #begin(group: RouteGroup): void {
+    if (this.#found.type === 'group' && this.#found.group !== group) this.#found = { ...this.#found, group };
     if (this.#deps.holds.isHeld(group.id)) void this.#hold(group);
     else this.#forwarding?.start();
   }
@@ -138,8 +140,9 @@ class Handling implements Exchange {
     const flow = await this.#deps.holds.wait(group.id, waiting.signal);
     if (waiting.signal.aborted) return;
     this.#waiting = null;
-    if (flow) return this.#begin(group);
-    const { app, environment, state } = this.#deps.groups.get(group.id)?.group ?? group;
+    const now = this.#deps.groups.get(group.id)?.group ?? group;
+    if (flow) return this.#begin(now);
+    const { app, environment, state } = now;
     this.#end({ type: 'no_target', reason: 'none' }, { type: state === 'stopped' ? 'stopped' : 'paused', app, environment });
   }
 
@@ -183,7 +186,7 @@ class Handling implements Exchange {
     const again = await this.#deps.groups.wait(group.id, waiting.signal);
     if (waiting.signal.aborted) return;
     this.#waiting = null;
-    if (again) this.#begin(group);
+    if (again) this.#begin(this.#deps.groups.get(group.id)?.group ?? group);
     else this.onResult(WAITED);
   }
 

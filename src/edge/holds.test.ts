@@ -85,3 +85,24 @@ test('requests to a paused App wait, uploads and all, reach it in order, and get
     await app.kill();
   }
 });
+
+test('what waited through a switch goes where it is due by then', async () => {
+  const edge = await startEdge();
+  const old = await startInstance('i1', (_request, response) => text(response, 'old'));
+  const next = await startInstance('i2', (_request, response) => text(response, 'new'));
+  try {
+    const rules = [rule('app.localhost', 'app')];
+    const before = { ...group('app', [old.target]), hold: { untilMs: systemClock.now() + 60_000, max: 10 } };
+    await edge.install({ rules, groups: [before] });
+    const waiting = call(edge.port, 'app.localhost', '/');
+    await until('it waits', () => edge.edge.metrics().includes('libra_edge_held_requests 1\n'));
+    const targets = [old.target, { ...next.target, deploymentId: 'd2' }];
+    const split = { stableDeploymentId: 'd1', candidateDeploymentId: 'd2', percent: 100, rules: [], sticky: null };
+    await edge.install({ rules, groups: [{ ...group('app', targets), split }] });
+    assert.equal(String((await waiting).body), 'new');
+  } finally {
+    await edge.stop();
+    await old.kill();
+    await next.kill();
+  }
+});

@@ -13,6 +13,9 @@ export interface VersionCounts {
   report(): readonly VersionReport[] | undefined;
 }
 
+/** A report has a bound; who tries more versions at once is not told which of them are bad. */
+const REPORTED_GROUPS = 500;
+
 interface Count {
   requests: number;
   errors: number;
@@ -31,7 +34,8 @@ export function createVersionCounts(): VersionCounts {
     retain: (groups) => {
       const next = new Map<string, Counted>();
       for (const group of groups) {
-        if (group.split === undefined) continue;
+        // A version that gets nothing is compared with nobody.
+        if (group.split === undefined || (group.split.percent === 0 && group.split.rules.length === 0)) continue;
         const deployments = new Map(group.targets.map((target) => [target.instanceId, target.deploymentId]));
         next.set(group.id, { deployments, counts: counted.get(group.id)?.counts ?? new Map<string, Count>() });
       }
@@ -56,9 +60,11 @@ export function createVersionCounts(): VersionCounts {
     },
     report: () => {
       if (counted.size === 0) return undefined;
-      return [...counted].flatMap(([group, { counts }]) =>
-        [...counts].map(([deploymentId, count]) => ({ group, deploymentId, ...count, latencies: [...count.latencies] })),
-      );
+      return [...counted]
+        .slice(0, REPORTED_GROUPS)
+        .flatMap(([group, { counts }]) =>
+          [...counts].map(([deploymentId, count]) => ({ group, deploymentId, ...count, latencies: [...count.latencies] })),
+        );
     },
   };
 }

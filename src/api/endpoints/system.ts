@@ -44,6 +44,7 @@ export const system = {
           }),
         ),
         store: z.object({ engine: z.string(), revision: z.number() }),
+        notices: z.array(z.string()).describe('What somebody has begun and not ended: canaries, pauses, versions kept at hand'),
         /** What is not as it should be, for `libra doctor`. */
         warnings: z.array(z.string()),
       }),

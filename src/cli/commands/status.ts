@@ -32,6 +32,7 @@ export const status: Command = {
     } else {
       for (const loop of reply.reconcilers) if (loop.lastError !== null) output.warn(`The loop ${loop.name} fails: ${loop.lastError}`);
     }
+    for (const notice of reply.notices) output.line(notice);
     for (const warning of reply.warnings) output.warn(warning);
     output.value(reply);
     return 0;

@@ -189,7 +189,8 @@ export function createValues(context: ControlContext, deps: { readonly sealer: S
           throw new Failure('not_found', { message: `The Environment ${call.params.environment} has no Secret ${name}.` });
         }
         // What runs keeps its version until it is replaced; every other one goes now.
-        const running = new Set([environment.document.stableDeploymentId, environment.document.candidateDeploymentId]);
+        const { stableDeploymentId, candidateDeploymentId, standby } = environment.document;
+        const running = new Set([stableDeploymentId, candidateDeploymentId, standby?.deploymentId]);
         const inUse = usedValues(
           view.by(deploymentRecords, 'environment', environment.document.id).filter((stored) => running.has(stored.document.id)),
         );

@@ -7,6 +7,7 @@ import { NO_REQUESTS } from '../../model/version-counts.ts';
 import { callOf } from '../test-context.ts';
 import { createPlatform, WHERE } from './deploys-fixture.ts';
 import type { Platform } from './deploys-fixture.ts';
+import { noticesOf } from './notices.ts';
 
 const MANIFEST = `
 app: shop
@@ -125,6 +126,12 @@ test('a canary is shown with its share and both versions’ figures, and promote
     [['web', 600_000, 600, 0.025]],
   );
   assert.deepEqual(await parts(), { 'web main': 4, 'web canary': 1, 'worker main': 1 });
+  await platform.deploys.environments.pause(callOf({ params: WHERE, query: undefined, body: { maxMs: 0 } }));
+  assert.deepEqual(noticesOf(platform.context.view), [
+    'shop/production is paused (libra resume --app shop).',
+    'shop/production: Deployment 2 is tried with 25 % of the requests (libra deployments --app shop).',
+  ]);
+  await platform.deploys.environments.resume(callOf({ params: WHERE, query: undefined, body: undefined }));
   assert.deepEqual([(await environment()).stable, (await environment()).candidate], [1, 2]);
   assert.equal((await promote(number, 50)).canary?.percent, 50);
   await platform.settle();
@@ -180,6 +187,7 @@ test('after a switch the old Instances are shown as kept, and a rollback takes t
   await promote(number, null);
   await platform.settle();
   assert.deepEqual(await parts(), { 'web main': 4, 'web kept': 4, 'worker main': 1 });
+  assert.deepEqual(noticesOf(platform.context.view), ['shop/production: Deployment 1 is kept at hand (libra rollback --app shop).']);
   const kept = platform
     .instances()
     .filter(({ spec }) => spec.entrypoint === 'web' && spec.slot === 0 && spec.desired === 'run')
