@@ -5,6 +5,7 @@ import http from 'node:http';
 import net from 'node:net';
 import { after, before, test } from 'node:test';
 import { WebSocket, WebSocketServer } from 'ws';
+import { DEFAULT_TRAFFIC } from '../model/traffic-policy.ts';
 import { call, group, read, rule, startEdge, startInstance, text, until } from './edge-fixture.ts';
 import type { TestEdge, TestInstance } from './edge-fixture.ts';
 
@@ -54,24 +55,31 @@ test('requests go to the group of their host and longest path', async () => {
 
 test('requests are spread evenly over the targets', async () => {
   const seen = new Map<string, number>();
+  const held: (() => void)[] = [];
+  let hold = true;
   const three = await Promise.all(
     ['x', 'y', 'z'].map((id) =>
       startInstance(id, (_request, response) => {
         seen.set(id, (seen.get(id) ?? 0) + 1);
-        text(response, id);
+        if (hold) held.push(() => text(response, id));
+        else text(response, id);
       }),
     ),
   );
   instances.push(...three);
-  await edge.install({
-    rules: [rule(HOST, 'app')],
-    groups: [
-      group(
-        'app',
-        three.map((instance) => instance.target),
-      ),
-    ],
-  });
+  const spread = group(
+    'app',
+    three.map((instance) => instance.target),
+  );
+  await edge.install({ rules: [rule(HOST, 'app')], groups: [spread] });
+  const all = Array.from({ length: 30 }, () => call(edge.port, HOST, '/'));
+  await until('all are under way', () => held.length === 30);
+  for (const [id, count] of seen) assert.ok(count >= 7 && count <= 13, `${id} has ${count} of 30`);
+  for (const release of held) release();
+  await Promise.all(all);
+  hold = false;
+  seen.clear();
+  await edge.put({ ...spread, policy: { ...DEFAULT_TRAFFIC, balance: { kind: 'round-robin' }, slowStartMs: 0 } });
   for (let index = 0; index < 9; index += 1) await call(edge.port, HOST, '/');
   assert.deepEqual([...seen.values()], [3, 3, 3]);
 });

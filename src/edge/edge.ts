@@ -9,10 +9,10 @@ import { createDeadlines } from '../proxy/deadlines.ts';
 import { dialDirect } from '../proxy/dial.ts';
 import type { Dial } from '../proxy/dial.ts';
 import { createOpenCounts } from '../proxy/drain.ts';
-import { createPassiveHealth } from '../proxy/health.ts';
 import { DEFAULT_LIMITS } from '../proxy/limits.ts';
 import type { ProxyLimits } from '../proxy/limits.ts';
 import { createPool } from '../proxy/pool.ts';
+import { createProbe } from '../proxy/probe.ts';
 import type { Log } from '../sys/log.ts';
 import { createFront } from './front.ts';
 import type { ListenAddress } from './front.ts';
@@ -78,8 +78,8 @@ function openAccessLog({ accessLog, log }: EdgeOptions): AccessLog {
 export function createEdge(options: EdgeOptions): Edge {
   const { clock, log, link } = options;
   const limits: ProxyLimits = { ...DEFAULT_LIMITS, ...options.limits };
-  const health = createPassiveHealth(clock);
-  const pool = createPool({ dial: options.dial ?? dialDirect, limits, clock });
+  const dial = options.dial ?? dialDirect;
+  const pool = createPool({ dial, limits, clock });
   const deadlines = createDeadlines(clock);
   const metrics = createEdgeMetrics();
   const accessLog = openAccessLog(options);
@@ -89,17 +89,19 @@ export function createEdge(options: EdgeOptions): Edge {
   });
   const groups = createGroups({
     clock,
-    health,
-    open,
+    probe: createProbe(dial, clock),
     openPerTarget: limits.openPerTarget,
+    openPerGroup: limits.openPerGroup,
+    onEjected: ({ app, environment, entrypoint }, instance, reason) =>
+      log.info({ app, environment, entrypoint, instance, reason }, 'Instance is left out for a while'),
     waitMs: options.startingWaitMs ?? STARTING_WAIT_MS,
     waitingPerGroup: options.startingQueue ?? STARTING_QUEUE,
   });
   const versionCounts = createVersionCounts();
   const holds = createHolds(clock);
-  const routing = createRouting({ clock, groups, pool, health, open, versionCounts, holds });
+  const routing = createRouting({ clock, groups, pool, open, versionCounts, holds });
   const handler = createHandler({
-    forwarding: { pool, health, open, deadlines, limits, clock },
+    forwarding: { pool, open, deadlines, limits, clock },
     routing,
     groups,
     metrics,
@@ -125,7 +127,7 @@ export function createEdge(options: EdgeOptions): Edge {
       edgeId: options.edgeId,
       sequence: state.sequence,
       draining: routing.draining(),
-      ejected: health.ejected(),
+      ejected: groups.ejected(),
       ...(versions === undefined ? {} : { versions }),
     };
   };
@@ -174,8 +176,8 @@ export function createEdge(options: EdgeOptions): Edge {
         { name: 'libra_edge_upstream_idle_connections', help: 'Unused connections to Instances.', value: sizes.idle },
         {
           name: 'libra_edge_ejected_targets',
-          help: 'Instances that are left out after refused connections.',
-          value: health.ejected().length,
+          help: 'Instances that are left out after failures.',
+          value: groups.ejected().length,
         },
         { name: 'libra_edge_table_sequence', help: 'Sequence of the route table in force.', value: routing.state()?.sequence ?? 0 },
         { name: 'libra_edge_control_connected', help: '1 while control is connected.', value: sync?.connected() === true ? 1 : 0 },

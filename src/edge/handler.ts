@@ -6,13 +6,15 @@ import { createSerialIds } from '../lib/id.ts';
 import { canonicalTarget } from '../model/request-target.ts';
 import type { CanonicalTarget } from '../model/request-target.ts';
 import type { AccessLog } from '../proxy/access-log.ts';
-import type { Target } from '../proxy/dial.ts';
-import type { Exchange, ExchangeFacts, ExchangeResult } from '../proxy/exchange.ts';
+import type { Tried } from '../proxy/balance.ts';
+import type { Exchange, ExchangeFacts, ExchangeResult, Retries } from '../proxy/exchange.ts';
 import { Fields, knownField } from '../proxy/fields.ts';
 import { Forwarding } from '../proxy/forward.ts';
 import type { ForwardDeps } from '../proxy/forward.ts';
 import type { AnswerHead, ClientObserver, ClientStream, RequestHead, UpstreamRequest } from '../proxy/message.ts';
-import type { Groups } from './groups.ts';
+import { RetryBudget } from '../proxy/retry-budget.ts';
+import type { TargetState } from '../proxy/target-state.ts';
+import type { Groups, LiveGroup } from './groups.ts';
 import type { Holds } from './holds.ts';
 import { NO_ROUTE } from './metrics.ts';
 import type { EdgeMetrics, Labels } from './metrics.ts';
@@ -44,7 +46,7 @@ export type Handler = (client: ClientStream) => void;
 
 interface Found {
   readonly type: 'group';
-  readonly group: RouteGroup;
+  readonly live: LiveGroup;
   readonly route: string;
 }
 
@@ -64,7 +66,7 @@ export function createHandler(deps: HandlerDeps): Handler {
 }
 
 /** One request from its head to its line in the log. A class, since a closure for each of its parts would cost more than the request. */
-class Handling implements Exchange {
+class Handling implements Exchange, RequestFacts {
   readonly client: ClientStream;
   readonly request: UpstreamRequest;
   readonly facts: ExchangeFacts;
@@ -73,6 +75,8 @@ class Handling implements Exchange {
   readonly #requestId: string;
   #found: Found | Situation;
   #version: VersionChoice | null = null;
+  /** Of the latest try. */
+  #state: TargetState | null = null;
   /** A failed try of this target is counted already. */
   #counted: string | null = null;
   #forwarding: Forwarding | null = null;
@@ -119,74 +123,96 @@ class Handling implements Exchange {
   start(): void {
     if (this.#found.type === 'group') {
       this.#forwarding = new Forwarding(this.#deps.forwarding, this);
-      this.#begin(this.#found.group);
+      this.#begin(this.#found.live);
     } else {
       this.client.observe(NOBODY);
       this.#end({ type: 'no_target', reason: 'none' }, this.#found);
     }
   }
 
-  /** After a wait too: what is in force by now decides. */
-  #begin(group: RouteGroup): void {
-    if (this.#found.type === 'group' && this.#found.group !== group) this.#found = { ...this.#found, group };
-    if (this.#deps.holds.isHeld(group.id)) void this.#hold(group);
+  get address(): string {
+    return this.client.connection.address;
+  }
+
+  header(name: string): string | undefined {
+    return this.client.head.fields.combined(name);
+  }
+
+  #begin(live: LiveGroup): void {
+    if (this.#deps.holds.isHeld(live.group.id)) void this.#hold(live);
     else this.#forwarding?.start();
   }
 
+  /** After a wait: a group that was taken away and came back meanwhile is another one. */
+  #beginAgain(before: LiveGroup): void {
+    const live = this.#deps.groups.get(before.group.id) ?? before;
+    if (this.#found.type === 'group') this.#found = { ...this.#found, live };
+    this.#begin(live);
+  }
+
   /** Until the pause of its App ends. */
-  async #hold(group: RouteGroup): Promise<void> {
+  async #hold(live: LiveGroup): Promise<void> {
     const waiting = new AbortController();
     this.#waiting = waiting;
-    const flow = await this.#deps.holds.wait(group.id, waiting.signal);
+    const flow = await this.#deps.holds.wait(live.group.id, waiting.signal);
     if (waiting.signal.aborted) return;
     this.#waiting = null;
-    const now = this.#deps.groups.get(group.id)?.group ?? group;
-    if (flow) return this.#begin(now);
-    const { app, environment, state } = now;
+    if (flow) return this.#beginAgain(live);
+    const { app, environment, state } = live.group;
     this.#end({ type: 'no_target', reason: 'none' }, { type: state === 'stopped' ? 'stopped' : 'paused', app, environment });
   }
 
-  next(tried: ReadonlySet<string>): Target | 'busy' | null {
+  next(tried: Tried): TargetState | 'busy' | null {
     if (this.#found.type !== 'group') return null;
-    const { group } = this.#found;
+    const { live } = this.#found;
+    const { group } = live;
     const { target } = this.facts;
     // The try before has failed, although the request may yet be answered.
-    if (target !== null && tried.has(target.id)) {
+    if (target !== null && tried !== null && this.#counted !== target.id) {
       this.#deps.versionCounts.observe(group.id, target.id, true, null);
       this.#counted = target.id;
     }
-    if (group.split !== undefined) this.#version ??= this.#deps.versions.of(factsOf(this.client));
-    return this.#deps.groups.next(group.id, tried, this.#version ?? undefined);
+    if (group.split !== undefined) this.#version ??= this.#deps.versions.of(this);
+    const picked = live.pick(this, tried, this.#version ?? undefined);
+    if (picked !== null && picked !== 'busy') this.#state = picked;
+    return picked;
+  }
+
+  retries(): Retries {
+    return this.#found.type === 'group' ? this.#found.live.targets.retries : NO_RETRIES;
   }
 
   editAnswer({ fields }: AnswerHead): void {
     if (!fields.has('x-request-id')) fields.push(REQUEST_ID, this.#requestId);
     const cookie = this.#version?.setCookie() ?? null;
     if (cookie !== null) fields.add('Set-Cookie', cookie);
+    if (this.#found.type !== 'group' || this.#state === null) return;
+    const sticky = this.#found.live.targets.stickyCookie(this.#state, this);
+    if (sticky !== null) fields.add('Set-Cookie', sticky);
   }
 
   onResult(result: ExchangeResult): void {
     if (this.#found.type !== 'group') return;
-    const group = this.#deps.groups.get(this.#found.group.id)?.group ?? this.#found.group;
+    const { live } = this.#found;
     if (this.#waiting !== null) {
       // Only the client can end it while it waits for the group.
       this.#waiting.abort();
       this.#waiting = null;
-    } else if (result.type === 'no_target' && result.reason === 'none' && group.state === 'starting') {
-      void this.#wait(group);
+    } else if (result.type === 'no_target' && result.reason === 'none' && live.group.state === 'starting') {
+      void this.#wait(live);
       return;
     }
-    this.#end(result, situationOf(result, group));
+    this.#end(result, situationOf(result, live.group));
   }
 
   /** Until the group has a target. */
-  async #wait(group: RouteGroup): Promise<void> {
+  async #wait(live: LiveGroup): Promise<void> {
     const waiting = new AbortController();
     this.#waiting = waiting;
-    const again = await this.#deps.groups.wait(group.id, waiting.signal);
+    const again = await this.#deps.groups.wait(live.group.id, waiting.signal);
     if (waiting.signal.aborted) return;
     this.#waiting = null;
-    if (again) this.#begin(this.#deps.groups.get(group.id)?.group ?? group);
+    if (again) this.#beginAgain(live);
     else this.onResult(WAITED);
   }
 
@@ -205,8 +231,8 @@ class Handling implements Exchange {
     const { facts } = this;
     const durationMs = clock.monotonic() - facts.startedMs;
     const found = this.#found;
-    if (found.type === 'group') this.#count(found.group.id, result, durationMs);
-    const labels: Labels = found.type === 'group' ? found.group : NO_ROUTE;
+    if (found.type === 'group') this.#count(found.live.group.id, result, durationMs);
+    const labels: Labels = found.type === 'group' ? found.live.group : NO_ROUTE;
     metrics.observe({
       labels,
       status,
@@ -243,15 +269,13 @@ function find({ routing, groups }: HandlerDeps, { host, path, decodedPath }: Can
   }
   if (rule === null) return table.knowsHost(host) ? { type: 'no_path', host, path } : { type: 'no_host', host };
   const live = groups.get(rule.group);
-  return live === null ? { type: 'no_host', host } : { type: 'group', group: live.group, route: `${rule.host}${rule.path}` };
-}
-
-function factsOf({ head, connection }: ClientStream): RequestFacts {
-  return { address: connection.address, header: (name) => head.fields.combined(name) };
+  return live === null ? { type: 'no_host', host } : { type: 'group', live, route: `${rule.host}${rule.path}` };
 }
 
 /** Ends the wait for a group, so that it is not waited for again. */
 const WAITED: ExchangeResult = { type: 'no_target', reason: 'waited' };
+/** Of what is not forwarded at all. */
+const NO_RETRIES: Retries = { policy: { attempts: 1, budgetPercent: 0, perTryMs: 0, unsafe: false }, budget: new RetryBudget(0) };
 
 function answerPage(client: ClientStream, situation: Situation, requestId: string): number {
   const page = renderPage(situation, client.head.fields.get('accept'), requestId);

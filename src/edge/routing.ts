@@ -4,9 +4,7 @@
 import type { RouteTarget, TableMessage } from '../api/dataplane.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { OpenCounts } from '../proxy/drain.ts';
-import type { PassiveHealth } from '../proxy/health.ts';
 import type { Pool } from '../proxy/pool.ts';
-import { toTarget } from './groups.ts';
 import type { Groups } from './groups.ts';
 import type { Holds } from './holds.ts';
 import { compileTable } from './table.ts';
@@ -33,14 +31,13 @@ export interface RoutingDeps {
   readonly clock: Clock;
   readonly groups: Groups;
   readonly pool: Pool;
-  readonly health: PassiveHealth;
   readonly open: OpenCounts;
   readonly versionCounts: VersionCounts;
   readonly holds: Holds;
 }
 
 export function createRouting(deps: RoutingDeps): Routing {
-  const { clock, groups, pool, health, open, versionCounts, holds } = deps;
+  const { clock, groups, pool, open, versionCounts, holds } = deps;
   let state: TableState | null = null;
   let table: CompiledTable | null = null;
   let draining: ReadonlyMap<string, RouteTarget> = new Map();
@@ -67,9 +64,7 @@ export function createRouting(deps: RoutingDeps): Routing {
     versionCounts.retain(next.table.groups);
     const targets = groups.targets();
     draining = new Map(targets.filter((target) => target.state === 'draining').map((target) => [target.instanceId, target]));
-    const active = targets.filter((target) => target.state === 'active').map(toTarget);
-    pool.retain(active);
-    health.retain(active);
+    pool.retain(groups.active());
     enforce();
     // Last: what has waited finds everything in force.
     holds.retain(next.table.groups);

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { DEFAULT_TRAFFIC } from '../model/traffic-policy.ts';
 import { accessLine } from './access-log.ts';
 import type { Exchange } from './exchange.ts';
 import { Fields } from './fields.ts';
 import type { ClientStream, ConnectionFacts, UpstreamRequest } from './message.ts';
+import { RetryBudget } from './retry-budget.ts';
 
 const connection: ConnectionFacts = { address: '10.0.0.1', port: 1, scheme: 'http', tls: null };
 
@@ -25,6 +27,7 @@ function exchange(path: string): Exchange {
     client: { connection } as ClientStream,
     request,
     next: () => null,
+    retries: () => ({ policy: DEFAULT_TRAFFIC.retries, budget: new RetryBudget(20) }),
     editAnswer: () => undefined,
     onResult: () => undefined,
     facts: {

@@ -10,6 +10,10 @@ export interface Target {
   readonly nodeId: string;
   readonly host: string;
   readonly port: number;
+  /** Absent: http1. */
+  readonly protocol?: 'http1' | 'h2c';
+  /** Connections at the same time, where requests share them; absent: no bound. */
+  readonly maxConnections?: number;
 }
 
 /** Opens a connection, or throws `unreachable` or `timeout` with nothing sent. */
@@ -17,7 +21,8 @@ export type Dial = (target: Target, timeoutMs: number) => Promise<net.Socket>;
 
 /** A target with its address, so that an Instance that comes back on another port starts afresh. */
 export function targetKey(target: Target): string {
-  return `${target.id}@${target.host}:${target.port}`;
+  const key = `${target.id}@${target.host}:${target.port}`;
+  return target.protocol === 'h2c' ? `${key} h2c` : key;
 }
 
 export const dialDirect: Dial = (target, timeoutMs) =>

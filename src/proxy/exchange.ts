@@ -1,19 +1,30 @@
 // One request on its way: what is sent on, how often it was tried, and how it ended. Edge and API Proxy make these; forward carries them
 // out; access log and metrics read them afterwards.
 
+import type { RetryPolicy } from '../model/traffic-policy.ts';
+import type { Tried } from './balance.ts';
 import type { Target } from './dial.ts';
 import type { AnswerHead, ClientStream, UpstreamRequest } from './message.ts';
+import type { RetryBudget } from './retry-budget.ts';
+import type { TargetState } from './target-state.ts';
 
 export interface Exchange {
   readonly client: ClientStream;
   readonly request: UpstreamRequest;
-  /** Chooses the target of the next try among those whose id is not in `tried`; null where none is left, `busy` where all are full. */
-  next(tried: ReadonlySet<string>): Target | 'busy' | null;
+  /** Chooses the target of the next try among those that are not in `tried`; null where none is left, `busy` where all are full. */
+  next(tried: Tried): TargetState | 'busy' | null;
+  /** What may be tried again, and who pays; known after the first `next`. */
+  retries(): Retries;
   /** May change the fields of the answer before its head goes to the client. */
   editAnswer(head: AnswerHead): void;
   /** How it ended: called once for each start of its forwarding. */
   onResult(result: ExchangeResult): void;
   readonly facts: ExchangeFacts;
+}
+
+export interface Retries {
+  readonly policy: RetryPolicy;
+  readonly budget: RetryBudget;
 }
 
 /** Filled in while it runs. Durations are milliseconds of monotonic time since the start. */

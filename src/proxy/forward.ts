@@ -2,21 +2,20 @@
 // elsewhere only where it cannot have had an effect, or where an effect twice is the same as once and the whole body is still at hand.
 
 import type { Clock } from '../lib/clock.ts';
+import { Attempt } from './attempt.ts';
 import type { DeadlineEntry, Deadlines } from './deadlines.ts';
-import type { Target } from './dial.ts';
 import type { OpenCounts, OpenEntry } from './drain.ts';
 import type { Exchange, ExchangeResult } from './exchange.ts';
 import type { Fields } from './fields.ts';
-import type { PassiveHealth } from './health.ts';
 import { KeptBody } from './kept-body.ts';
 import type { ProxyLimits } from './limits.ts';
 import type { AnswerHead, ClientObserver, Opening, UpstreamFailure, UpstreamObserver, UpstreamStream } from './message.ts';
 import type { Pool } from './pool.ts';
+import type { TargetState } from './target-state.ts';
 import { FrameTracker, goingAwayFrame } from './websocket-frames.ts';
 
 export interface ForwardDeps {
   readonly pool: Pool;
-  readonly health: PassiveHealth;
   readonly open: OpenCounts;
   readonly deadlines: Deadlines;
   readonly limits: ProxyLimits;
@@ -25,7 +24,6 @@ export interface ForwardDeps {
 
 /** RFC 9110 §9.2.2. */
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
-const NONE_TRIED: ReadonlySet<string> = new Set();
 /** Both sides of a WebSocket get this long to answer "going away". */
 const END_MS = 1_000;
 
@@ -45,7 +43,10 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
   #upstream: UpstreamStream | null = null;
   #opening: { cancel(): void } | null = null;
   #leave: (() => void) | null = null;
-  #tried: Set<string> | null = null;
+  readonly #attempt = new Attempt();
+  #tried: Set<TargetState> | null = null;
+  /** Where the try that is under way may wait no longer than a try may, and not as long as a request may. */
+  #perTry = false;
   #givenUp: ExchangeResult = NO_TARGET;
   #status = 0;
   #eventStream = false;
@@ -67,16 +68,30 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
     this.#next(null);
   }
 
-  #next(again: Target | null): void {
+  /** Tries a target; `again`: the same one once more, since a kept connection was not what it seemed to be. */
+  #next(again: TargetState | null): void {
     const { facts } = this.#exchange;
-    const target = again ?? this.#exchange.next(this.#tried ?? NONE_TRIED);
-    if (target === 'busy') return this.#rest({ type: 'no_target', reason: 'busy' });
-    if (target === null || facts.attempts >= this.#deps.limits.attempts) return this.#rest(this.#givenUp);
+    const nowMs = this.#deps.clock.monotonic();
+    if (facts.attempts >= this.#deps.limits.attempts) return this.#rest(this.#givenUp);
+    const state = again ?? this.#exchange.next(this.#tried);
+    const { budget, policy } = this.#exchange.retries();
+    if (this.#tried === null) {
+      if (state === 'busy') return this.#rest(BUSY);
+      if (again === null && facts.attempts === 0) budget.onRequest(nowMs);
+    } else if (again === null && (this.#tried.size >= policy.attempts || !budget.mayRetry(nowMs))) return this.#rest(this.#givenUp);
+    if (state === null || state === 'busy') return this.#rest(this.#givenUp);
+    this.#try(state, nowMs);
+  }
+
+  #try(state: TargetState, nowMs: number): void {
+    const { facts, request } = this.#exchange;
+    const { target } = state;
     facts.target = target;
     facts.attempts += 1;
+    this.#attempt.begin(state, nowMs);
     this.#phase = 'opening';
     this.#leave = this.#deps.open.enter(target.id, this);
-    const opening = this.#deps.pool.open(target, this.#exchange.request.upgrade !== null, this, this);
+    const opening = this.#deps.pool.open(target, request.upgrade !== null, this, this);
     // It may have been opened, and even have ended, before open returned.
     if (this.#phase === 'opening') this.#opening = opening;
   }
@@ -89,7 +104,7 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
     facts.connectMs ??= clock.monotonic() - facts.startedMs;
     deadlines.add(this);
     upstream.sendHead(request);
-    if (request.length === 0) this.#await('answer', this.#deps.limits.responseTimeoutMs);
+    if (request.length === 0) this.#awaitAnswer();
     else if (request.expectsContinue && this.#body.bytes === 0 && !this.#body.ended) {
       upstream.flush();
       this.#await('leave', this.#deps.limits.responseTimeoutMs);
@@ -103,7 +118,7 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
     this.#body.sendTo(upstream);
     if (this.#body.ended) {
       upstream.sendEnd(this.#body.trailers);
-      this.#await('answer', this.#deps.limits.responseTimeoutMs);
+      this.#awaitAnswer();
       return;
     }
     this.#beginning = true;
@@ -117,19 +132,39 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
     this.deadlineMs = this.#deps.deadlines.now() + ms;
   }
 
+  /** All is with the target. */
+  #awaitAnswer(): void {
+    const { limits, clock } = this.#deps;
+    const { perTryMs } = this.#exchange.retries().policy;
+    this.#attempt.sent(clock.monotonic());
+    this.#perTry = perTryMs > 0 && perTryMs < limits.responseTimeoutMs && this.#mayRepeat;
+    this.#await('answer', this.#perTry ? perTryMs : limits.responseTimeoutMs);
+  }
+
+  /** Twice is the same as once, or was said to be, and the whole of it is at hand. */
+  get #mayRepeat(): boolean {
+    const { request } = this.#exchange;
+    return this.#body.replayable && (IDEMPOTENT.has(request.method) || this.#exchange.retries().policy.unsafe) && request.upgrade === null;
+  }
+
   #touch(ms: number): void {
     this.deadlineMs = this.#deps.deadlines.now() + ms;
   }
 
   onOpenFailed(): void {
-    const { target } = this.#exchange.facts;
     this.#opening = null;
+    this.#attempt.refused(this.#deps.clock.monotonic());
+    this.#tryElsewhere(this.#givenUp.type === 'no_target' ? REFUSED : this.#givenUp);
+  }
+
+  /** After a try that failed and may be repeated; `givenUp` is what it comes to where it cannot. */
+  #tryElsewhere(givenUp: ExchangeResult): void {
+    const { state } = this.#attempt;
     this.#leaveTarget();
-    if (target === null || this.#phase === 'over') return;
-    this.#deps.health.failed(target);
-    if (this.#givenUp.type === 'no_target') this.#givenUp = REFUSED;
+    if (state === null || this.#phase === 'over') return;
+    this.#givenUp = givenUp;
     this.#tried ??= new Set();
-    this.#tried.add(target.id);
+    this.#tried.add(state);
     this.#next(null);
   }
 
@@ -167,7 +202,7 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
 
   #endBody(): void {
     this.#upstream?.sendEnd(this.#body.trailers);
-    if (this.#phase === 'body') this.#await('answer', this.#deps.limits.responseTimeoutMs);
+    if (this.#phase === 'body') this.#awaitAnswer();
   }
 
   /**
@@ -216,9 +251,10 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
 
   onUpstreamHead(head: AnswerHead): void {
     const { facts, client } = this.#exchange;
-    const { deadlines, limits, clock, health } = this.#deps;
-    if (facts.target !== null) health.succeeded(facts.target);
-    facts.firstByteMs = clock.monotonic() - facts.startedMs;
+    const { deadlines, limits, clock } = this.#deps;
+    const nowMs = clock.monotonic();
+    this.#attempt.answered(nowMs, head.status);
+    facts.firstByteMs = nowMs - facts.startedMs;
     this.#status = head.status;
     this.#exchange.editAnswer(head);
     this.#await(head.status === 101 ? 'tunnel' : 'relay', limits.streamIdleMs);
@@ -261,28 +297,37 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
   }
 
   onUpstreamFailed(failure: UpstreamFailure): void {
-    const { client, facts, request } = this.#exchange;
-    const { target } = facts;
+    const { client } = this.#exchange;
+    const { state } = this.#attempt;
     this.#upstream = null;
     // It is in the kept part of the body, or the body cannot be repeated.
     this.#queued = null;
     if (this.#phase === 'tunnel' || this.#phase === 'relay') {
+      if (this.#phase === 'relay') this.#attempt.failed(this.#deps.clock.monotonic());
       client.abort();
       this.#finish(this.#phase === 'tunnel' ? { type: 'upgraded' } : { type: 'cut', status: this.#status, message: failure.message });
       return;
     }
-    this.#leaveTarget();
     client.readBody(false);
-    if (failure.kind === 'invalid') return this.#rest({ type: 'failed', reason: 'invalid_answer', message: failure.message });
-    this.#givenUp = { type: 'failed', reason: 'reset', message: failure.message };
-    const harmless = !failure.sent || failure.kind === 'refused' || IDEMPOTENT.has(request.method);
-    if (target === null || !harmless || !this.#body.replayable) return this.#rest(this.#givenUp);
-    // What else is idle there is as old as the connection that broke.
-    this.#deps.pool.closeIdle(target);
-    if (failure.reused) return this.#next(target);
-    this.#tried ??= new Set();
-    this.#tried.add(target.id);
-    this.#next(null);
+    const untouched = !failure.sent || failure.kind === 'refused';
+    const repeatable = state !== null && failure.kind !== 'invalid' && (this.#mayRepeat || (untouched && this.#body.replayable));
+    // A kept connection may end at any moment: that says nothing about its target.
+    if (failure.reused && repeatable) {
+      this.#leaveTarget();
+      // What else is idle there is as old as the connection that broke.
+      this.#deps.pool.closeIdle(state.target);
+      this.#givenUp = { type: 'failed', reason: 'reset', message: failure.message };
+      return this.#next(state);
+    }
+    if (!untouched && (failure.kind === 'invalid' || !failure.reused)) this.#attempt.failed(this.#deps.clock.monotonic());
+    const reason = failure.kind === 'invalid' ? 'invalid_answer' : 'reset';
+    const givenUp: ExchangeResult = { type: 'failed', reason, message: failure.message };
+    if (repeatable) {
+      this.#deps.pool.closeIdle(state.target);
+      return this.#tryElsewhere(givenUp);
+    }
+    this.#leaveTarget();
+    this.#rest(givenUp);
   }
 
   // Limits and ends.
@@ -291,7 +336,9 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
     const { limits } = this.#deps;
     switch (this.#phase) {
       case 'leave':
+        return this.#fail('timeout', `the target did not answer within ${limits.responseTimeoutMs} ms`);
       case 'answer':
+        if (this.#perTry) return this.#endTry();
         return this.#fail('timeout', `the target did not answer within ${limits.responseTimeoutMs} ms`);
       case 'body':
         // Who is waited for: a target that takes nothing, or a client that sends nothing.
@@ -306,6 +353,29 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
       case 'opening':
       case 'over':
     }
+  }
+
+  /** A try has had its time. Where nobody else can take the request, it waits on for the rest of its own. */
+  #endTry(): void {
+    const { responseTimeoutMs } = this.#deps.limits;
+    const { policy, budget } = this.#exchange.retries();
+    const { state } = this.#attempt;
+    this.#perTry = false;
+    const nowMs = this.#deps.clock.monotonic();
+    const tried = new Set(this.#tried);
+    if (state !== null) tried.add(state);
+    const other = tried.size < policy.attempts && budget.mayRetry(nowMs) ? this.#exchange.next(tried) : null;
+    if (other === null || other === 'busy') {
+      this.deadlineMs += responseTimeoutMs - policy.perTryMs;
+      this.#deps.deadlines.add(this);
+      return;
+    }
+    this.#stopUpstream();
+    this.#attempt.failed(nowMs);
+    this.#leaveTarget();
+    this.#tried = tried;
+    this.#givenUp = { type: 'failed', reason: 'timeout', message: `the target did not answer within ${policy.perTryMs} ms` };
+    this.#try(other, nowMs);
   }
 
   /** The target is stopped at its drain limit: an event stream and a WebSocket end politely, since their readers come back. */
@@ -360,6 +430,7 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
 
   #fail(reason: 'timeout' | 'client_timeout', message: string): void {
     this.#stopUpstream();
+    if (reason === 'timeout') this.#attempt.failed(this.#deps.clock.monotonic());
     this.#leaveTarget();
     this.#rest({ type: 'failed', reason, message });
   }
@@ -380,6 +451,7 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
   #leaveTarget(): void {
     this.#leave?.();
     this.#leave = null;
+    this.#attempt.end(this.#deps.clock);
     this.#deps.deadlines.delete(this);
   }
 
@@ -403,3 +475,4 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
 
 const NO_TARGET: ExchangeResult = { type: 'no_target', reason: 'none' };
 const REFUSED: ExchangeResult = { type: 'no_target', reason: 'refused' };
+const BUSY: ExchangeResult = { type: 'no_target', reason: 'busy' };

@@ -23,6 +23,8 @@ export interface ProxyLimits {
   readonly idlePerTarget: number;
   /** Requests and streams open at the same time on one target. */
   readonly openPerTarget: number;
+  /** The same on all targets of a group: what one App may take of the whole. */
+  readonly openPerGroup: number;
   /** Connections of clients. */
   readonly connections: number;
   /** Connections of clients from one address. Behind a load balancer all come from few; it is meant against one that takes all. */
@@ -33,7 +35,7 @@ export interface ProxyLimits {
   readonly halfClosedMs: number;
   /** Part of a request body that is kept for a repetition, bytes. */
   readonly replayBytes: number;
-  /** Tries of one request, the first included. */
+  /** Tries of one request, the first included, those on a kept connection that turned out to be closed too. */
   readonly attempts: number;
   /** What is still read, and thrown away, of a request body after the answer has ended, bytes. */
   readonly discardBytes: number;
@@ -49,12 +51,13 @@ export const DEFAULT_LIMITS: ProxyLimits = {
   connectTimeoutMs: 3_000,
   upstreamIdleMs: 1_000,
   idlePerTarget: 64,
-  openPerTarget: 2_048,
+  openPerTarget: 12_000,
+  openPerGroup: 12_000,
   connections: 20_000,
   connectionsPerAddress: 12_000,
   writeBytes: 64 * 1024,
   halfClosedMs: 10_000,
   replayBytes: 64 * 1024,
-  attempts: 4,
+  attempts: 10,
   discardBytes: 16 * 1024 * 1024,
 };

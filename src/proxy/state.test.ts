@@ -1,15 +1,11 @@
-// The small state keepers of the data path: open counts, passive health, deadlines, turns.
+// The small state keepers of the data path: open counts and deadlines.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createFakeClock } from '../lib/clock.ts';
-import { createRoundRobin } from './balance.ts';
 import { createDeadlines } from './deadlines.ts';
 import type { DeadlineEntry } from './deadlines.ts';
 import { createOpenCounts } from './drain.ts';
-import { createPassiveHealth } from './health.ts';
-
-const target = (id: string, port = 1) => ({ id, nodeId: 'n', host: '127.0.0.1', port });
 
 test('open entries are counted per target, and the last one to leave is told', () => {
   const idle: string[] = [];
@@ -37,35 +33,6 @@ test('entries that leave while all are being closed disturb nothing', () => {
   assert.equal(open.count('a'), 0);
 });
 
-test('a target that refuses again stays out longer, up to a bound, and one answer clears it', async () => {
-  const clock = createFakeClock();
-  const health = createPassiveHealth(clock);
-  const outMs = async (): Promise<number> => {
-    health.failed(target('a'));
-    let ms = 0;
-    while (health.isOut(target('a'))) {
-      await clock.advance(100);
-      ms += 100;
-    }
-    return ms;
-  };
-  const times: number[] = [];
-  for (let round = 0; round < 7; round += 1) times.push(await outMs());
-  assert.deepEqual(times, [500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
-  health.succeeded(target('a'));
-  assert.equal(await outMs(), 500);
-});
-
-test('failures at the same time are one; another port of the same Instance is another place', () => {
-  const health = createPassiveHealth(createFakeClock());
-  for (let round = 0; round < 5; round += 1) health.failed(target('a'));
-  assert.equal(health.isOut(target('a')), true);
-  assert.equal(health.isOut(target('a', 2)), false);
-  assert.deepEqual(health.ejected(), ['a']);
-  health.retain([target('b')]);
-  assert.deepEqual(health.ejected(), []);
-});
-
 test('a deadline passes once, can be moved and taken back', async () => {
   const clock = createFakeClock();
   const deadlines = createDeadlines(clock);
@@ -86,14 +53,4 @@ test('a deadline passes once, can be moved and taken back', async () => {
   deadlines.stop();
   await clock.advance(5_000);
   assert.deepEqual(passed, ['one', 'two']);
-});
-
-test('turns go round', () => {
-  const balancer = createRoundRobin();
-  const targets = ['a', 'b', 'c'].map((id) => target(id));
-  assert.deepEqual(
-    [0, 1, 2, 3].map(() => balancer.pick(targets)?.id),
-    ['a', 'b', 'c', 'a'],
-  );
-  assert.equal(balancer.pick([]), null);
 });
