@@ -44,6 +44,13 @@ const REQUIREMENTS = {
   bash: { met: () => finds('bash'), hint: 'apt-get install bash' },
   zsh: { met: () => finds('zsh'), hint: 'apt-get install zsh' },
   fish: { met: () => finds('fish'), hint: 'apt-get install fish' },
+  nginx: { met: () => finds('nginx'), hint: 'apt-get install nginx-light' },
+  haproxy: { met: () => finds('haproxy'), hint: 'apt-get install haproxy' },
+  caddy: { met: () => finds('caddy'), hint: 'apt-get install caddy' },
+  varnishd: { met: () => finds('varnishd'), hint: 'apt-get install varnish' },
+  lighttpd: { met: () => finds('lighttpd'), hint: 'apt-get install lighttpd' },
+  apache2: { met: () => finds('apache2'), hint: 'apt-get install apache2-bin' },
+  squid: { met: () => finds('squid'), hint: 'apt-get install squid' },
   curl: { met: () => finds('curl'), hint: 'apt-get install curl' },
   readable: {
     met: () => {

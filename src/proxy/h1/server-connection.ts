@@ -108,6 +108,7 @@ export class ServerConnection implements DeadlineEntry, ExchangeOwner {
     const held = this.#held;
     this.#held = null;
     if (held !== null) this.#consume(held);
+    else if (this.#halfClosed) this.#settleEnd();
     if (this.#held === null) this.socket.resume();
   }
 
@@ -133,7 +134,8 @@ export class ServerConnection implements DeadlineEntry, ExchangeOwner {
       }
     }
     this.#consuming = false;
-    if (this.#held === null && this.socket.isPaused() && this.#exchange?.bodyStopped !== true) this.socket.resume();
+    if (this.#halfClosed) this.#settleEnd();
+    else if (this.#held === null && this.socket.isPaused() && this.#exchange?.bodyStopped !== true) this.socket.resume();
   }
 
   /** Keeps what cannot be used now. Small rests are copied, so that they do not hold the large buffer that they came in. */
@@ -154,12 +156,10 @@ export class ServerConnection implements DeadlineEntry, ExchangeOwner {
       const problem = end === -1 ? headProblem(data, from) : null;
       if (problem !== null) return this.refuse(400, problem);
       if (data.length - from > limits.headerBytes) return this.refuse(431, `the head is longer than ${limits.headerBytes} bytes`);
-      if (from < data.length) {
-        // From its first byte, not from its newest one; the first head has had its time since the accept.
-        if (!this.#headBegun && this.#served > 0) this.#wait(limits.headerTimeoutMs);
-        this.#headBegun = true;
-        this.#held = at === 0 ? data : Buffer.from(data.subarray(at));
-      }
+      // From its first byte, not from its newest one; the first head has had its time since the accept.
+      if (!this.#headBegun && this.#served > 0) this.#wait(limits.headerTimeoutMs);
+      this.#headBegun = true;
+      this.#held = at === 0 ? data : Buffer.from(data.subarray(at));
       return -1;
     }
     const parsed = parseRequestHead(data.toString('latin1', from, end + 4));
@@ -185,7 +185,7 @@ export class ServerConnection implements DeadlineEntry, ExchangeOwner {
     this.#exchange = null;
     const { limits, deadlines } = this.#deps;
     this.idleSinceMs = deadlines.now();
-    if (!keepAlive || this.#halfClosed) {
+    if (!keepAlive) {
       this.end();
       return;
     }
@@ -254,15 +254,21 @@ export class ServerConnection implements DeadlineEntry, ExchangeOwner {
 
   #onEnd(): void {
     this.#halfClosed = true;
+    this.#settleEnd();
+  }
+
+  /** The client has ended its side: what does that mean, once all that it has sent was taken? */
+  #settleEnd(): void {
     const exchange = this.#exchange;
-    if (exchange === null) {
-      if (this.#phase === 'head' && this.#held !== null) this.refuse(400, 'the connection ended inside a head');
-      else this.end();
-    } else if (exchange.tunnel) exchange.tunnelEnded();
+    if (this.#phase === 'head') {
+      if (this.#held === null) this.end();
+      else this.refuse(400, 'the connection ended inside a head');
+    } else if (this.#held !== null || exchange === null) return;
+    else if (exchange.tunnel) exchange.tunnelEnded();
     else if (!exchange.bodyEnded) this.#lose();
     // Whole request, answer outstanding: some clients end their side and read on; one that has gone away looks the same until it is
     // written to. It gets this long with nothing moving.
-    else this.#wait(this.#deps.limits.halfClosedMs);
+    else this.#wait(this.limits.halfClosedMs);
   }
 
   /** Something was sent to a half-closed client and it took it. */

@@ -1,0 +1,188 @@
+// Fuzzes the codec of the Edge: messages of the corpus are changed, joined and cut, and inputs that reach code which none before them
+// has reached are kept as seeds. It looks for crashes, hangs, growth, and readings that depend on how the bytes were cut.
+// Run: npm run fuzz [-- --seconds 600] [--seed 1]
+
+import { readFileSync, readdirSync, writeFileSync, mkdirSync } from 'node:fs';
+import inspector from 'node:inspector/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { createSeededRandom, newToken } from '../src/lib/id.ts';
+import { cut, readPieces } from '../test/conformance/codec.ts';
+import { FRAMING } from '../test/conformance/corpus-framing.ts';
+import { TARGETS } from '../test/conformance/corpus-target.ts';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const kept = join(root, 'test/conformance/corpus-fuzz');
+const option = (name: string, fallback: number): number => {
+  const at = process.argv.indexOf(`--${name}`);
+  return at === -1 ? fallback : Number(process.argv[at + 1] ?? fallback);
+};
+const seconds = option('seconds', 600);
+const seed = option('seed', Date.now() % 2 ** 31);
+const random = createSeededRandom(seed);
+const below = (limit: number): number => Math.floor(random.next() * limit);
+
+/** One reading may take this long, whatever it is. */
+const SLOW_MS = 200;
+/** Coverage is asked for once per so many inputs: each asking costs as much as hundreds of readings. */
+const BATCH = 200;
+const MAX_INPUT = 64 * 1024;
+const GROWTH_BYTES = 96 * 1024 * 1024;
+const WORDS = [
+  '\r\n',
+  '\r',
+  '\n',
+  '\0',
+  ':',
+  ' ',
+  '\t',
+  ';',
+  ',',
+  '=',
+  '"',
+  '0\r\n\r\n',
+  '5\r\nhello\r\n',
+  'Transfer-Encoding: chunked\r\n',
+  'Content-Length: 5\r\n',
+  'Connection: close\r\n',
+  'Host: app.localhost\r\n',
+  'GET / HTTP/1.1\r\n',
+  'Upgrade: websocket\r\n',
+  'Expect: 100-continue\r\n',
+  '%2e',
+  '%2F',
+  '/../',
+  '\xff',
+  'HTTP/1.0',
+];
+
+mkdirSync(kept, { recursive: true });
+const seeds: Buffer[] = [
+  ...[...FRAMING, ...TARGETS].map((message) => Buffer.from(message.bytes, 'latin1')),
+  ...readdirSync(kept).map((name) => readFileSync(join(kept, name))),
+];
+
+function mutate(): Buffer {
+  const pick = (): Buffer => seeds[below(seeds.length)] ?? Buffer.alloc(0);
+  let bytes = pick();
+  for (let turn = 1 + below(4); turn > 0; turn -= 1) {
+    const at = below(bytes.length + 1);
+    const to = Math.min(bytes.length, at + below(16));
+    const word = Buffer.from(WORDS[below(WORDS.length)] ?? '', 'latin1');
+    switch (below(6)) {
+      case 0:
+        bytes = Buffer.concat([bytes.subarray(0, at), Buffer.from([below(256)]), bytes.subarray(Math.min(bytes.length, at + 1))]);
+        break;
+      case 1:
+        bytes = Buffer.concat([bytes.subarray(0, at), word, bytes.subarray(at)]);
+        break;
+      case 2:
+        bytes = Buffer.concat([bytes.subarray(0, at), bytes.subarray(to)]);
+        break;
+      case 3:
+        bytes = Buffer.concat([bytes.subarray(0, to), bytes.subarray(at)]);
+        break;
+      case 4: {
+        const other = pick();
+        bytes = Buffer.concat([bytes.subarray(0, at), other.subarray(below(other.length + 1))]);
+        break;
+      }
+      default:
+        bytes = Buffer.concat([bytes, pick()]);
+    }
+  }
+  return bytes.subarray(0, MAX_INPUT);
+}
+
+function fail(why: string, bytes: Buffer): never {
+  const file = join(root, `fuzz-failure-${newToken('x').slice(2, 10)}.bin`);
+  writeFileSync(file, bytes);
+  console.error(`${why}\nseed ${seed}; the input is in ${file}:\n${JSON.stringify(bytes.toString('latin1').slice(0, 2_000))}`);
+  process.exit(1);
+}
+
+function again(bytes: Buffer): number {
+  const beganMs = performance.now();
+  readPieces([bytes]);
+  return performance.now() - beganMs;
+}
+
+function examine(bytes: Buffer): void {
+  const places = Array.from({ length: below(8) }, () => below(bytes.length + 1));
+  const beganMs = performance.now();
+  let whole;
+  let pieces;
+  try {
+    whole = JSON.stringify(readPieces([bytes]));
+    pieces = JSON.stringify(readPieces(cut(bytes, places)));
+  } catch (error) {
+    return fail(`The codec threw: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`, bytes);
+  }
+  const tookMs = performance.now() - beganMs;
+  // Once may be the machine; twice is the input.
+  if (tookMs > SLOW_MS && again(bytes) > SLOW_MS) fail(`Two readings took ${tookMs.toFixed(0)} ms.`, bytes);
+  if (whole !== pieces) fail(`Cut at ${places.join(', ')} it is read differently:\n${whole}\n${pieces}`, bytes);
+}
+
+const session = new inspector.Session();
+session.connect();
+await session.post('Profiler.enable');
+await session.post('Profiler.startPreciseCoverage', { callCount: true, detailed: true });
+const reached = new Set<string>();
+
+/** Blocks of the codec that ran since the last asking and never before. */
+async function newBlocks(): Promise<number> {
+  const { result } = await session.post('Profiler.takePreciseCoverage');
+  let found = 0;
+  for (const script of result) {
+    if (!script.url.includes('/src/proxy/h1/')) continue;
+    for (const { functionName, ranges } of script.functions) {
+      for (const range of ranges) {
+        // How often, by powers of ten: a loop that ran a thousand times is something else than one that ran once.
+        const key = `${script.url} ${functionName} ${range.startOffset} ${range.count === 0 ? -1 : Math.floor(Math.log10(range.count))}`;
+        if (range.count === 0 || reached.has(key)) continue;
+        reached.add(key);
+        found += 1;
+      }
+    }
+  }
+  return found;
+}
+
+for (const bytes of seeds) examine(bytes);
+await newBlocks();
+const given = seeds.length;
+const startMs = performance.now();
+let inputs = 0;
+let keptNow = 0;
+let baseBytes = 0;
+let lastSaidMs = startMs;
+console.log(`${given} seeds, ${reached.size} blocks reached by them; ${seconds} s, seed ${seed}`);
+while (performance.now() - startMs < seconds * 1000) {
+  const batch = Array.from({ length: BATCH }, mutate);
+  for (const bytes of batch) examine(bytes);
+  inputs += batch.length;
+  if ((await newBlocks()) > 0) {
+    // One of the batch did it: each alone, until the one is found.
+    for (const bytes of batch.slice(0, 20)) seeds.push(bytes);
+    const [first] = batch;
+    if (first !== undefined && keptNow < 50 && first.length < 2_048) {
+      keptNow += 1;
+      writeFileSync(join(kept, `${seed}-${keptNow}.bin`), first);
+    }
+  }
+  const nowMs = performance.now();
+  if (nowMs - lastSaidMs > 10_000) {
+    lastSaidMs = nowMs;
+    const { heapUsed } = process.memoryUsage();
+    if (baseBytes === 0) baseBytes = heapUsed;
+    console.log(
+      `${Math.round((nowMs - startMs) / 1000)} s: ${inputs} inputs, ${reached.size} blocks, ${seeds.length} seeds, heap ${Math.round(heapUsed / 2 ** 20)} MiB`,
+    );
+    if (heapUsed > baseBytes + GROWTH_BYTES) fail(`The heap grew from ${baseBytes} to ${heapUsed} bytes.`, Buffer.alloc(0));
+  }
+}
+session.disconnect();
+console.log(
+  `${inputs} inputs in ${seconds} s: no crash, no hang, no growth, no reading that depends on the cuts; ${reached.size} blocks, ${keptNow} inputs kept`,
+);
