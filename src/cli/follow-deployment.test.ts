@@ -101,6 +101,41 @@ describe('following a Deployment', () => {
     assert.equal(stderr(), '');
   });
 
+  test('tells each share of a canary once, and ends where it waits for somebody', async () => {
+    const canary: NonNullable<DeploymentView['canary']> = {
+      steps: [
+        { percent: 5, holdMs: 60_000 },
+        { percent: 50, holdMs: null },
+      ],
+      rules: ['header:x-beta=1'],
+      sticky: null,
+      keepMs: 0,
+      step: 1,
+      percent: 5,
+      percentInForce: 5,
+      promoted: false,
+      nextAtMs: 60_000,
+      waits: false,
+      figures: [],
+    };
+    const steps = [{ name: 'canary', state: 'running', startedAtMs: 0, endedAtMs: null, message: 'starting' } as const];
+    const first: DeploymentView = { ...base, phase: 'canary', steps, canary };
+    const waits: DeploymentView = {
+      ...first,
+      canary: { ...canary, step: 2, percent: 50, percentInForce: 50, nextAtMs: null, waits: true },
+    };
+    const { outcome, stdout } = follow({ views: [first, first, waits], ends: 'hang' });
+    assert.equal((await outcome).phase, 'canary');
+    const lines = stdout().trimEnd().split('\n');
+    assert.equal(lines.length, 2);
+    assert.match(lines[0] ?? '', /^ {5}5 % of the requests \(step 1 of 2\), next in /u);
+    assert.equal(
+      lines[1],
+      '  Deployment 7 gets 50 % of the requests and those with header:x-beta=1. Go on with: libra promote --app shop, or take it back: libra abort --app shop',
+    );
+    assert.equal(deploymentResult(waits).status, 'canary');
+  });
+
   test('asks for the state where the stream ended before the Deployment did', async () => {
     const { outcome } = follow({ views: [draining], ends: 'end', last: succeeded });
     assert.equal((await outcome).phase, 'succeeded');

@@ -51,6 +51,20 @@ function printSteps(context: CommandContext, view: DeploymentView, printed: numb
   return Math.max(printed, count);
 }
 
+/** Share of a canary on its way, with its step; null: it is none, or waits (which is told at the end). */
+function shareOf({ phase, canary }: DeploymentView): string | null {
+  if (phase !== 'canary' || canary === null || canary.nextAtMs === null) return null;
+  return `${canary.percentInForce} % of the requests (step ${canary.step ?? 0} of ${canary.steps.length})`;
+}
+
+function tellShare(context: CommandContext, view: DeploymentView): void {
+  const share = shareOf(view);
+  const nextAtMs = view.canary?.nextAtMs ?? null;
+  if (share === null || nextAtMs === null) return;
+  context.output.progress('');
+  context.output.line(`     ${share}, next in ${formatDuration(Math.max(0, nextAtMs - context.clock.now()))}`);
+}
+
 /** How a canary that waits stands, and the two ways on. */
 function tellCanary(context: CommandContext, view: DeploymentView): void {
   const { percentInForce, rules } = view.canary ?? { percentInForce: 0, rules: [] };
@@ -152,6 +166,7 @@ export async function followDeployment(
   const params = { app: first.app, environment: first.environment, deployment: String(first.number) };
   let view = first;
   let printed = printSteps(context, view, options.quiet ? Infinity : 0);
+  let share = shareOf(view);
   const stop = new AbortController();
   const onInterrupt = (): void => stop.abort(context.signal.reason);
   context.signal.addEventListener('abort', onInterrupt, { once: true });
@@ -161,6 +176,8 @@ export async function followDeployment(
     if (!isOver(view)) {
       for await (const next of client.deployments.follow({ params, signal: stop.signal })) {
         view = next;
+        if (share !== shareOf(view) && !options.quiet) tellShare(context, view);
+        share = shareOf(view);
         printed = printSteps(context, view, printed);
         if (isOver(view)) break;
       }
@@ -183,7 +200,7 @@ export async function followDeployment(
   }
   if (view.phase === 'succeeded') return view;
   if (view.canary?.waits === true) {
-    tellCanary(context, view);
+    if (!options.quiet) tellCanary(context, view);
     return view;
   }
   if (view.reason !== null && view.reason.lastLines.length > 0) {

@@ -134,6 +134,10 @@ class Handling implements Exchange, RequestFacts {
     return this.client.connection.address;
   }
 
+  get secure(): boolean {
+    return this.client.connection.scheme === 'https';
+  }
+
   header(name: string): string | undefined {
     return this.client.head.fields.combined(name);
   }

@@ -42,13 +42,23 @@ test('the other version is asked only where it has a share, and a third one neve
 test('a request keeps its choice for all its tries, unless there is another candidate', () => {
   const versions = createVersions(createSeededRandom(3));
   const choices = Array.from({ length: 200 }, () => {
-    const version = versions.of({ address: '10.0.0.1', header: () => undefined });
+    const version = versions.of({ address: '10.0.0.1', secure: false, header: () => undefined });
     const first = version.isCandidate(split());
     for (let again = 0; again < 5; again += 1) assert.equal(version.isCandidate(split()), first);
     assert.equal(version.setCookie(), null);
     return first;
   });
   assert.ok(choices.includes(true) && choices.includes(false));
+});
+
+test('the cookie of a user who came over TLS stays there', () => {
+  const cookie = (secure: boolean): string | null => {
+    const version = createVersions().of({ address: '10.0.0.1', secure, header: () => undefined });
+    version.isCandidate(split({ sticky: { kind: 'cookie', name: null } }));
+    return version.setCookie();
+  };
+  assert.match(cookie(true) ?? '', /^libra_user=[0-9a-f]{24}; Path=\/; Max-Age=2592000; HttpOnly; SameSite=Lax; Secure$/u);
+  assert.doesNotMatch(cookie(false) ?? '', /Secure/u);
 });
 
 test('a user without a name gets the cookie with the answer, and sees the same version from then on', async () => {

@@ -8,7 +8,10 @@ import { chooseVersion, USER_COOKIE } from '../model/traffic-split.ts';
 import type { SplitFacts } from '../model/traffic-split.ts';
 
 /** Of a request: what may decide. */
-export type RequestFacts = Pick<SplitFacts, 'header' | 'address'>;
+export interface RequestFacts extends Pick<SplitFacts, 'header' | 'address'> {
+  /** It came over TLS. */
+  readonly secure: boolean;
+}
 
 /** The choice of one request. */
 export interface VersionChoice {
@@ -51,7 +54,10 @@ export function createVersions(random: Random = systemRandom): Versions {
           user = choice.setUser;
           return candidate;
         },
-        setCookie: () => (user === null ? null : `${USER_COOKIE}=${user}; Path=/; Max-Age=${COOKIE_SECONDS}; HttpOnly; SameSite=Lax`),
+        setCookie: () => {
+          if (user === null) return null;
+          return `${USER_COOKIE}=${user}; Path=/; Max-Age=${COOKIE_SECONDS}; HttpOnly; SameSite=Lax${request.secure ? '; Secure' : ''}`;
+        },
       };
     },
   };

@@ -106,7 +106,7 @@ function besideOf({ canary, environment }: DeploymentDraft): ((instances: number
 function triedOf(fit: Fit, stable: Deployment): string[] {
   return fit.rollouts.flatMap(({ spec, stopFirst }) => {
     const before = stable.entrypoints[spec.name];
-    const beside = spec.listens && stopFirst === null && (before === undefined || (before.listens && !before.singleton));
+    const beside = spec.listens && stopFirst === null && before !== undefined && before.listens && !before.singleton;
     return beside ? [spec.name] : [];
   });
 }

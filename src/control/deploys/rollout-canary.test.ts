@@ -292,3 +292,32 @@ test('one that the Edges see clearly worse than the stable one is taken back wit
     assert.deepEqual(standing(world, stable), [4, 1]);
   }
 });
+
+test('one that fails only as it is promoted is taken back too, and the old Instances come back', () => {
+  const { world, stable } = serving();
+  const id = tried(world, plan([{ percent: 25, holdMs: null }], { abortOn: DEFAULT_ABORT }));
+  run(world, 30);
+  world.promote(null);
+  run(world, 60, () => standing(world, id)[0] === 2);
+  assert.equal(phaseOf(world, id), 'rolling');
+  const good = { ...NO_REQUESTS, requests: 600 };
+  const bad = { ...NO_REQUESTS, requests: 200, errors: 60 };
+  world.comparisons = [{ entrypoint: 'web', windowMs: 30_000, stable: good, candidate: bad, recent: { stable: good, candidate: bad } }];
+  run(world, 60);
+  assert.deepEqual([phaseOf(world, id), world.deployments.get(id)?.status.reason?.code], ['failed', 'canary_worse']);
+  assert.deepEqual(
+    [standing(world, stable), standing(world, id)],
+    [
+      [4, 1],
+      [0, 0],
+    ],
+  );
+  assert.equal(world.environment.split, null);
+});
+
+test('where no Entrypoint has an older version there is nothing to try', () => {
+  const { world } = serving();
+  const id = world.deploy('good', { web: null, front: { instances: 2 } }, { canary: TEN, promote: false, from: null });
+  run(world, 90);
+  assert.equal(phaseOf(world, id), 'succeeded');
+});

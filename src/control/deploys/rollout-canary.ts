@@ -55,7 +55,11 @@ export function takeOver(
 export function begin(draft: Draft, candidate: RolloutDeployment, status: DeploymentStatus, stable: Deployment | null): void {
   const { nowMs } = draft.input;
   const planned = status.canary !== undefined && status.canary !== null;
-  if (!planned || stable === null || canaryServices(draft, candidate.deployment, stable).length === 0) {
+  if (
+    !planned ||
+    stable === null ||
+    !canaryServices(draft, candidate.deployment, stable).some((spec) => stable.entrypoints[spec.name] !== undefined)
+  ) {
     if (!planned) return roll(draft, status);
     const why = stable === null ? 'Nothing serves yet' : 'No Entrypoint can stand beside its older version';
     draft.setEnvironment({ split: null, standby: null });
@@ -92,7 +96,9 @@ function moveOn(draft: Draft, candidate: RolloutDeployment, stable: Deployment |
   const complete = states.every(isComplete);
   const late = complete ? undefined : states.find((state) => isLate(draft, status, state));
   if (late !== undefined) return takeBack(draft, status, deadlineReason(draft, late, null));
-  const worse = whyWorse(draft, stable, deployment, progress);
+  const { inForceSinceMs } = progress;
+  const warm = inForceSinceMs !== null && elapsedMs(inForceSinceMs) >= WARM_MS;
+  const worse = whyWorse(draft, stable, deployment, warm);
   if (worse !== null) return takeBack(draft, status, worse);
 
   if (progress.promote) {
@@ -150,13 +156,11 @@ function takeBack(draft: Draft, status: DeploymentStatus, reason: Reason): false
   return false;
 }
 
-/** What the Edges have seen of it against the stable one; asked again soon. */
-function whyWorse(draft: Draft, stable: Deployment, candidate: Deployment, progress: CanaryProgress): Reason | null {
+/** What the Edges have seen of it against the stable one; asked again soon. `warm`: latencies count too. */
+export function whyWorse(draft: Draft, stable: Deployment, candidate: Deployment, warm: boolean): Reason | null {
   const limits = candidate.canary?.abortOn ?? null;
   if (limits === null) return null;
   draft.wakeIn(JUDGE_MS);
-  const { inForceSinceMs } = progress;
-  const warm = inForceSinceMs !== null && draft.input.elapsedMs(inForceSinceMs) >= WARM_MS;
   for (const comparison of draft.input.traffic.compare(stable.id, candidate.id)) {
     const message = judge(comparison, limits, warm);
     if (message === null) continue;

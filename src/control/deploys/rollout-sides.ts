@@ -55,7 +55,8 @@ export function canarySide(draft: Draft, { deployment, status }: RolloutDeployme
 
 /**
  * Entrypoints that two versions of can stand side by side and that get requests: only those can be tried. A worker would take its part
- * of the work whatever the share says; it moves at the promotion, as do those that cannot have a twin.
+ * of the work whatever the share says; it moves at the promotion, as do those that cannot have a twin. New ones come along, so that they
+ * are there when the others take over.
  */
 export function canaryServices(draft: Draft, candidate: Deployment, stable: Deployment): readonly EntrypointSpec[] {
   return servicesOf(candidate).filter((spec) => {

@@ -134,7 +134,9 @@ function pass(world: World): boolean {
     return rolls ? candidate.deployment.id : world.environment.stableDeploymentId;
   };
   const { split: splitBefore } = world.environment;
+  const foreseen = planRollout(world.input());
   const plan = world.reconcile();
+  assert.deepEqual(plan, foreseen, 'the same input gives another plan');
   checkSplit(world, splitBefore ?? null);
   const again = planRollout(world.input());
   // Two that want the same last room may show it only in the next look's line of progress.

@@ -4,7 +4,7 @@
 import type { Deployment, DeploymentStatus, Reason } from '../../model/documents.ts';
 import { FINAL_DEPLOYMENT_PHASES } from '../../model/documents.ts';
 import type { EntrypointSpec } from '../../model/manifest-types.ts';
-import { begin, parked, stepCanary } from './rollout-canary.ts';
+import { begin, parked, stepCanary, whyWorse } from './rollout-canary.ts';
 import { converge, giveUpLost, newInstance, stopInstances } from './rollout-converge.ts';
 import { createDraft, hasEnded } from './rollout-draft.ts';
 import type { Draft } from './rollout-draft.ts';
@@ -188,6 +188,8 @@ function stepRolling(draft: Draft, { deployment, status }: RolloutDeployment): v
   if (isCanceled(draft, status)) return giveBack(draft, status, canceledReason(draft));
   const failure = startFailure(draft, deployment);
   if (failure !== null) return giveBack(draft, status, failure);
+  const worse = whyWorseNow(draft, deployment);
+  if (worse !== null) return giveBack(draft, status, worse);
   const states = statesOf(draft, mainSide(draft, deployment));
   if (states.every(isComplete)) {
     const { stableDeploymentId: before, split } = draft.environment();
@@ -207,6 +209,14 @@ function stepRolling(draft: Draft, { deployment, status }: RolloutDeployment): v
     if (elapsedMs(known.sinceMs) < state.spec.rollout.deadlineMs) continue;
     return giveBack(draft, status, deadlineReason(draft, state, whyUnplaced(draft, deployment, state)));
   }
+}
+
+/** A promoted canary is still compared while both versions get requests. Only failures count: every new program is slow at first. */
+function whyWorseNow(draft: Draft, candidate: Deployment): Reason | null {
+  const { split, stableDeploymentId } = draft.environment();
+  const stable = draft.deployment(stableDeploymentId)?.deployment;
+  if (split?.deploymentId !== candidate.id || split.percent >= 100 || stable === undefined) return null;
+  return whyWorse(draft, stable, candidate, false);
 }
 
 /** Why the first empty slot finds no Node; null where it would. */
