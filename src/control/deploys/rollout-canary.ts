@@ -112,7 +112,10 @@ function moveOn(draft: Draft, candidate: RolloutDeployment, stable: Deployment |
         standby: plan.keepMs > 0 ? { deploymentId: stable.id, sinceMs: nowMs, keepMs: plan.keepMs } : null,
       });
     }
-    roll(draft, endStep(status, 'canary', 'done', nowMs, 'promoted'));
+    roll(
+      draft,
+      endStep(status, 'canary', 'done', nowMs, deployment.cause === 'rollback' ? 'what was kept at hand serves again' : 'promoted'),
+    );
     return false;
   }
 

@@ -23,7 +23,7 @@ export interface Draft {
     instance: RolloutInstance,
     change: Partial<Pick<InstanceSpec, 'desired' | 'draining' | 'drainingSinceMs' | 'deploymentId'>>,
   ): boolean;
-  event(event: Pick<EventInput, 'level' | 'kind' | 'message'> & { readonly deploymentId?: string }): void;
+  event(event: Pick<EventInput, 'level' | 'kind' | 'message' | 'runbook'> & { readonly deploymentId?: string }): void;
   noteUnplaced(entrypoint: string, slot: number, why: string): void;
   /** Look again in so many milliseconds at the latest. */
   wakeIn(ms: number): void;

@@ -47,6 +47,7 @@ export function finish(
     kind: `deployment.${phase}`,
     message: `Deployment ${number} ${phase}${reason === null ? '' : `: ${reason.message}`}`,
     deploymentId: status.id,
+    ...(reason?.code === 'canary_worse' ? { runbook: 'canary-taken-back' } : {}),
   });
 }
 
