@@ -9,6 +9,8 @@ import { endpoint } from './endpoint.ts';
 export interface RouteTarget {
   readonly instanceId: string;
   readonly deploymentId: string;
+  /** The Deployment's number in its Environment, for logs and counts; absent where it is not known. */
+  readonly deploymentNumber?: number;
   readonly nodeId: string;
   readonly host: string;
   readonly port: number;

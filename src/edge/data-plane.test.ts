@@ -178,7 +178,10 @@ test('it follows control to another address, and tells it what is in force', asy
   await writeFile(join(folder, 'connection.json'), JSON.stringify({ url: second.url, token: 'second' }));
   await until('it reports there', () => second.reports.some((report) => report.sequence === 1));
   assert.deepEqual([...second.credentials], ['Bearer second']);
-  assert.match(await admin('/metrics'), /libra_edge_requests_total\{app="app",environment="production",entrypoint="web",code="2xx"\} 2\n/);
+  assert.match(
+    await admin('/metrics'),
+    /libra_edge_requests_total\{app="app",environment="production",entrypoint="web",route="app.localhost\/",version="",code="200"\} 2\n/,
+  );
   assert.deepEqual(JSON.parse(await admin('/table')), { sequence: 1, table: table() });
   const exited = once(child, 'exit');
   child.kill('SIGTERM');

@@ -95,7 +95,12 @@ test('an Instance learns who asked and how, and a client cannot lie about it', a
       connection: 'keep-alive, x-secret',
       'x-secret': 'for this hop',
       'proxy-authorization': 'Basic eA==',
+      X_Forwarded_For: '6.6.6.6',
+      'x-forwarded-user': 'root',
+      'x-libra-user': 'root',
       'x-request-id': 'abc-1',
+      traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
+      tracestate: 'a=1',
     },
   });
   const seen = JSON.parse(String(reply.body)) as Record<string, string>; // the server above sends its headers
@@ -103,9 +108,36 @@ test('an Instance learns who asked and how, and a client cannot lie about it', a
   assert.equal(seen['x-forwarded-for'], '127.0.0.1');
   assert.equal(seen['x-forwarded-proto'], 'http');
   assert.equal(seen['x-forwarded-host'], `${HOST}:8080`);
-  assert.equal(seen['x-request-id'], 'abc-1');
-  for (const name of ['forwarded', 'x-real-ip', 'x-secret', 'proxy-authorization']) assert.equal(name in seen, false, name);
-  assert.equal(reply.headers['x-request-id'], 'abc-1');
+  const never = ['forwarded', 'x-real-ip', 'x_forwarded_for', 'x-forwarded-user', 'x-libra-user', 'x-secret', 'proxy-authorization'];
+  for (const name of never) assert.equal(name in seen, false, name);
+  assert.notEqual(seen['x-request-id'], 'abc-1');
+  assert.equal(reply.headers['x-request-id'], seen['x-request-id']);
+  assert.match(String(seen['traceparent']), /^00-0af7651916cd43dd8448eb211c80319c-(?!b7ad6b7169203331)[0-9a-f]{16}-01$/);
+  assert.equal(seen['tracestate'], 'a=1');
+});
+
+test('a trusted hop in front is believed about the client', async () => {
+  const behind = await startEdge({ trusted: ['127.0.0.0/8'] });
+  const instance = await startInstance('mirror', (request, response) => text(response, JSON.stringify(request.headers)));
+  try {
+    await behind.install({ rules: [rule(HOST, 'g')], groups: [group('g', [instance.target])] });
+    const reply = await call(behind.port, HOST, '/', {
+      headers: {
+        'x-forwarded-for': '6.6.6.6, 203.0.113.9',
+        'x-forwarded-proto': 'https',
+        'x-forwarded-user': 'ann',
+        'x-request-id': 'abc-1',
+      },
+    });
+    const seen = JSON.parse(String(reply.body)) as Record<string, string>; // the server above sends its headers
+    assert.equal(seen['x-forwarded-for'], '203.0.113.9, 127.0.0.1');
+    assert.equal(seen['x-forwarded-proto'], 'https');
+    assert.equal(seen['x-forwarded-user'], 'ann');
+    assert.equal(seen['x-request-id'], 'abc-1');
+  } finally {
+    await behind.stop();
+    await instance.close();
+  }
 });
 
 test('headers that repeat, status and reason cross as they are; those of the hop do not', async () => {

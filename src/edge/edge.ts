@@ -5,6 +5,7 @@ import type { EdgeReport } from '../api/dataplane.ts';
 import type { Clock } from '../lib/clock.ts';
 import { createAccessLog, noAccessLog } from '../proxy/access-log.ts';
 import type { AccessLog } from '../proxy/access-log.ts';
+import { createTrusted } from '../proxy/client-address.ts';
 import { createDeadlines } from '../proxy/deadlines.ts';
 import { dialDirect } from '../proxy/dial.ts';
 import type { Dial } from '../proxy/dial.ts';
@@ -19,8 +20,10 @@ import type { ListenAddress } from './front.ts';
 import { createGroups } from './groups.ts';
 import { createHandler } from './handler.ts';
 import { createHolds } from './holds.ts';
+import { createIdentify } from './identity.ts';
 import type { EdgeLink } from './link.ts';
 import { createEdgeMetrics } from './metrics.ts';
+import { createRecorder } from './recorder.ts';
 import { createRouting } from './routing.ts';
 import { startSync } from './sync.ts';
 import type { Sync } from './sync.ts';
@@ -38,6 +41,8 @@ export interface EdgeOptions {
   readonly tableFile: string;
   /** Null: no access log. */
   readonly accessLog: { readonly file: string; readonly fileBytes: number } | null;
+  /** Addresses and ranges of proxies in front whose word about the client counts. */
+  readonly trusted?: readonly string[];
   readonly clock: Clock;
   readonly log: Log;
   readonly dial?: Dial;
@@ -65,10 +70,10 @@ const STARTING_QUEUE = 512;
 const STREAM_END_MS = 500;
 
 /** A log that cannot be written is no reason not to serve. */
-function openAccessLog({ accessLog, log }: EdgeOptions): AccessLog {
+function openAccessLog({ accessLog, clock, log }: EdgeOptions): AccessLog {
   if (accessLog === null) return noAccessLog;
   try {
-    return createAccessLog(accessLog);
+    return createAccessLog({ ...accessLog, clock });
   } catch (error) {
     log.warn({ error, file: accessLog.file }, 'access log cannot be opened; serving without');
     return noAccessLog;
@@ -104,8 +109,8 @@ export function createEdge(options: EdgeOptions): Edge {
     forwarding: { pool, open, deadlines, limits, clock },
     routing,
     groups,
-    metrics,
-    accessLog,
+    identify: createIdentify({ trusted: createTrusted(options.trusted ?? []) }),
+    recorder: createRecorder({ metrics, accessLog, watch: () => undefined }),
     clock,
     versions: createVersions(),
     versionCounts,

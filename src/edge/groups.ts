@@ -181,7 +181,8 @@ function isState(state: TargetState | null): state is TargetState {
 
 /** The policy says how a target is spoken to. */
 function toTarget(target: RouteTarget, policy: TrafficPolicy): Target {
-  const { instanceId: id, nodeId, host, port } = target;
-  if (policy.protocol === 'http1') return { id, nodeId, host, port };
-  return { id, nodeId, host, port, protocol: policy.protocol, maxConnections: policy.maxConnections };
+  const { instanceId: id, nodeId, host, port, deploymentNumber } = target;
+  const version = deploymentNumber === undefined ? '' : String(deploymentNumber);
+  if (policy.protocol === 'http1') return { id, nodeId, host, port, version };
+  return { id, nodeId, host, port, version, protocol: policy.protocol, maxConnections: policy.maxConnections };
 }

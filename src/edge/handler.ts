@@ -1,11 +1,9 @@
 // One request through the Edge: which Route, which target, or which page; then its line in the access log and its numbers.
 
-import type { RouteGroup } from '../api/dataplane.ts';
+import type { RouteGroup, RouteRule } from '../api/dataplane.ts';
 import type { Clock } from '../lib/clock.ts';
-import { createSerialIds } from '../lib/id.ts';
 import { canonicalTarget } from '../model/request-target.ts';
 import type { CanonicalTarget } from '../model/request-target.ts';
-import type { AccessLog } from '../proxy/access-log.ts';
 import type { Tried } from '../proxy/balance.ts';
 import type { Exchange, ExchangeFacts, ExchangeResult, Retries } from '../proxy/exchange.ts';
 import { Fields, knownField } from '../proxy/fields.ts';
@@ -16,10 +14,10 @@ import { RetryBudget } from '../proxy/retry-budget.ts';
 import type { TargetState } from '../proxy/target-state.ts';
 import type { Groups, LiveGroup } from './groups.ts';
 import type { Holds } from './holds.ts';
-import { NO_ROUTE } from './metrics.ts';
-import type { EdgeMetrics, Labels } from './metrics.ts';
+import type { Identify, Identity } from './identity.ts';
 import { renderPage } from './pages/page.ts';
 import type { Situation } from './pages/situation.ts';
+import type { Recorder } from './recorder.ts';
 import type { Routing } from './routing.ts';
 import type { VersionCounts } from './version-counts.ts';
 import type { RequestFacts, VersionChoice, Versions } from './versions.ts';
@@ -28,17 +26,14 @@ export interface HandlerDeps {
   readonly forwarding: ForwardDeps;
   readonly routing: Routing;
   readonly groups: Groups;
-  readonly metrics: EdgeMetrics;
-  readonly accessLog: AccessLog;
+  readonly identify: Identify;
+  readonly recorder: Recorder;
   readonly clock: Clock;
   readonly versions: Versions;
   readonly holds: Holds;
   readonly versionCounts: VersionCounts;
 }
 
-const FORWARDED_FOR = knownField('X-Forwarded-For');
-const FORWARDED_PROTO = knownField('X-Forwarded-Proto');
-const FORWARDED_HOST = knownField('X-Forwarded-Host');
 const REQUEST_ID = knownField('X-Request-Id');
 
 /** Takes an exchange as it comes and sees it to its end. */
@@ -47,7 +42,7 @@ export type Handler = (client: ClientStream) => void;
 interface Found {
   readonly type: 'group';
   readonly live: LiveGroup;
-  readonly route: string;
+  readonly rule: RouteRule;
 }
 
 /** Of an exchange that is answered here: whatever the client does changes nothing more. */
@@ -72,7 +67,7 @@ class Handling implements Exchange, RequestFacts {
   readonly facts: ExchangeFacts;
   readonly #deps: HandlerDeps;
   readonly #atMs: number;
-  readonly #requestId: string;
+  readonly #identity: Identity;
   #found: Found | Situation;
   #version: VersionChoice | null = null;
   /** Of the latest try. */
@@ -92,27 +87,23 @@ class Handling implements Exchange, RequestFacts {
       startedMs: clock.monotonic(),
       attempts: 0,
       target: null,
+      waitMs: 0,
       connectMs: null,
       firstByteMs: null,
       bytesIn: 0,
       bytesOut: 0,
     };
     const target = canonicalTarget(head.method, head.target, head.host);
-    this.#requestId = requestIdOf(head);
     this.#found = target.type === 'bad' ? { type: 'bad_request', why: target.why } : find(deps, target, head);
     const authority = target.type === 'bad' ? '' : target.authority;
-    const origin = new Fields();
-    origin.push(FORWARDED_FOR, connection.address);
-    origin.push(FORWARDED_PROTO, connection.scheme);
-    origin.push(FORWARDED_HOST, authority);
-    origin.push(REQUEST_ID, this.#requestId);
+    this.#identity = deps.identify(client, authority);
     this.request = {
       method: head.method,
       path: target.type === 'bad' ? '' : target.path + target.query,
       authority,
       scheme: connection.scheme,
       fields: head.fields,
-      origin,
+      origin: this.#identity.origin,
       length: head.length,
       upgrade: head.upgrade,
       expectsContinue: head.expectsContinue,
@@ -131,11 +122,11 @@ class Handling implements Exchange, RequestFacts {
   }
 
   get address(): string {
-    return this.client.connection.address;
+    return this.#identity.client.address;
   }
 
   get secure(): boolean {
-    return this.client.connection.scheme === 'https';
+    return this.#identity.client.scheme === 'https';
   }
 
   header(name: string): string | undefined {
@@ -158,7 +149,7 @@ class Handling implements Exchange, RequestFacts {
   async #hold(live: LiveGroup): Promise<void> {
     const waiting = new AbortController();
     this.#waiting = waiting;
-    const flow = await this.#deps.holds.wait(live.group.id, waiting.signal);
+    const flow = await this.#timed(this.#deps.holds.wait(live.group.id, waiting.signal));
     if (waiting.signal.aborted) return;
     this.#waiting = null;
     if (flow) return this.#beginAgain(live);
@@ -187,7 +178,7 @@ class Handling implements Exchange, RequestFacts {
   }
 
   editAnswer({ fields }: AnswerHead): void {
-    if (!fields.has('x-request-id')) fields.push(REQUEST_ID, this.#requestId);
+    if (!fields.has('x-request-id')) fields.push(REQUEST_ID, this.#identity.requestId);
     const cookie = this.#version?.setCookie() ?? null;
     if (cookie !== null) fields.add('Set-Cookie', cookie);
     if (this.#found.type !== 'group' || this.#state === null) return;
@@ -213,11 +204,20 @@ class Handling implements Exchange, RequestFacts {
   async #wait(live: LiveGroup): Promise<void> {
     const waiting = new AbortController();
     this.#waiting = waiting;
-    const again = await this.#deps.groups.wait(live.group.id, waiting.signal);
+    const again = await this.#timed(this.#deps.groups.wait(live.group.id, waiting.signal));
     if (waiting.signal.aborted) return;
     this.#waiting = null;
     if (again) this.#beginAgain(live);
     else this.onResult(WAITED);
+  }
+
+  /** Counts as time in a queue. */
+  async #timed(wait: Promise<boolean>): Promise<boolean> {
+    const { clock } = this.#deps;
+    const sinceMs = clock.monotonic();
+    const result = await wait;
+    this.facts.waitMs += clock.monotonic() - sinceMs;
+    return result;
   }
 
   #count(groupId: string, result: ExchangeResult, durationMs: number): void {
@@ -230,34 +230,19 @@ class Handling implements Exchange, RequestFacts {
   }
 
   #end(result: ExchangeResult, page: Situation | null): void {
-    const status = page === null ? statusOf(result) : answerPage(this.client, page, this.#requestId);
-    const { metrics, accessLog, clock } = this.#deps;
-    const { facts } = this;
-    const durationMs = clock.monotonic() - facts.startedMs;
-    const found = this.#found;
-    if (found.type === 'group') this.#count(found.live.group.id, result, durationMs);
-    const labels: Labels = found.type === 'group' ? found.live.group : NO_ROUTE;
-    metrics.observe({
-      labels,
+    const status = page === null ? statusOf(result) : answerPage(this.client, page, this.#identity.requestId);
+    const durationMs = this.#deps.clock.monotonic() - this.facts.startedMs;
+    const found = this.#found.type === 'group' ? { rule: this.#found.rule, group: this.#found.live.group } : null;
+    if (found !== null) this.#count(found.group.id, result, durationMs);
+    this.#deps.recorder.record({
+      exchange: this,
+      identity: this.#identity,
+      found,
+      result,
       status,
-      durationMs,
-      attempts: facts.attempts,
-      failed: result.type === 'failed' || result.type === 'cut' || (result.type === 'no_target' && result.reason === 'refused'),
-      bytesIn: facts.bytesIn,
-      bytesOut: facts.bytesOut,
-    });
-    accessLog.write({
+      reason: reasonOf(result, page),
       atMs: this.#atMs,
       durationMs,
-      status,
-      exchange: this,
-      requestId: this.#requestId,
-      result: result.type,
-      reason: reasonOf(result, page),
-      labels:
-        found.type === 'group'
-          ? { route: found.route, app: labels.app, environment: labels.environment, entrypoint: labels.entrypoint }
-          : {},
     });
   }
 }
@@ -273,7 +258,7 @@ function find({ routing, groups }: HandlerDeps, { host, path, decodedPath }: Can
   }
   if (rule === null) return table.knowsHost(host) ? { type: 'no_path', host, path } : { type: 'no_host', host };
   const live = groups.get(rule.group);
-  return live === null ? { type: 'no_host', host } : { type: 'group', live, route: `${rule.host}${rule.path}` };
+  return live === null ? { type: 'no_host', host } : { type: 'group', live, rule };
 }
 
 /** Ends the wait for a group, so that it is not waited for again. */
@@ -331,14 +316,6 @@ function reasonOf(result: ExchangeResult, page: Situation | null): string | null
   if (result.type === 'failed' || result.type === 'cut') return result.message;
   return page === null ? null : page.type;
 }
-
-/** The client's own request id where it is short and plain, else a new one. */
-function requestIdOf(head: RequestHead): string {
-  const given = head.fields.get('x-request-id');
-  return given !== undefined && /^[\w.:-]{1,128}$/u.test(given) ? given : nextRequestId();
-}
-
-const nextRequestId = createSerialIds();
 
 /** Whether the target failed; null where that cannot be said. */
 function isFailed(result: ExchangeResult): boolean | null {

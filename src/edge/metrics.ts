@@ -1,41 +1,72 @@
-// Counters of the Edge in the text form of Prometheus. The number of series is bounded: labels come from the route table, and what
-// comes beyond the bound is counted under `other`.
+// Counters of the Edge in the text form of Prometheus. A request counts on a handle that was looked up once per Route and version, by
+// plain additions. The number of series is bounded: labels come from the route table, those of versions that nobody asks for any more
+// make room, and what comes beyond is counted under `other`.
 
 const BUCKETS_MS = [1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000] as const;
-const MAX_SERIES = 5_000;
+const MAX_SERIES = 2_000;
+/** A series that was not used while the numbers were asked for so often may make room for another. */
+const KEPT_SCRAPES = 40;
+/** Of one series; a status beyond them counts by its class. Apps choose what they answer. */
+const MAX_CODES = 24;
 
 export interface Labels {
   readonly app: string;
   readonly environment: string;
   readonly entrypoint: string;
+  /** Host and path of the rule. */
+  readonly route: string;
+  /** Number of the Deployment that answered; '' where none was asked. */
+  readonly version: string;
 }
 
-const OTHER: Labels = { app: 'other', environment: 'other', entrypoint: 'other' };
+const OTHER: Labels = { app: 'other', environment: 'other', entrypoint: 'other', route: 'other', version: 'other' };
 /** Requests that met no Route. */
-export const NO_ROUTE: Labels = { app: '', environment: '', entrypoint: '' };
+const NO_ROUTE: Labels = { app: '', environment: '', entrypoint: '', route: '', version: '' };
 
-interface Series {
-  readonly labels: Labels;
-  /** By first digit of the status; 0: the client left before an answer. */
-  readonly classes: Map<number, number>;
-  readonly buckets: number[];
-  sumMs: number;
-  count: number;
-  failures: number;
-  retries: number;
-  bytesIn: number;
-  bytesOut: number;
-}
+/** The numbers of one Route and version. */
+export class MetricsHandle {
+  /** False: it made room for another one; ask for a new handle. */
+  live = true;
+  /** How often the numbers had been asked for when it was last used. */
+  seen = 0;
+  readonly labels: string;
+  /** By status; 0: the client left before an answer; 1–5: a class. */
+  readonly codes = new Map<number, number>();
+  readonly buckets = new Float64Array(BUCKETS_MS.length + 1);
+  sumMs = 0;
+  failures = 0;
+  retries = 0;
+  bytesIn = 0;
+  bytesOut = 0;
+  readonly #asked: { readonly times: number };
 
-export interface Observation {
-  readonly labels: Labels;
-  readonly status: number | null;
-  readonly durationMs: number;
-  readonly attempts: number;
-  /** The target failed the request. */
-  readonly failed: boolean;
-  readonly bytesIn: number;
-  readonly bytesOut: number;
+  constructor(labels: Labels, asked: { readonly times: number }) {
+    this.labels = labelText(labels);
+    this.#asked = asked;
+    this.seen = asked.times;
+  }
+
+  /** @param failed the target failed the request. */
+  observe(status: number | null, durationMs: number, attempts: number, failed: boolean, bytesIn: number, bytesOut: number): void {
+    this.seen = this.#asked.times;
+    const exact = status ?? 0;
+    const before = this.codes.get(exact);
+    if (before !== undefined) this.codes.set(exact, before + 1);
+    else this.#firstOf(exact);
+    let bucket = 0;
+    while (bucket < BUCKETS_MS.length && durationMs > (BUCKETS_MS[bucket] ?? 0)) bucket += 1;
+    this.buckets[bucket] = (this.buckets[bucket] ?? 0) + 1;
+    this.sumMs += durationMs;
+    if (failed) this.failures += 1;
+    if (attempts > 1) this.retries += attempts - 1;
+    this.bytesIn += bytesIn;
+    this.bytesOut += bytesOut;
+  }
+
+  #firstOf(exact: number): void {
+    const code = this.codes.size < MAX_CODES ? exact : Math.floor(exact / 100);
+    this.codes.set(code, (this.codes.get(code) ?? 0) + 1);
+  }
 }
 
 export interface Gauge {
@@ -45,99 +76,109 @@ export interface Gauge {
 }
 
 export interface EdgeMetrics {
-  observe(observation: Observation): void;
+  /** To be kept by whoever asks. */
+  handle(labels: Labels): MetricsHandle;
+  /** For requests that met no Route. */
+  readonly noRoute: MetricsHandle;
   /** A message that was no HTTP request. */
   refused(status: number): void;
-  text(gauges: readonly Gauge[]): string;
+  text(gauges: readonly Gauge[], counters?: readonly Gauge[]): string;
 }
 
 export function createEdgeMetrics(): EdgeMetrics {
-  const series = new Map<string, Series>();
+  const asked = { times: 0 };
+  let swept = -1;
+  const series = new Map<string, MetricsHandle>();
   const refused = new Map<number, number>();
 
-  const seriesOf = (labels: Labels): Series => {
-    const key = `${labels.app}\n${labels.environment}\n${labels.entrypoint}`;
-    const found = series.get(key);
-    if (found !== undefined) return found;
-    if (series.size >= MAX_SERIES && labels !== OTHER) return seriesOf(OTHER);
-    const made: Series = {
-      labels,
-      classes: new Map(),
-      buckets: BUCKETS_MS.map(() => 0),
-      sumMs: 0,
-      count: 0,
-      failures: 0,
-      retries: 0,
-      bytesIn: 0,
-      bytesOut: 0,
-    };
-    series.set(key, made);
-    return made;
+  /** Series that were not used for long make room. Looked for at most once between two scrapes. */
+  const makeRoom = (): void => {
+    if (swept === asked.times) return;
+    swept = asked.times;
+    for (const [key, handle] of series) {
+      if (asked.times - handle.seen <= KEPT_SCRAPES || handle === noRoute || handle === other) continue;
+      handle.live = false;
+      series.delete(key);
+    }
   };
+  const make = (labels: Labels): MetricsHandle => {
+    const handle = new MetricsHandle(labels, asked);
+    series.set(handle.labels, handle);
+    return handle;
+  };
+  const noRoute = make(NO_ROUTE);
+  const other = new MetricsHandle(OTHER, asked);
 
   return {
-    observe: (observation) => {
-      const entry = seriesOf(observation.labels);
-      const statusClass = observation.status === null ? 0 : Math.floor(observation.status / 100);
-      entry.classes.set(statusClass, (entry.classes.get(statusClass) ?? 0) + 1);
-      entry.count += 1;
-      entry.sumMs += observation.durationMs;
-      const bucket = BUCKETS_MS.findIndex((limit) => observation.durationMs <= limit);
-      if (bucket !== -1) entry.buckets[bucket] = (entry.buckets[bucket] ?? 0) + 1;
-      if (observation.failed) entry.failures += 1;
-      entry.retries += Math.max(0, observation.attempts - 1);
-      entry.bytesIn += observation.bytesIn;
-      entry.bytesOut += observation.bytesOut;
+    noRoute,
+    handle: (labels) => {
+      const found = series.get(labelText(labels));
+      if (found !== undefined) return found;
+      if (series.size >= MAX_SERIES) makeRoom();
+      if (series.size < MAX_SERIES) return make(labels);
+      series.set(other.labels, other);
+      return other;
     },
     refused: (status) => {
       refused.set(status, (refused.get(status) ?? 0) + 1);
     },
-    text: (gauges) => {
+    text: (gauges, counters = []) => {
+      asked.times += 1;
       const lines: string[] = [];
+      const used = [...series.values()].filter((entry) => entry.codes.size > 0);
       const family = (name: string, type: string, help: string): void => {
         lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
       };
-      const perSeries = (name: string, help: string, value: (entry: Series) => number): void => {
+      const perSeries = (name: string, help: string, value: (entry: MetricsHandle) => number): void => {
         family(name, 'counter', help);
-        for (const entry of series.values()) lines.push(`${name}{${labelText(entry.labels)}} ${value(entry)}`);
+        for (const entry of used) lines.push(`${name}{${entry.labels}} ${value(entry)}`);
       };
-      family('libra_edge_requests_total', 'counter', 'Requests by class of the status; none: the client left first.');
-      for (const entry of series.values()) {
-        for (const [statusClass, count] of entry.classes) {
-          const code = statusClass === 0 ? 'none' : `${statusClass}xx`;
-          lines.push(`libra_edge_requests_total{${labelText(entry.labels)},code="${code}"} ${count}`);
-        }
+      family('libra_edge_requests_total', 'counter', 'Requests by status; none: the client left first.');
+      for (const entry of used) {
+        for (const [code, count] of entry.codes) lines.push(`libra_edge_requests_total{${entry.labels},code="${codeText(code)}"} ${count}`);
       }
       family('libra_edge_request_duration_seconds', 'histogram', 'From the request head to the end of the answer.');
-      for (const entry of series.values()) {
-        let below = 0;
-        BUCKETS_MS.forEach((limit, index) => {
-          below += entry.buckets[index] ?? 0;
-          lines.push(`libra_edge_request_duration_seconds_bucket{${labelText(entry.labels)},le="${limit / 1000}"} ${below}`);
-        });
-        lines.push(
-          `libra_edge_request_duration_seconds_bucket{${labelText(entry.labels)},le="+Inf"} ${entry.count}`,
-          `libra_edge_request_duration_seconds_sum{${labelText(entry.labels)}} ${entry.sumMs / 1000}`,
-          `libra_edge_request_duration_seconds_count{${labelText(entry.labels)}} ${entry.count}`,
-        );
-      }
+      for (const entry of used) pushHistogram(lines, 'libra_edge_request_duration_seconds', entry);
       perSeries('libra_edge_upstream_failures_total', 'Requests that an Instance failed.', (entry) => entry.failures);
       perSeries('libra_edge_retries_total', 'Tries beyond the first.', (entry) => entry.retries);
       perSeries('libra_edge_received_bytes_total', 'Request bodies and upgraded streams.', (entry) => entry.bytesIn);
       perSeries('libra_edge_sent_bytes_total', 'Answer bodies and upgraded streams.', (entry) => entry.bytesOut);
       family('libra_edge_refused_total', 'counter', 'Messages that were not valid HTTP, too large or too slow.');
       for (const [status, count] of refused) lines.push(`libra_edge_refused_total{code="${status}"} ${count}`);
-      for (const gauge of gauges) {
-        family(gauge.name, 'gauge', gauge.help);
-        lines.push(`${gauge.name} ${gauge.value}`);
-      }
+      const plain = (type: string, entries: readonly Gauge[]): void => {
+        for (const { name, help, value } of entries) {
+          family(name, type, help);
+          lines.push(`${name} ${value}`);
+        }
+      };
+      plain('counter', counters);
+      plain('gauge', gauges);
       return `${lines.join('\n')}\n`;
     },
   };
 }
 
-function labelText(labels: Labels): string {
-  return `app="${escape(labels.app)}",environment="${escape(labels.environment)}",entrypoint="${escape(labels.entrypoint)}"`;
+function pushHistogram(lines: string[], name: string, entry: MetricsHandle): void {
+  let below = 0;
+  BUCKETS_MS.forEach((limit, index) => {
+    below += entry.buckets[index] ?? 0;
+    lines.push(`${name}_bucket{${entry.labels},le="${limit / 1000}"} ${below}`);
+  });
+  below += entry.buckets[BUCKETS_MS.length] ?? 0;
+  lines.push(
+    `${name}_bucket{${entry.labels},le="+Inf"} ${below}`,
+    `${name}_sum{${entry.labels}} ${entry.sumMs / 1000}`,
+    `${name}_count{${entry.labels}} ${below}`,
+  );
+}
+
+function codeText(code: number): string {
+  if (code === 0) return 'none';
+  return code < 10 ? `${code}xx` : String(code);
+}
+
+function labelText({ app, environment, entrypoint, route, version }: Labels): string {
+  return `app="${escape(app)}",environment="${escape(environment)}",entrypoint="${escape(entrypoint)}",route="${escape(route)}",version="${escape(version)}"`;
 }
 
 function escape(value: string): string {

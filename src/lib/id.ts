@@ -57,6 +57,24 @@ export function createSerialIds(random: Random = systemRandom): () => string {
   };
 }
 
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+const HEX_POOL_BYTES = 2_048;
+
+/** Random lower-case hexadecimal digits, drawn from the source in large pieces since each draw costs. At most 64 at once. */
+export function createHexSource(random: Random = systemRandom): (digits: number) => string {
+  let pool = '';
+  let at = 0;
+  return (digits) => {
+    if (at + digits > pool.length) {
+      pool = '';
+      for (const byte of random.bytes(HEX_POOL_BYTES)) pool += HEX[byte] ?? '';
+      at = 0;
+    }
+    at += digits;
+    return pool.slice(at - digits, at);
+  };
+}
+
 /** An unguessable token of 256 bits, URL-safe, with a prefix that names its kind. */
 export function newToken(prefix: string, random: Random = systemRandom): string {
   let text = '';

@@ -14,6 +14,8 @@ export interface Target {
   readonly protocol?: 'http1' | 'h2c';
   /** Connections at the same time, where requests share them; absent: no bound. */
   readonly maxConnections?: number;
+  /** Which version of a program it runs, for logs and counts. */
+  readonly version?: string;
 }
 
 /** Opens a connection, or throws `unreachable` or `timeout` with nothing sent. */

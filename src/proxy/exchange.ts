@@ -32,6 +32,8 @@ export interface ExchangeFacts {
   readonly startedMs: number;
   attempts: number;
   target: Target | null;
+  /** Time that it waited for an App that was starting or held. */
+  waitMs: number;
   connectMs: number | null;
   firstByteMs: number | null;
   bytesIn: number;

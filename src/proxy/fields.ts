@@ -56,6 +56,29 @@ const KINDS: Readonly<Record<string, FieldKind>> = {
   tracestate: FIELD.origin,
 };
 
+/** By which one proxy or another says who a client is or what it asked for, and which some frameworks believe from anybody. */
+const CLAIMS: ReadonlySet<string> = new Set([
+  'cf-connecting-ip',
+  'fastly-client-ip',
+  'true-client-ip',
+  'x-client-ip',
+  'x-cluster-client-ip',
+  'x-envoy-external-address',
+  'x-original-forwarded-for',
+  'x-original-host',
+  'x-original-url',
+  'x-rewrite-url',
+]);
+
+function kindOf(lower: string): FieldKind {
+  const kind = Object.hasOwn(KINDS, lower) ? KINDS[lower] : undefined;
+  if (kind !== undefined) return kind;
+  // CGI and its heirs cannot tell `X_Forwarded_For` from `X-Forwarded-For`.
+  const dashed = lower.replaceAll('_', '-');
+  const claims = dashed.startsWith('x-forwarded-') || dashed.startsWith('x-libra-') || CLAIMS.has(dashed);
+  return claims || (Object.hasOwn(KINDS, dashed) && KINDS[dashed] === FIELD.origin) ? FIELD.origin : FIELD.plain;
+}
+
 /** Fields that frame, route, authenticate or describe a message: read before the body, so they mean nothing behind it. */
 const NOT_IN_TRAILERS: ReadonlySet<string> = new Set([
   'authorization',
@@ -136,7 +159,7 @@ export function fieldName(spelling: string): FieldName | null {
   if (known !== undefined) return known;
   if (!TOKEN.test(spelling)) return null;
   const lower = spelling.toLowerCase();
-  const kind = Object.hasOwn(KINDS, lower) ? (KINDS[lower] ?? FIELD.plain) : FIELD.plain;
+  const kind = kindOf(lower);
   const made = { lower, prefix: `${spelling}: `, kind, inTrailers: kind === FIELD.plain && !NOT_IN_TRAILERS.has(lower) };
   if (spellings.size < KEPT_SPELLINGS && spelling.length <= KEPT_LENGTH) spellings.set(spelling, made);
   return made;

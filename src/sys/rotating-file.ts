@@ -1,8 +1,12 @@
 // An append-only file of bounded size: when full it becomes `<path>.1` and a new one begins. Writing never blocks the caller and
-// never grows without bound; what does not fit into the buffer is counted and told in the file.
+// never grows without bound; what does not fit into the buffer, or what the disk refuses, is counted and told in the file.
+// Several processes may append to one path: whoever finds that another has set the file aside goes on in the new one.
 
-import { closeSync, mkdirSync, openSync, renameSync, fstatSync, write } from 'node:fs';
+import { close, constants, fstat, fstatSync, mkdirSync, open, openSync, write } from 'node:fs';
+import { rename, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { promisify } from 'node:util';
+import type { Clock } from '../lib/clock.ts';
 
 export interface RotatingFile {
   /** Queues one line (with its line end). Never throws. */
@@ -11,93 +15,116 @@ export interface RotatingFile {
   close(): Promise<void>;
 }
 
-const MAX_QUEUED_BYTES = 4 * 1024 * 1024;
+export interface RotatingFileOptions {
+  /** Lines wait so long for company, so that many are one write; without it, for the next turn. */
+  readonly gather?: { readonly clock: Clock; readonly ms: number };
+  /** What may wait for the disk, in characters; lines beyond it are dropped. */
+  readonly queueLength?: number;
+}
 
-/** @param bytes size at which the file is set aside; at most twice this is on disk. */
-export function openRotatingFile(path: string, bytes: number): RotatingFile {
+const QUEUE_LENGTH = 4 * 1024 * 1024;
+/** So much leaves without waiting for company. */
+const GATHER_LENGTH = 64 * 1024;
+const FLAGS = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT;
+
+const openFile = promisify(open);
+const closeFile = promisify(close);
+const statFile = promisify(fstat);
+
+/** @param bytes size at which the file is set aside; at most about twice this is on disk. */
+export function openRotatingFile(path: string, bytes: number, options: RotatingFileOptions = {}): RotatingFile {
+  const { gather, queueLength = QUEUE_LENGTH } = options;
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  let descriptor = openSync(path, 'a', 0o600);
-  let size = fstatSync(descriptor).size;
-  let queue: string[] = [];
-  let queuedBytes = 0;
+  let descriptor = openSync(path, FLAGS, 0o600);
+  let { size } = fstatSync(descriptor);
+  let queue = '';
+  let lines = 0;
   let dropped = 0;
-  let writing = false;
+  let writing: Promise<void> | null = null;
+  let cancel: (() => void) | null = null;
   let closed = false;
-  let idle: (() => void)[] = [];
 
-  const rotate = (): void => {
-    try {
-      closeSync(descriptor);
-      renameSync(path, `${path}.1`);
-    } catch {
-      // The old file stays where it is; appending to it is the best that is left.
-    }
-    descriptor = openSync(path, 'a', 0o600);
-    size = 0;
+  const rotate = async (): Promise<void> => {
+    const own = await statFile(descriptor);
+    const there = await stat(path).catch(() => null);
+    if (there !== null && there.ino === own.ino && there.dev === own.dev) await rename(path, `${path}.1`);
+    const next = await openFile(path, FLAGS, 0o600);
+    await closeFile(descriptor);
+    descriptor = next;
+    ({ size } = await statFile(next));
   };
 
-  const finish = (): void => {
-    writing = false;
-    for (const resolve of idle) resolve();
-    idle = [];
+  const append = (chunk: Buffer): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const from = (offset: number): void => {
+        write(descriptor, chunk, offset, chunk.length - offset, null, (error, written) => {
+          if (error !== null) {
+            reject(error);
+            return;
+          }
+          size += written;
+          if (offset + written < chunk.length) from(offset + written);
+          else resolve();
+        });
+      };
+      from(0);
+    });
+
+  const pump = async (): Promise<void> => {
+    while (queue !== '') {
+      const told = dropped;
+      const text =
+        told === 0 ? queue : `${queue}{"level":"warn","dropped":${told},"msg":"log lines were dropped: the disk is too slow or refused"}\n`;
+      const count = lines;
+      queue = '';
+      lines = 0;
+      try {
+        await append(Buffer.from(text));
+        dropped -= told;
+      } catch {
+        // A full or failing disk must not stop the program that logs; the next line that can be written says what is missing.
+        dropped += count;
+        return;
+      }
+      // A file that cannot be set aside is appended to: that is the best that is left.
+      if (size >= bytes) await rotate().catch(() => (size = 0));
+    }
   };
 
-  const pump = (): void => {
-    if (queue.length === 0) {
-      finish();
-      return;
-    }
-    writing = true;
-    if (dropped > 0) {
-      queue.push(`{"level":"warn","dropped":${dropped},"msg":"log lines were dropped: the disk is too slow"}\n`);
-      dropped = 0;
-    }
-    const chunk = Buffer.from(queue.join(''));
-    queue = [];
-    queuedBytes = 0;
-    const writeFrom = (offset: number): void => {
-      write(descriptor, chunk, offset, chunk.length - offset, null, (error, written) => {
-        if (error !== null) {
-          // A full or failing disk must not stop the program that logs.
-          finish();
-          return;
-        }
-        size += written;
-        if (offset + written < chunk.length) {
-          writeFrom(offset + written);
-          return;
-        }
-        try {
-          if (size >= bytes) rotate();
-        } catch {
-          closed = true;
-        }
-        pump();
-      });
-    };
-    writeFrom(0);
+  const begin = (): void => {
+    cancel = null;
+    writing ??= pump().finally(() => {
+      writing = null;
+    });
   };
 
   return {
     write: (line) => {
       if (closed) return;
-      if (queuedBytes + line.length > MAX_QUEUED_BYTES) {
+      if (queue.length + line.length > queueLength) {
         dropped += 1;
         return;
       }
-      queue.push(line);
-      queuedBytes += line.length;
-      if (!writing) {
-        writing = true;
-        // A turn later, so that a burst is one write.
-        setImmediate(pump);
+      queue += line;
+      lines += 1;
+      if (writing !== null) return;
+      if (queue.length >= GATHER_LENGTH) {
+        cancel?.();
+        begin();
+      } else if (cancel === null) {
+        if (gather === undefined) {
+          const handle = setImmediate(begin);
+          cancel = () => clearImmediate(handle);
+        } else cancel = gather.clock.timer(gather.ms, begin);
       }
     },
     close: async () => {
-      if (writing) await new Promise<void>((resolve) => idle.push(resolve));
       if (closed) return;
       closed = true;
-      closeSync(descriptor);
+      cancel?.();
+      if (writing !== null) await writing;
+      await pump();
+      await closeFile(descriptor).catch(() => undefined);
     },
   };
 }

@@ -127,7 +127,13 @@ function compileTarget(
   stopped: boolean,
 ): RouteTarget | null {
   if (status === null || status.address === null || FINAL_INSTANCE_PHASES.has(status.phase) || spec.desired !== 'run') return null;
-  const target = { instanceId: spec.id, deploymentId: spec.deploymentId ?? '', nodeId: spec.nodeId, ...status.address };
+  const target = {
+    instanceId: spec.id,
+    deploymentId: spec.deploymentId ?? '',
+    ...(deployment === null ? {} : { deploymentNumber: deployment.number }),
+    nodeId: spec.nodeId,
+    ...status.address,
+  };
   if (spec.draining) {
     const drainMs = deployment?.entrypoints[spec.entrypoint]?.rollout.drainMs ?? 0;
     return { ...target, state: 'draining', drainUntilMs: (spec.drainingSinceMs ?? 0) + drainMs };
