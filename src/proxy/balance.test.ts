@@ -104,6 +104,19 @@ test('a target that hangs is avoided before anything has failed', async () => {
   assert.equal(counts.get('hangs') ?? 0, 0);
 });
 
+test('a target that hangs is avoided from the first moment on, though all are fresh', async () => {
+  for (const ageMs of [0, 1_000, 5_000, 9_000]) {
+    const group = aGroup(['a', 'b', 'hangs'], { eject: null, slowStartMs: 10_000 });
+    await group.clock.advance(ageMs);
+    const hanging = group.states[2];
+    for (const state of group.states) if (state !== hanging) group.request(state, 200, 5);
+    hanging?.begin();
+    hanging?.sent(group.clock.monotonic());
+    const counts = countPicks(group, 300, (state) => group.request(state, 200, 5));
+    assert.ok((counts.get('hangs') ?? 0) <= 1, `${counts.get('hangs')} at ${ageMs} ms`);
+  }
+});
+
 test('a slow upload is no silence of the target', async () => {
   const group = aGroup(['a', 'b']);
   const state = group.states[0];

@@ -18,10 +18,14 @@ function takes(state: TargetState, tried: Tried): boolean {
   return state.out === null && !state.onTrial && state.hasRoom && (tried === null || !tried.has(state));
 }
 
-function takesNow(state: TargetState, input: PickInput): boolean {
-  if (!takes(state, input.tried)) return false;
-  const weight = state.weight(input.nowMs);
-  return weight >= 1 || input.random() < weight;
+/**
+ * What a request there would cost. For a fresh target that is its true cost as often as its weight says, and else many times that: so it
+ * gets its part of the requests slowly, and all of them where the other one hangs.
+ */
+function costNow(state: TargetState, { nowMs, random }: PickInput): number {
+  const weight = state.weight(nowMs);
+  const cost = state.cost(nowMs);
+  return weight >= 1 || random() < weight ? cost : cost / weight;
 }
 
 /**
@@ -36,9 +40,9 @@ export function pickLeast(states: readonly TargetState[], input: PickInput): Tar
     const a = states[first];
     const b = states[second];
     if (a !== undefined && b !== undefined) {
-      const takesA = takesNow(a, input);
-      const takesB = takesNow(b, input);
-      if (takesA && takesB) return a.cost(input.nowMs) <= b.cost(input.nowMs) ? a : b;
+      const takesA = takes(a, input.tried);
+      const takesB = takes(b, input.tried);
+      if (takesA && takesB) return costNow(a, input) <= costNow(b, input) ? a : b;
       if (takesA) return a;
       if (takesB) return b;
     }
@@ -46,16 +50,16 @@ export function pickLeast(states: readonly TargetState[], input: PickInput): Tar
   return pickBest(states, input);
 }
 
-/** The best of all that take one, whatever their weight; where equals are, any. */
-function pickBest(states: readonly TargetState[], { tried, nowMs, random }: PickInput): TargetState | null {
+/** The best of all that take one; where equals are, any. */
+function pickBest(states: readonly TargetState[], input: PickInput): TargetState | null {
   const count = states.length;
-  const start = count > 1 ? Math.floor(random() * count) : 0;
+  const start = count > 1 ? Math.floor(input.random() * count) : 0;
   let best: TargetState | null = null;
   let bestCost = Infinity;
   for (let step = 0; step < count; step += 1) {
     const state = states[(start + step) % count];
-    if (state === undefined || !takes(state, tried)) continue;
-    const cost = state.cost(nowMs) / state.weight(nowMs);
+    if (state === undefined || !takes(state, input.tried)) continue;
+    const cost = costNow(state, input);
     if (cost < bestCost) {
       best = state;
       bestCost = cost;
@@ -72,11 +76,20 @@ export class Turn {
     const count = states.length;
     for (let step = 0; step < count; step += 1) {
       const state = states[(this.#next + step) % count];
-      if (state === undefined || !takesNow(state, input)) continue;
+      if (state === undefined || !takes(state, input.tried) || this.#passesOver(state, states, input)) continue;
       this.#next = (this.#next + step + 1) % count;
       return state;
     }
     return pickBest(states, input);
+  }
+
+  /** A fresh target gets its turn as often as its weight says; where all are fresh there is nobody to spare it for. */
+  #passesOver(state: TargetState, states: readonly TargetState[], { nowMs, random }: PickInput): boolean {
+    const weight = state.weight(nowMs);
+    if (weight >= 1) return false;
+    let heaviest = weight;
+    for (const other of states) heaviest = Math.max(heaviest, other.weight(nowMs));
+    return random() * heaviest >= weight;
   }
 }
 

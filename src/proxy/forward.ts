@@ -73,14 +73,25 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
     const { facts } = this.#exchange;
     const nowMs = this.#deps.clock.monotonic();
     if (facts.attempts >= this.#deps.limits.attempts) return this.#rest(this.#givenUp);
-    const state = again ?? this.#exchange.next(this.#tried);
-    const { budget, policy } = this.#exchange.retries();
-    if (this.#tried === null) {
-      if (state === 'busy') return this.#rest(BUSY);
-      if (again === null && facts.attempts === 0) budget.onRequest(nowMs);
-    } else if (again === null && (this.#tried.size >= policy.attempts || !budget.mayRetry(nowMs))) return this.#rest(this.#givenUp);
-    if (state === null || state === 'busy') return this.#rest(this.#givenUp);
+    if (again !== null) return this.#try(again, nowMs);
+    if (this.#tried !== null) {
+      const other = this.#other(this.#tried, nowMs);
+      return other === null ? this.#rest(this.#givenUp) : this.#try(other, nowMs);
+    }
+    const state = this.#exchange.next(null);
+    this.#exchange.retries().budget.onRequest(nowMs);
+    if (state === null || state === 'busy') return this.#rest(state === 'busy' ? BUSY : this.#givenUp);
     this.#try(state, nowMs);
+  }
+
+  /** A target for a retry, where one is left and it is paid for. */
+  #other(tried: ReadonlySet<TargetState>, nowMs: number): TargetState | null {
+    const { policy, budget } = this.#exchange.retries();
+    if (tried.size >= policy.attempts || !budget.mayRetry(nowMs)) return null;
+    const state = this.#exchange.next(tried);
+    if (state !== null && state !== 'busy') return state;
+    budget.giveBack();
+    return null;
   }
 
   #try(state: TargetState, nowMs: number): void {
@@ -358,14 +369,14 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
   /** A try has had its time. Where nobody else can take the request, it waits on for the rest of its own. */
   #endTry(): void {
     const { responseTimeoutMs } = this.#deps.limits;
-    const { policy, budget } = this.#exchange.retries();
+    const { policy } = this.#exchange.retries();
     const { state } = this.#attempt;
     this.#perTry = false;
     const nowMs = this.#deps.clock.monotonic();
     const tried = new Set(this.#tried);
     if (state !== null) tried.add(state);
-    const other = tried.size < policy.attempts && budget.mayRetry(nowMs) ? this.#exchange.next(tried) : null;
-    if (other === null || other === 'busy') {
+    const other = this.#other(tried, nowMs);
+    if (other === null) {
       this.deadlineMs += responseTimeoutMs - policy.perTryMs;
       this.#deps.deadlines.add(this);
       return;

@@ -16,6 +16,15 @@ test('a group without requests has the floor alone, and again when it was used t
   assert.equal(granted(budget, 11_000, 500), 100);
 });
 
+test('what did not come about is given back', () => {
+  const budget = new RetryBudget(20);
+  assert.equal(granted(budget, 1_000, 100), 100);
+  assert.equal(budget.mayRetry(1_500), false);
+  budget.giveBack();
+  assert.equal(granted(budget, 1_500, 10), 1);
+  assert.equal(granted(budget, 12_000, 500), 100);
+});
+
 test('retries are a share of the requests of ten seconds', () => {
   const budget = new RetryBudget(20);
   for (let index = 0; index < 1_000; index += 1) budget.onRequest(5_000);

@@ -39,6 +39,13 @@ export class RetryBudget {
     return true;
   }
 
+  /** The retry that was just paid for did not come about. */
+  giveBack(): void {
+    const at = this.#current % BUCKETS;
+    this.#retries[at] = (this.#retries[at] ?? 0) - 1;
+    this.#retrySum -= 1;
+  }
+
   #advance(nowMs: number): void {
     const bucket = Math.floor(nowMs / BUCKET_MS);
     if (bucket <= this.#current) return;

@@ -37,7 +37,7 @@ const FIRST_WEIGHT = 0.1;
 /** Half of the time over which errors are counted. */
 const WINDOW_MS = 5_000;
 /** A client that leaves sooner says nothing about the target. */
-const PATIENCE_MS = 1_000;
+const PATIENCE_MS = 500;
 const PATIENCE_LATENCIES = 10;
 const OWN_FAULT = 500;
 
