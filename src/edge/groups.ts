@@ -33,11 +33,10 @@ export interface Groups {
   /** Resolves when the group has changed so that asking again makes sense, or with false: time is over, or too many wait. */
   wait(id: string, signal: AbortSignal): Promise<boolean>;
   waiting(): number;
-  replace(groups: readonly RouteGroup[]): void;
-  /** Every target of every group, draining ones included. */
-  targets(): readonly RouteTarget[];
-  /** Those that get new requests. */
-  active(): readonly Target[];
+  /** Puts groups into force, which are all there are; gives the targets that get no new requests from now on. */
+  replace(groups: readonly RouteGroup[]): readonly Target[];
+  /** Every target that finishes what it has. */
+  draining(): readonly RouteTarget[];
   /** Ids of targets that are left out now. */
   ejected(): string[];
   stop(): void;
@@ -58,6 +57,7 @@ class Entry implements LiveGroup {
   group: RouteGroup;
   /** In use for new requests. */
   active: readonly TargetState[] = [];
+  draining: readonly RouteTarget[] = [];
   #sides: SplitSides<TargetState> | null = null;
 
   constructor(group: RouteGroup, options: GroupsOptions, random: () => number) {
@@ -73,24 +73,32 @@ class Entry implements LiveGroup {
     this.apply(group);
   }
 
-  apply(group: RouteGroup): void {
+  /** Gives the targets that were in use and are no more. */
+  apply(group: RouteGroup): readonly Target[] {
+    const before = this.active;
     const policy = group.policy ?? DEFAULT_TRAFFIC;
     const usable = group.targets.filter((target) => target.state === 'active');
-    const draining = group.targets.filter((target) => target.state === 'draining');
+    this.draining = group.targets.filter((target) => target.state === 'draining');
     const make = (target: RouteTarget): Target => toTarget(target, policy);
     this.group = group;
     this.targets.configure(policy, group.healthPath ?? null);
-    this.active = this.targets.use(usable.map(make), draining.map(make));
+    this.active = this.targets.use(usable.map(make), this.draining.map(make));
     // As `use` gives them: in the order of `usable`.
     const states = new Map(usable.map((target, index) => [target, this.active[index]]));
     const sides = group.split === undefined ? null : sidesOf(group.split, usable, (target) => states.get(target) ?? null);
     this.#sides = sides === null ? null : { candidate: sides.candidate.filter(isState), main: sides.main.filter(isState) };
+    const now = new Set(this.active);
+    return before.filter((state) => !now.has(state)).map((state) => state.target);
   }
 
-  close(): void {
+  /** Gives the targets that were in use. */
+  close(): readonly Target[] {
+    const before = this.active;
     this.active = [];
+    this.draining = [];
     this.#sides = null;
     this.targets.stop();
+    return before.map((state) => state.target);
   }
 
   pick(facts: PickFacts, tried: Tried, version?: VersionChoice): TargetState | 'busy' | null {
@@ -109,7 +117,9 @@ class Entry implements LiveGroup {
 
 export function createGroups(options: GroupsOptions): Groups {
   const { clock } = options;
-  let entries = new Map<string, Entry>();
+  const entries = new Map<string, Entry>();
+  /** Those that have targets which drain. */
+  const draining = new Set<Entry>();
   const waiters = new Map<string, Set<(again: boolean) => void>>();
   const [a = 0, b = 0, c = 0, d = 0] = systemRandom.bytes(4);
   const source = createSeededRandom((a << 24) | (b << 16) | (c << 8) | d);
@@ -148,25 +158,33 @@ export function createGroups(options: GroupsOptions): Groups {
       return count;
     },
     replace: (groups) => {
-      const next = new Map<string, Entry>();
+      const gone: Target[] = [];
+      const note = (entry: Entry): void => void (entry.draining.length > 0 ? draining.add(entry) : draining.delete(entry));
       for (const group of groups) {
-        const entry = entries.get(group.id);
-        if (entry === undefined) next.set(group.id, new Entry(group, options, random));
-        else {
-          next.set(group.id, entry);
-          // A change of one App costs the others nothing.
-          if (entry.group !== group) entry.apply(group);
+        const known = entries.get(group.id);
+        // A change of one App costs the others nothing.
+        if (known?.group === group) continue;
+        const entry = known ?? new Entry(group, options, random);
+        if (known === undefined) entries.set(group.id, entry);
+        else gone.push(...entry.apply(group));
+        note(entry);
+      }
+      if (entries.size > groups.length) {
+        const kept = new Set(groups.map((group) => group.id));
+        for (const [id, entry] of entries) {
+          if (kept.has(id)) continue;
+          entries.delete(id);
+          gone.push(...entry.close());
+          note(entry);
         }
       }
-      for (const [id, entry] of entries) if (!next.has(id)) entry.close();
-      entries = next;
       for (const id of waiters.keys()) {
         const entry = entries.get(id);
         if (entry === undefined || entry.active.length > 0 || entry.group.state !== 'starting') release(id, true);
       }
+      return gone;
     },
-    targets: () => [...entries.values()].flatMap((entry) => entry.group.targets),
-    active: () => [...entries.values()].flatMap((entry) => entry.active.map((state) => state.target)),
+    draining: () => [...draining].flatMap((entry) => entry.draining),
     ejected: () => [...entries.values()].flatMap((entry) => entry.targets.ejected().map((state) => state.target.id)),
     stop: () => {
       for (const id of waiters.keys()) release(id, false);

@@ -60,11 +60,9 @@ export function createRouting(deps: RoutingDeps): Routing {
   const install = (next: TableState): void => {
     if (table === null || state?.table.rules !== next.table.rules) table = compileTable(next.table.rules);
     state = next;
-    groups.replace(next.table.groups);
+    pool.forget(groups.replace(next.table.groups));
     versionCounts.retain(next.table.groups);
-    const targets = groups.targets();
-    draining = new Map(targets.filter((target) => target.state === 'draining').map((target) => [target.instanceId, target]));
-    pool.retain(groups.active());
+    draining = new Map(groups.draining().map((target) => [target.instanceId, target]));
     enforce();
     // Last: what has waited finds everything in force.
     holds.retain(next.table.groups);

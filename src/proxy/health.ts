@@ -19,6 +19,8 @@ const LEAST_ANSWERS = 20;
 const WEIGH_EVERY_MS = 100;
 const LOOK_EVERY_MS = 250;
 
+const NONE: ReadonlyMap<TargetState, () => void> = new Map();
+
 export interface GroupHealthDeps {
   readonly clock: Clock;
   readonly probe: Probe;
@@ -32,7 +34,7 @@ export class GroupHealth {
   /** Those in use; a target of another list is never touched. */
   #states: readonly TargetState[] = [];
   /** How the wait for the next look at an ejected target is cancelled. */
-  readonly #waiting = new Map<TargetState, () => void>();
+  #waiting: Map<TargetState, () => void> | null = null;
   #lookAgainMs = 0;
 
   constructor(deps: GroupHealthDeps) {
@@ -42,10 +44,10 @@ export class GroupHealth {
   /** Puts another list in use. States that are in both go on as they were. */
   use(states: readonly TargetState[]): void {
     this.#states = states;
-    for (const [state, cancel] of this.#waiting) {
+    for (const [state, cancel] of this.#waiting ?? NONE) {
       if (states.includes(state)) continue;
       cancel();
-      this.#waiting.delete(state);
+      this.#waiting?.delete(state);
       state.out = null;
     }
     if (this.policy === null) for (const state of states) state.trial = false;
@@ -87,8 +89,8 @@ export class GroupHealth {
   }
 
   stop(): void {
-    for (const cancel of this.#waiting.values()) cancel();
-    this.#waiting.clear();
+    for (const cancel of this.#waiting?.values() ?? []) cancel();
+    this.#waiting = null;
   }
 
   /** An App that hangs as a whole is not made better by taking parts of it away. */
@@ -141,6 +143,7 @@ export class GroupHealth {
     const firstMs = reason === 'refused' ? FIRST_REFUSED_MS : (this.policy?.firstMs ?? FIRST_REFUSED_MS);
     const longestMs = reason === 'refused' ? LONGEST_REFUSED_MS : Math.max(firstMs, LONGEST_MS);
     const ms = Math.min(longestMs, firstMs * 2 ** Math.min(state.ejections - 1, 20));
+    this.#waiting ??= new Map();
     this.#waiting.set(
       state,
       this.#deps.clock.timer(ms, () => void this.#lookAt(state, reason)),
@@ -152,7 +155,7 @@ export class GroupHealth {
     const path = reason === 'refused' ? null : this.healthPath;
     const { epoch } = state;
     const alive = await this.#deps.probe(state.target, path);
-    if (!this.#waiting.has(state) || state.epoch !== epoch) return;
+    if (this.#waiting?.has(state) !== true || state.epoch !== epoch) return;
     if (alive) {
       this.#waiting.delete(state);
       state.comeBack(this.#deps.clock.monotonic());

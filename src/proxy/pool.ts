@@ -13,8 +13,8 @@ import type { Opening, Upstreams, UpstreamObserver } from './message.ts';
 export interface Pool extends Upstreams {
   /** Closes the unused connections of a target. */
   closeIdle(target: Target): void;
-  /** Forgets targets that are not in the list; their requests in flight go on. */
-  retain(targets: readonly Target[]): void;
+  /** Keeps no connection to these targets any longer; their requests in flight go on. */
+  forget(targets: readonly Target[]): void;
   sizes(): { readonly targets: number; readonly idle: number; readonly busy: number };
   stop(): void;
 }
@@ -26,11 +26,12 @@ export interface PoolOptions {
 }
 
 interface TargetPool extends UpstreamOwner {
+  readonly key: string;
   /** Youngest last. */
   readonly idle: UpstreamConnection[];
   /** All that are open. */
   readonly open: Set<UpstreamConnection>;
-  /** False: the target is gone, nothing is kept. */
+  /** False: it is in no list any more, and nothing is kept. */
   kept: boolean;
 }
 
@@ -39,12 +40,15 @@ const SWEEP_MS = 1_000;
 export function createPool(options: PoolOptions): Pool {
   const { dial, limits, clock } = options;
   const pools = new Map<string, TargetPool>();
+  /** The same for those who hold the target itself, so that a request makes no key. */
+  const byTarget = new WeakMap<Target, TargetPool>();
   /** Of targets that are gone, while requests of theirs are in flight. */
   const leaving = new Set<TargetPool>();
   let cancelSweep: (() => void) | null = null;
 
-  const createTargetPool = (): TargetPool => {
+  const createTargetPool = (key: string): TargetPool => {
     const pool: TargetPool = {
+      key,
       idle: [],
       open: new Set(),
       kept: true,
@@ -61,18 +65,25 @@ export function createPool(options: PoolOptions): Pool {
         pool.open.delete(connection);
         const at = pool.idle.indexOf(connection);
         if (at !== -1) pool.idle.splice(at, 1);
-        if (!pool.kept && pool.open.size === 0) leaving.delete(pool);
+        if (pool.open.size > 0) return;
+        leaving.delete(pool);
+        // What has no connection needs no place: a target that is asked once more after it is gone leaves nothing behind.
+        if (pool.kept) pools.delete(pool.key);
+        pool.kept = false;
       },
     };
     return pool;
   };
   const poolOf = (target: Target): TargetPool => {
+    const known = byTarget.get(target);
+    if (known?.kept === true) return known;
     const key = targetKey(target);
     let pool = pools.get(key);
     if (pool === undefined) {
-      pool = createTargetPool();
+      pool = createTargetPool(key);
       pools.set(key, pool);
     }
+    byTarget.set(target, pool);
     return pool;
   };
   const closeAll = (pool: TargetPool): void => {
@@ -97,7 +108,7 @@ export function createPool(options: PoolOptions): Pool {
     return null;
   };
 
-  const connect = (target: Target, pool: TargetPool, observer: UpstreamObserver, opening: Opening): { cancel(): void } => {
+  const connect = (target: Target, observer: UpstreamObserver, opening: Opening): { cancel(): void } => {
     let wanted = true;
     dial(target, limits.connectTimeoutMs).then(
       (socket) => {
@@ -105,6 +116,8 @@ export function createPool(options: PoolOptions): Pool {
           socket.destroy();
           return;
         }
+        // The pool of before may have ended meanwhile.
+        const pool = poolOf(target);
         const connection = new UpstreamConnection(socket, pool, limits);
         pool.open.add(connection);
         connection.use(observer);
@@ -125,7 +138,7 @@ export function createPool(options: PoolOptions): Pool {
     open: (target, alone, observer, opening) => {
       const pool = poolOf(target);
       const connection = alone ? null : takeIdle(pool);
-      if (connection === null) return connect(target, pool, observer, opening);
+      if (connection === null) return connect(target, observer, opening);
       connection.use(observer);
       opening.onOpened(connection);
       return null;
@@ -134,13 +147,13 @@ export function createPool(options: PoolOptions): Pool {
       const pool = pools.get(targetKey(target));
       if (pool !== undefined) closeAll(pool);
     },
-    retain: (targets) => {
-      const wanted = new Set(targets.map(targetKey));
-      for (const [key, pool] of pools) {
-        if (wanted.has(key)) continue;
+    forget: (targets) => {
+      for (const target of targets) {
+        const pool = pools.get(targetKey(target));
+        if (pool === undefined) continue;
         pool.kept = false;
         closeAll(pool);
-        pools.delete(key);
+        pools.delete(pool.key);
         if (pool.open.size > 0) leaving.add(pool);
       }
     },

@@ -10,8 +10,9 @@ const FLOOR_PER_SECOND = 10;
 export class RetryBudget {
   /** Retries as a percentage of requests. */
   percent: number;
-  readonly #requests = new Float64Array(BUCKETS);
-  readonly #retries = new Float64Array(BUCKETS);
+  /** Made with the first request: most groups of a large table have none. */
+  #requests: Float64Array | null = null;
+  #retries: Float64Array | null = null;
   #requestSum = 0;
   #retrySum = 0;
   /** Number of the bucket that is being filled. */
@@ -23,8 +24,8 @@ export class RetryBudget {
 
   onRequest(nowMs: number): void {
     this.#advance(nowMs);
-    const at = this.#current % BUCKETS;
-    this.#requests[at] = (this.#requests[at] ?? 0) + 1;
+    this.#requests ??= new Float64Array(BUCKETS);
+    addTo(this.#requests, this.#current, 1);
     this.#requestSum += 1;
   }
 
@@ -33,16 +34,16 @@ export class RetryBudget {
     this.#advance(nowMs);
     const allowed = FLOOR_PER_SECOND * BUCKETS + (this.#requestSum * this.percent) / 100;
     if (this.#retrySum + 1 > allowed) return false;
-    const at = this.#current % BUCKETS;
-    this.#retries[at] = (this.#retries[at] ?? 0) + 1;
+    this.#retries ??= new Float64Array(BUCKETS);
+    addTo(this.#retries, this.#current, 1);
     this.#retrySum += 1;
     return true;
   }
 
   /** The retry that was just paid for did not come about. */
   giveBack(): void {
-    const at = this.#current % BUCKETS;
-    this.#retries[at] = (this.#retries[at] ?? 0) - 1;
+    if (this.#retries === null) return;
+    addTo(this.#retries, this.#current, -1);
     this.#retrySum -= 1;
   }
 
@@ -52,11 +53,22 @@ export class RetryBudget {
     const passed = Math.min(bucket - this.#current, BUCKETS);
     for (let step = 1; step <= passed; step += 1) {
       const at = (this.#current + step) % BUCKETS;
-      this.#requestSum -= this.#requests[at] ?? 0;
-      this.#retrySum -= this.#retries[at] ?? 0;
-      this.#requests[at] = 0;
-      this.#retries[at] = 0;
+      this.#requestSum -= take(this.#requests, at);
+      this.#retrySum -= take(this.#retries, at);
     }
     this.#current = bucket;
   }
+}
+
+function addTo(buckets: Float64Array, bucket: number, count: number): void {
+  const at = bucket % BUCKETS;
+  buckets[at] = (buckets[at] ?? 0) + count;
+}
+
+/** What a bucket held, which is then empty. */
+function take(buckets: Float64Array | null, at: number): number {
+  if (buckets === null) return 0;
+  const held = buckets[at] ?? 0;
+  buckets[at] = 0;
+  return held;
 }

@@ -43,11 +43,11 @@ export class TargetGroup implements TargetOwner {
   retries: Retries;
   readonly #deps: TargetGroupDeps;
   readonly #health: GroupHealth;
-  readonly #turn = new Turn();
+  #turn: Turn | null = null;
   readonly #input: { tried: Tried; nowMs: number; readonly random: () => number };
   #policy: TrafficPolicy = DEFAULT_TRAFFIC;
-  /** By targetKey, those that drain included. */
-  #states = new Map<string, TargetState>();
+  /** Those that drain included. */
+  #states: readonly TargetState[] = [];
 
   constructor(deps: TargetGroupDeps) {
     this.#deps = deps;
@@ -81,17 +81,11 @@ export class TargetGroup implements TargetOwner {
    * they come back. Returns the states of `active`, in order.
    */
   use(active: readonly Target[], draining: readonly Target[]): readonly TargetState[] {
-    const states = new Map<string, TargetState>();
+    const known = new Map(this.#states.map((state) => [targetKey(state.target), state]));
     const nowMs = this.#deps.clock.monotonic();
-    const stateOf = (target: Target): TargetState => {
-      const key = targetKey(target);
-      const state = this.#states.get(key) ?? new TargetState(target, this, nowMs);
-      states.set(key, state);
-      return state;
-    };
+    const stateOf = (target: Target): TargetState => known.get(targetKey(target)) ?? new TargetState(target, this, nowMs);
     const used = active.map(stateOf);
-    draining.forEach(stateOf);
-    this.#states = states;
+    this.#states = draining.length === 0 ? used : used.concat(draining.map(stateOf));
     this.#health.use(used);
     return used;
   }
@@ -142,6 +136,7 @@ export class TargetGroup implements TargetOwner {
       case 'least':
         return pickLeast(states, input);
       case 'round-robin':
+        this.#turn ??= new Turn();
         return this.#turn.pick(states, input);
       case 'hash': {
         const { kind, name } = balance.by;
