@@ -85,7 +85,7 @@ export interface EdgeReport {
   readonly sequence: number;
   /** Open requests and streams of each draining target; a target that is absent has none. */
   readonly draining: Readonly<Record<string, number>>;
-  /** Targets that this Edge has taken out after refused connections. */
+  /** Targets that this Edge leaves out for a while. */
   readonly ejected: readonly string[];
   /** Where a split is in force: what each version did since the Edge has it; only grows. Absent: none. */
   readonly versions?: readonly VersionReport[];

@@ -28,7 +28,7 @@ function build(openPerTarget = 10): { groups: Groups; clock: ReturnType<typeof c
   return { groups, clock, ejected };
 }
 
-const FACTS = { header: () => undefined };
+const FACTS = { header: () => undefined, secure: false };
 const IN_TURN: TrafficPolicy = { ...DEFAULT_TRAFFIC, balance: { kind: 'round-robin' }, slowStartMs: 0 };
 
 function pick(groups: Groups, tried: readonly TargetState[] = [], version?: VersionChoice): TargetState | 'busy' | null {

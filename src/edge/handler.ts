@@ -11,6 +11,7 @@ import { Forwarding } from '../proxy/forward.ts';
 import type { ForwardDeps } from '../proxy/forward.ts';
 import type { AnswerHead, ClientObserver, ClientStream, RequestHead, UpstreamRequest } from '../proxy/message.ts';
 import { RetryBudget } from '../proxy/retry-budget.ts';
+import type { PickFacts } from '../proxy/target-group.ts';
 import type { TargetState } from '../proxy/target-state.ts';
 import type { Groups, LiveGroup } from './groups.ts';
 import type { Holds } from './holds.ts';
@@ -61,7 +62,7 @@ export function createHandler(deps: HandlerDeps): Handler {
 }
 
 /** One request from its head to its line in the log. A class, since a closure for each of its parts would cost more than the request. */
-class Handling implements Exchange, RequestFacts {
+class Handling implements Exchange, PickFacts, RequestFacts {
   readonly client: ClientStream;
   readonly request: UpstreamRequest;
   readonly facts: ExchangeFacts;

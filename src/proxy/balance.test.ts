@@ -6,12 +6,13 @@ import { pickByKey } from './balance.ts';
 import { hashText } from './hash-text.ts';
 import { aGroup, aTarget } from './target-fixture.ts';
 import type { TestGroup } from './target-fixture.ts';
+import type { PickFacts } from './target-group.ts';
 import type { TargetState } from './target-state.ts';
 
-const NO_FACTS = { header: () => undefined };
+const NO_FACTS = { header: () => undefined, secure: false };
 const names = (count: number): string[] => Array.from({ length: count }, (_, index) => `t${index}`);
 
-function pick(test_: TestGroup, facts: { header(name: string): string | undefined } = NO_FACTS): TargetState {
+function pick(test_: TestGroup, facts: PickFacts = NO_FACTS): TargetState {
   const picked = test_.group.pick(test_.states, facts, null);
   assert.ok(picked !== null && picked !== 'busy');
   return picked;
@@ -155,8 +156,9 @@ test('keys are spread evenly', () => {
 
 test('hash reads its header or cookie; who has none is served all the same', () => {
   const group = aGroup(names(5), { balance: { kind: 'hash', by: { kind: 'cookie', name: 'sid' } } });
-  const facts = (cookie: string | undefined): { header(name: string): string | undefined } => ({
+  const facts = (cookie: string | undefined): PickFacts => ({
     header: (name) => (name === 'cookie' ? cookie : undefined),
+    secure: false,
   });
   const first = pick(group, facts('a=1; sid=xyz'));
   for (let round = 0; round < 20; round += 1) assert.equal(pick(group, facts(`sid=xyz; b=${round}`)), first);
@@ -170,7 +172,8 @@ test('a sticky client gets a cookie that leads to its target and tells nothing a
   const cookie = group.group.stickyCookie(state, NO_FACTS);
   assert.match(cookie ?? '', /^pin=[\w-]{22}; Path=\/; HttpOnly; SameSite=Lax$/u);
   assert.ok(cookie?.includes(state.target.id) === false && !cookie.includes('127.0.0.1'));
-  const returning = { header: (name: string) => (name === 'cookie' ? cookie?.split(';')[0] : undefined) };
+  assert.equal(group.group.stickyCookie(state, { ...NO_FACTS, secure: true }), `${cookie}; Secure`);
+  const returning = { header: (name: string) => (name === 'cookie' ? cookie?.split(';')[0] : undefined), secure: false };
   for (let round = 0; round < 20; round += 1) assert.equal(pick(group, returning), state);
   assert.equal(group.group.stickyCookie(state, returning), null);
   assert.equal(aGroup(['t0', 'x']).states[0]?.token, aGroup(['y', 't0']).states[1]?.token, 'the same on every Edge');

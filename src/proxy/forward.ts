@@ -2,7 +2,6 @@
 // elsewhere only where it cannot have had an effect, or where an effect twice is the same as once and the whole body is still at hand.
 
 import type { Clock } from '../lib/clock.ts';
-import { Attempt } from './attempt.ts';
 import type { DeadlineEntry, Deadlines } from './deadlines.ts';
 import type { OpenCounts, OpenEntry } from './drain.ts';
 import type { Exchange, ExchangeResult } from './exchange.ts';
@@ -12,6 +11,7 @@ import type { ProxyLimits } from './limits.ts';
 import type { AnswerHead, ClientObserver, Opening, UpstreamFailure, UpstreamObserver, UpstreamStream } from './message.ts';
 import type { Pool } from './pool.ts';
 import type { TargetState } from './target-state.ts';
+import { Tries } from './tries.ts';
 import { FrameTracker, goingAwayFrame } from './websocket-frames.ts';
 
 export interface ForwardDeps {
@@ -43,8 +43,7 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
   #upstream: UpstreamStream | null = null;
   #opening: { cancel(): void } | null = null;
   #leave: (() => void) | null = null;
-  readonly #attempt = new Attempt();
-  #tried: Set<TargetState> | null = null;
+  readonly #tries = new Tries();
   /** Where the try that is under way may wait no longer than a try may, and not as long as a request may. */
   #perTry = false;
   #givenUp: ExchangeResult = NO_TARGET;
@@ -74,24 +73,10 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
     const nowMs = this.#deps.clock.monotonic();
     if (facts.attempts >= this.#deps.limits.attempts) return this.#rest(this.#givenUp);
     if (again !== null) return this.#try(again, nowMs);
-    if (this.#tried !== null) {
-      const other = this.#other(this.#tried, nowMs);
-      return other === null ? this.#rest(this.#givenUp) : this.#try(other, nowMs);
-    }
-    const state = this.#exchange.next(null);
-    this.#exchange.retries().budget.onRequest(nowMs);
-    if (state === null || state === 'busy') return this.#rest(state === 'busy' ? BUSY : this.#givenUp);
+    const state = this.#tries.next(this.#exchange, nowMs);
+    if (state === 'busy') return this.#rest(BUSY);
+    if (state === null) return this.#rest(this.#givenUp);
     this.#try(state, nowMs);
-  }
-
-  /** A target for a retry, where one is left and it is paid for. */
-  #other(tried: ReadonlySet<TargetState>, nowMs: number): TargetState | null {
-    const { policy, budget } = this.#exchange.retries();
-    if (tried.size >= policy.attempts || !budget.mayRetry(nowMs)) return null;
-    const state = this.#exchange.next(tried);
-    if (state !== null && state !== 'busy') return state;
-    budget.giveBack();
-    return null;
   }
 
   #try(state: TargetState, nowMs: number): void {
@@ -99,7 +84,7 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
     const { target } = state;
     facts.target = target;
     facts.attempts += 1;
-    this.#attempt.begin(state, nowMs);
+    this.#tries.begin(state, nowMs);
     this.#phase = 'opening';
     this.#leave = this.#deps.open.enter(target.id, this);
     const opening = this.#deps.pool.open(target, request.upgrade !== null, this, this);
@@ -147,7 +132,7 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
   #awaitAnswer(): void {
     const { limits, clock } = this.#deps;
     const { perTryMs } = this.#exchange.retries().policy;
-    this.#attempt.sent(clock.monotonic());
+    this.#tries.sent(clock.monotonic());
     this.#perTry = perTryMs > 0 && perTryMs < limits.responseTimeoutMs && this.#mayRepeat;
     this.#await('answer', this.#perTry ? perTryMs : limits.responseTimeoutMs);
   }
@@ -164,18 +149,16 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
 
   onOpenFailed(): void {
     this.#opening = null;
-    this.#attempt.refused(this.#deps.clock.monotonic());
+    this.#tries.refused(this.#deps.clock.monotonic());
     this.#tryElsewhere(this.#givenUp.type === 'no_target' ? REFUSED : this.#givenUp);
   }
 
   /** After a try that failed and may be repeated; `givenUp` is what it comes to where it cannot. */
   #tryElsewhere(givenUp: ExchangeResult): void {
-    const { state } = this.#attempt;
+    this.#tries.giveUpTarget();
     this.#leaveTarget();
-    if (state === null || this.#phase === 'over') return;
+    if (this.#phase === 'over') return;
     this.#givenUp = givenUp;
-    this.#tried ??= new Set();
-    this.#tried.add(state);
     this.#next(null);
   }
 
@@ -264,7 +247,7 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
     const { facts, client } = this.#exchange;
     const { deadlines, limits, clock } = this.#deps;
     const nowMs = clock.monotonic();
-    this.#attempt.answered(nowMs, head.status);
+    this.#tries.answered(nowMs, head.status);
     facts.firstByteMs = nowMs - facts.startedMs;
     this.#status = head.status;
     this.#exchange.editAnswer(head);
@@ -309,12 +292,12 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
 
   onUpstreamFailed(failure: UpstreamFailure): void {
     const { client } = this.#exchange;
-    const { state } = this.#attempt;
+    const { state } = this.#tries;
     this.#upstream = null;
     // It is in the kept part of the body, or the body cannot be repeated.
     this.#queued = null;
     if (this.#phase === 'tunnel' || this.#phase === 'relay') {
-      if (this.#phase === 'relay') this.#attempt.failed(this.#deps.clock.monotonic());
+      if (this.#phase === 'relay') this.#tries.failed(this.#deps.clock.monotonic());
       client.abort();
       this.#finish(this.#phase === 'tunnel' ? { type: 'upgraded' } : { type: 'cut', status: this.#status, message: failure.message });
       return;
@@ -330,7 +313,7 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
       this.#givenUp = { type: 'failed', reason: 'reset', message: failure.message };
       return this.#next(state);
     }
-    if (!untouched && (failure.kind === 'invalid' || !failure.reused)) this.#attempt.failed(this.#deps.clock.monotonic());
+    if (!untouched && (failure.kind === 'invalid' || !failure.reused)) this.#tries.failed(this.#deps.clock.monotonic());
     const reason = failure.kind === 'invalid' ? 'invalid_answer' : 'reset';
     const givenUp: ExchangeResult = { type: 'failed', reason, message: failure.message };
     if (repeatable) {
@@ -370,21 +353,17 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
   #endTry(): void {
     const { responseTimeoutMs } = this.#deps.limits;
     const { policy } = this.#exchange.retries();
-    const { state } = this.#attempt;
-    this.#perTry = false;
     const nowMs = this.#deps.clock.monotonic();
-    const tried = new Set(this.#tried);
-    if (state !== null) tried.add(state);
-    const other = this.#other(tried, nowMs);
+    const other = this.#tries.insteadOf(this.#exchange, nowMs);
+    this.#perTry = false;
     if (other === null) {
       this.deadlineMs += responseTimeoutMs - policy.perTryMs;
       this.#deps.deadlines.add(this);
       return;
     }
     this.#stopUpstream();
-    this.#attempt.failed(nowMs);
+    this.#tries.failed(nowMs);
     this.#leaveTarget();
-    this.#tried = tried;
     this.#givenUp = { type: 'failed', reason: 'timeout', message: `the target did not answer within ${policy.perTryMs} ms` };
     this.#try(other, nowMs);
   }
@@ -441,7 +420,7 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
 
   #fail(reason: 'timeout' | 'client_timeout', message: string): void {
     this.#stopUpstream();
-    if (reason === 'timeout') this.#attempt.failed(this.#deps.clock.monotonic());
+    if (reason === 'timeout') this.#tries.failed(this.#deps.clock.monotonic());
     this.#leaveTarget();
     this.#rest({ type: 'failed', reason, message });
   }
@@ -462,7 +441,7 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
   #leaveTarget(): void {
     this.#leave?.();
     this.#leave = null;
-    this.#attempt.end(this.#deps.clock);
+    this.#tries.end(this.#deps.clock);
     this.#deps.deadlines.delete(this);
   }
 

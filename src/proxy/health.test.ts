@@ -7,7 +7,7 @@ import { aGroup, aTarget } from './target-fixture.ts';
 import type { TestGroup } from './target-fixture.ts';
 import type { TargetState } from './target-state.ts';
 
-const NO_FACTS = { header: () => undefined };
+const NO_FACTS = { header: () => undefined, secure: false };
 const names = (count: number): string[] => Array.from({ length: count }, (_, index) => `t${index}`);
 const ejectBy = (change: Partial<EjectPolicy>): { readonly eject: EjectPolicy } => {
   const { eject } = DEFAULT_TRAFFIC;

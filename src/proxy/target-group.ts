@@ -21,6 +21,8 @@ import type { OutReason, TargetOwner } from './target-state.ts';
 export interface PickFacts {
   /** All values of a lower-case name as one text. */
   header(name: string): string | undefined;
+  /** The client came by TLS. */
+  readonly secure: boolean;
 }
 
 export interface TargetGroupDeps {
@@ -107,7 +109,7 @@ export class TargetGroup implements TargetOwner {
   stickyCookie(state: TargetState, facts: PickFacts): string | null {
     const { balance } = this.#policy;
     if (balance.kind !== 'sticky' || cookieOf(facts.header('cookie'), balance.cookie) === state.token) return null;
-    return `${balance.cookie}=${state.token}; Path=/; HttpOnly; SameSite=Lax`;
+    return `${balance.cookie}=${state.token}; Path=/; HttpOnly; SameSite=Lax${facts.secure ? '; Secure' : ''}`;
   }
 
   ejected(): readonly TargetState[] {

@@ -8,6 +8,8 @@ import { DEFAULT_TRAFFIC } from '../../src/model/traffic-policy.ts';
 import type { TrafficPolicy } from '../../src/model/traffic-policy.ts';
 import { group, rule, startEdge, startInstance, text, until } from '../../src/edge/edge-fixture.ts';
 import type { TestEdge, TestInstance } from '../../src/edge/edge-fixture.ts';
+import { startEdgeLoad } from '../fixtures/edge-load.ts';
+import type { EdgeLoad, EdgeLoadOptions, Sample } from '../fixtures/edge-load.ts';
 
 const SETTLED_MS = 3_000;
 /** Requests that are looked at after that. */
@@ -36,72 +38,13 @@ const app = (name: string, ...targets: readonly TestInstance[]): ReturnType<type
     targets.map((each) => each.target),
   );
 
-interface Sample {
-  readonly atMs: number;
-  readonly tookMs: number;
-  readonly ok: boolean;
-}
-
-interface Load {
-  readonly samples: readonly Sample[];
-  stop(): Promise<void>;
-}
-
-interface LoadOptions {
-  readonly host: string;
-  readonly clients: number;
-  readonly method?: string;
-  readonly patienceMs?: number;
-  readonly pauseMs?: number;
-}
-
-/** Clients that ask again as soon as they are answered, each on one connection. */
-function startLoad({ host, clients, method = 'GET', patienceMs = 1_000, pauseMs = 0 }: LoadOptions): Load {
-  const samples: Sample[] = [];
-  const agent = new http.Agent({ keepAlive: true, maxSockets: clients });
-  const beganMs = performance.now();
-  let running = true;
-  let asked = 0;
-  const ask = (): Promise<boolean> =>
-    new Promise((resolve) => {
-      asked += 1;
-      const request = http.request(
-        { host: '127.0.0.1', port: edge.port, agent, method, path: `/?id=${host}-${asked}`, headers: { host }, timeout: patienceMs },
-        (response) => {
-          response.resume();
-          response.on('close', () => resolve(response.complete && response.statusCode === 200));
-        },
-      );
-      request.on('timeout', () => request.destroy(new Error('no patience left')));
-      request.on('error', () => resolve(false));
-      request.end(method === 'POST' ? 'body' : undefined);
-    });
-  const client = async (): Promise<void> => {
-    while (running) {
-      const startMs = performance.now();
-      const ok = await ask();
-      samples.push({ atMs: startMs - beganMs, tookMs: performance.now() - startMs, ok });
-      if (pauseMs > 0) await new Promise((resolve) => void setTimeout(resolve, pauseMs));
-      // What fails at once shall not be asked in a tight loop.
-      else if (!ok) await new Promise((resolve) => void setTimeout(resolve, 10));
-    }
-  };
-  const all = Promise.all(Array.from({ length: clients }, client));
-  return {
-    samples,
-    stop: async () => {
-      running = false;
-      await all;
-      agent.destroy();
-    },
-  };
-}
+const startLoad = (options: Omit<EdgeLoadOptions, 'port'>): EdgeLoad => startEdgeLoad({ port: edge.port, ...options });
 
 const percentile = (samples: readonly Sample[], part: number): number =>
   samples.map((sample) => sample.tookMs).toSorted((left, right) => left - right)[Math.floor((samples.length - 1) * part)] ?? 0;
 
 /** Runs until enough was asked after the first three seconds; gives what was asked then. */
-async function afterSettling(load: Load): Promise<readonly Sample[]> {
+async function afterSettling(load: EdgeLoad): Promise<readonly Sample[]> {
   const late = (): readonly Sample[] => load.samples.filter((sample) => sample.atMs >= SETTLED_MS);
   await until('enough was asked', () => late().length >= LEAST_REQUESTS, LONGEST_MS);
   await load.stop();
