@@ -117,7 +117,7 @@ test('a POST that met a reset is repeated only where the policy says that it may
       const body = method === 'POST' ? { body: 'pay' } : {};
       found.push((await call(edge.port, HOST, '/', { method, ...body })).status);
     }
-    return found.sort();
+    return found.sort((left, right) => left - right);
   };
   assert.deepEqual(await statuses({}, 'POST'), [200, 200, 502, 502]);
   assert.deepEqual(await statuses({ unsafe: true }, 'POST'), [200, 200, 200, 200]);

@@ -172,6 +172,25 @@ test('a target that begins no answer is ejected while others answer, and not whe
   assert.deepEqual(silent.out(), []);
 });
 
+test('one that was silent is looked at as soon as it answers anything', async () => {
+  const group = aGroup(['a', 'b']);
+  const [a, b] = [stateOf(group, 'a'), stateOf(group, 'b')];
+  const epochs = [a.begin(), a.begin()];
+  a.sent(group.clock.monotonic());
+  a.sent(group.clock.monotonic());
+  await group.clock.advance(5_000);
+  group.request(b, 200);
+  picks(group, 1);
+  assert.deepEqual(group.out(), ['a']);
+  await group.clock.advance(100);
+  for (const epoch of epochs) {
+    a.leave(true);
+    a.answered(group.clock.monotonic(), 5_100, 200, epoch);
+  }
+  await group.clock.advance(0);
+  assert.deepEqual([group.out(), group.probes], [[], ['a tcp']]);
+});
+
 test('with ejection switched off only refused connections count', () => {
   const group = aGroup(['a', 'b'], { eject: null });
   for (let round = 0; round < 50; round += 1) group.request(stateOf(group, 'a'), 'failed');

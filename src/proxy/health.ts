@@ -71,6 +71,15 @@ export class GroupHealth {
     else this.#weigh(state, policy, nowMs);
   }
 
+  /** One that was silent is heard again: it is looked at now instead of later. */
+  signOfLife(state: TargetState): void {
+    const cancel = this.#waiting?.get(state);
+    if (state.out !== 'stalled' || cancel === undefined || state.signs > 0) return;
+    state.signs += 1;
+    cancel();
+    void this.#lookAt(state, 'stalled');
+  }
+
   /** Finds targets that have fallen silent. Cheap enough to be called for every request. */
   look(nowMs: number): void {
     if (nowMs < this.#lookAgainMs) return;

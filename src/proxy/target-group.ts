@@ -128,6 +128,10 @@ export class TargetGroup implements TargetOwner {
     this.#health.error(state, nowMs);
   }
 
+  onSignOfLife(state: TargetState): void {
+    this.#health.signOfLife(state);
+  }
+
   stop(): void {
     this.#health.stop();
   }

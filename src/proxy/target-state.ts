@@ -21,6 +21,8 @@ export interface TargetOwner {
   onFailed(state: TargetState, nowMs: number): void;
   /** An answer that says 5xx. */
   onError(state: TargetState, nowMs: number): void;
+  /** An answer of one that is out, to what it got before. */
+  onSignOfLife(state: TargetState): void;
 }
 
 /**
@@ -61,6 +63,8 @@ export class TargetState {
   failures = 0;
   /** Times out in a row. */
   ejections = 0;
+  /** Answers to what it got before it went out. */
+  signs = 0;
   /** When it came back for the last time. */
   backSinceMs = 0;
   /** When errors may be weighed again. */
@@ -160,7 +164,10 @@ export class TargetState {
     const before = this.#latencyMs * kept;
     this.#latencyMs = latencyMs >= before ? latencyMs : before + latencyMs * (1 - kept);
     this.#sampledMs = nowMs;
-    if (epoch !== this.epoch) return;
+    if (epoch !== this.epoch) {
+      if (this.out !== null) this.owner.onSignOfLife(this);
+      return;
+    }
     this.failures = 0;
     this.#count(nowMs, status >= OWN_FAULT);
     if (status >= OWN_FAULT) this.owner.onError(this, nowMs);
@@ -200,6 +207,7 @@ export class TargetState {
     this.trial = false;
     this.epoch += 1;
     this.failures = 0;
+    this.signs = 0;
     this.ejections += 1;
   }
 
