@@ -55,6 +55,24 @@ const label = (text: string, source: string): string => {
   return text;
 };
 
+function count(text: string, source: string): number {
+  if (!/^[1-9]\d?$/u.test(text) || Number(text) > 64)
+    throw new Failure('invalid_input', { message: `${source} must be a number from 1 to 64, not ${JSON.stringify(text)}.` });
+  return Number(text);
+}
+
+/** Ranges of addresses; whoever uses them looks at them more closely. */
+function ranges(text: string, source: string): readonly string[] {
+  const list = text.split(',').map((entry) => entry.trim());
+  const wrong = list.find((entry) => !/^[0-9A-Fa-f.:]{2,45}(?:\/\d{1,3})?$/u.test(entry));
+  if (wrong !== undefined || list.length > 256) {
+    throw new Failure('invalid_input', {
+      message: `${source} must be addresses or ranges such as 10.0.0.0/8, with commas between them, not ${JSON.stringify(wrong ?? text)}.`,
+    });
+  }
+  return list;
+}
+
 const path = (text: string, source: string): string => {
   if (text === '' || text.includes('\0')) throw new Failure('invalid_input', { message: `${source} must be a path.` });
   return text;
@@ -93,6 +111,30 @@ export const SETTINGS = {
     help: 'HTTP port of the Edge',
     defaultText: '8080',
     parse: port,
+  },
+  edgeWorkers: {
+    flag: 'edge-workers',
+    variable: 'LIBRA_EDGE_WORKERS',
+    placeholder: 'count',
+    help: 'processes that share the port of the Edge; one uses one core',
+    defaultText: '1',
+    parse: count,
+  },
+  edgeTrusted: {
+    flag: 'edge-trusted',
+    variable: 'LIBRA_EDGE_TRUSTED',
+    placeholder: 'ranges',
+    help: 'proxies in front of the Edge whose X-Forwarded-* and Forwarded are believed',
+    defaultText: 'none',
+    parse: ranges,
+  },
+  edgeProxied: {
+    flag: 'edge-proxy-protocol',
+    variable: 'LIBRA_EDGE_PROXY_PROTOCOL',
+    placeholder: 'ranges',
+    help: 'balancers whose connections to the Edge begin with a PROXY protocol header',
+    defaultText: 'none',
+    parse: ranges,
   },
   domain: {
     flag: 'domain',
@@ -204,6 +246,9 @@ export function loadSettings(flags: Readonly<Record<string, string | undefined>>
     apiPort: read('apiPort'),
     edgeHost: read('edgeHost'),
     edgePort: read('edgePort'),
+    edgeWorkers: read('edgeWorkers'),
+    edgeTrusted: read('edgeTrusted'),
+    edgeProxied: read('edgeProxied'),
     domain: read('domain'),
     nodeName: read('nodeName'),
     store: read('store'),

@@ -64,6 +64,8 @@ export interface StartedControl extends ServerAddress {
   readonly ownerToken: string;
   readonly nodeToken: string;
   readonly edgeToken: string;
+  /** For whoever runs Edges: the process of that one has ended. */
+  readonly edgeEnded: (edgeId: string) => void;
 }
 
 export interface Control {
@@ -199,5 +201,5 @@ async function startControl(
   undo.push(unsubscribe);
   address = await server.start(listen);
   undo.push(() => server.stop());
-  return { ...address, nodeId, ...tokens };
+  return { ...address, nodeId, ...tokens, edgeEnded: routing.edgeEnded };
 }

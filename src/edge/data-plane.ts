@@ -21,6 +21,9 @@ export interface DataPlaneOptions {
   /** Unix socket for /metrics, /healthz and /table; at most 100 bytes. */
   readonly admin: { readonly socketPath: string } | null;
   readonly drainMs: number;
+  readonly trusted?: readonly string[];
+  readonly proxied?: readonly string[];
+  readonly savesTable?: boolean;
 }
 
 export interface DataPlane {

@@ -43,6 +43,10 @@ export interface EdgeOptions {
   readonly accessLog: { readonly file: string; readonly fileBytes: number } | null;
   /** Addresses and ranges of proxies in front whose word about the client counts. */
   readonly trusted?: readonly string[];
+  /** Those whose connections begin with a PROXY protocol header. */
+  readonly proxied?: readonly string[];
+  /** False: another worker keeps the table on disk. */
+  readonly savesTable?: boolean;
   readonly clock: Clock;
   readonly log: Log;
   readonly dial?: Dial;
@@ -86,6 +90,7 @@ export function createEdge(options: EdgeOptions): Edge {
   const dial = options.dial ?? dialDirect;
   const pool = createPool({ dial, limits, clock });
   const deadlines = createDeadlines(clock);
+  const trusted = createTrusted(options.trusted ?? []);
   const metrics = createEdgeMetrics();
   const accessLog = openAccessLog(options);
   let sync: Sync | null = null;
@@ -109,7 +114,7 @@ export function createEdge(options: EdgeOptions): Edge {
     forwarding: { pool, open, deadlines, limits, clock },
     routing,
     groups,
-    identify: createIdentify({ trusted: createTrusted(options.trusted ?? []) }),
+    identify: createIdentify({ trusted }),
     recorder: createRecorder({ metrics, accessLog, watch: () => undefined }),
     clock,
     versions: createVersions(),
@@ -121,6 +126,8 @@ export function createEdge(options: EdgeOptions): Edge {
     limits,
     deadlines,
     clock,
+    trusted,
+    proxied: createTrusted(options.proxied ?? []),
     onExchange: handler,
     onRefused: (status) => metrics.refused(status),
   });
@@ -153,7 +160,7 @@ export function createEdge(options: EdgeOptions): Edge {
         report,
         save: async () => {
           const state = routing.state();
-          if (state !== null) await saveTable(options.tableFile, state);
+          if (state !== null && options.savesTable !== false) await saveTable(options.tableFile, state);
         },
       });
       log.info({ addresses: front.addresses(), version: options.version }, 'edge is listening');

@@ -4,12 +4,14 @@
 import net from 'node:net';
 import type { Clock } from '../lib/clock.ts';
 import { Failure } from '../lib/failure.ts';
+import type { Trusted } from '../proxy/client-address.ts';
 import type { Deadlines } from '../proxy/deadlines.ts';
 import { ServerConnection } from '../proxy/h1/server-connection.ts';
 import type { ServerConnectionDeps } from '../proxy/h1/server-connection.ts';
 import { createHttpDate } from '../proxy/http-date.ts';
 import type { ProxyLimits } from '../proxy/limits.ts';
 import type { ClientStream, ConnectionFacts } from '../proxy/message.ts';
+import { readProxyHeader } from '../proxy/read-proxy-header.ts';
 
 /** An inherited descriptor of a listening socket, or an address to bind. */
 export type ListenAddress = { readonly fd: number } | { readonly host: string; readonly port: number };
@@ -19,6 +21,10 @@ export interface FrontOptions {
   readonly limits: ProxyLimits;
   readonly deadlines: Deadlines;
   readonly clock: Clock;
+  /** Proxies in front: many clients come from one of their addresses. */
+  readonly trusted: Trusted;
+  /** Whose connections begin with a PROXY protocol header, every one of them; all others begin with a request. */
+  readonly proxied: Trusted;
   readonly onExchange: (stream: ClientStream) => void;
   /** A message that is not HTTP, too large or too slow; the status that it got. */
   readonly onRefused: (status: number, why: string) => void;
@@ -45,6 +51,8 @@ export function createFront(options: FrontOptions): Front {
   const connections = new Map<ServerConnection, number>();
   const perAddress = new Map<string, number>();
   const servers: net.Server[] = [];
+  /** Their header has not come yet. */
+  let beginning = 0;
   let draining = false;
 
   const deps: ServerConnectionDeps = {
@@ -66,7 +74,8 @@ export function createFront(options: FrontOptions): Front {
 
   const take = (socket: net.Socket, facts: ConnectionFacts): void => {
     const fromThere = perAddress.get(facts.address) ?? 0;
-    if (connections.size >= limits.connections || fromThere >= limits.connectionsPerAddress) {
+    const tooMany = fromThere >= limits.connectionsPerAddress && !options.trusted.has(facts.address);
+    if (connections.size >= limits.connections || tooMany) {
       options.onRefused(503, 'too many connections');
       socket.destroy();
       return;
@@ -77,12 +86,33 @@ export function createFront(options: FrontOptions): Front {
     socket.once('close', () => forget(connection));
   };
 
+  /** Takes a connection when it is known whose it is. */
+  const begin = (socket: net.Socket, facts: ConnectionFacts): void => {
+    if (!options.proxied.has(facts.address)) return take(socket, facts);
+    if (connections.size + beginning >= limits.connections) {
+      options.onRefused(503, 'too many connections');
+      socket.destroy();
+      return;
+    }
+    beginning += 1;
+    readProxyHeader(socket, { clock, timeoutMs: limits.headerTimeoutMs }, (header, why) => {
+      beginning -= 1;
+      if (header === null) {
+        options.onRefused(400, why);
+        socket.destroy();
+        return;
+      }
+      take(socket, { ...facts, ...header.source });
+      socket.resume();
+    });
+  };
+
   const createServer = (): net.Server =>
     net.createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }, (socket) => {
       const { remoteAddress = '', remotePort = 0 } = socket;
       // Ended before it was looked at.
       if (remoteAddress === '') socket.destroy();
-      else take(socket, { address: plainAddress(remoteAddress), port: remotePort, scheme: 'http', tls: null });
+      else begin(socket, { address: plainAddress(remoteAddress), port: remotePort, scheme: 'http', tls: null });
     });
 
   const listen = (server: net.Server, address: ListenAddress): Promise<void> =>
@@ -136,7 +166,7 @@ export function createFront(options: FrontOptions): Front {
       const endMs = clock.monotonic() + drainMs;
       // Ends the listening; connections go on.
       for (const server of servers) if (server.listening) server.close();
-      while (!sweep() && clock.monotonic() < endMs) await clock.sleep(DRAIN_TICK_MS);
+      while ((!sweep() || beginning > 0) && clock.monotonic() < endMs) await clock.sleep(DRAIN_TICK_MS);
       for (const connection of connections.keys()) connection.socket.destroy();
     },
   };

@@ -1,6 +1,8 @@
 // The data plane seen from librad: the keeper holds its listening sockets and is its parent, so it serves on while librad is away, and
-// a new version takes the same sockets over before the old one leaves.
+// a new version takes the same sockets over before the old one leaves. Several workers share them; what a worker was started with is part
+// of its key, so that a change of version, settings or count replaces exactly those that it concerns.
 
+import { createHash } from 'node:crypto';
 import type { DataPlaneOptions } from '../edge/data-plane.ts';
 import type { Clock } from '../lib/clock.ts';
 import { Failure, isFailure } from '../lib/failure.ts';
@@ -26,6 +28,9 @@ export interface DataPlaneProcessOptions {
   readonly port: number;
   readonly path: string;
   readonly home: string;
+  readonly workers: number;
+  readonly trusted: readonly string[];
+  readonly proxied: readonly string[];
 }
 
 export interface DataPlaneProcess {
@@ -33,6 +38,8 @@ export interface DataPlaneProcess {
   hold(): Promise<number>;
   /** Makes sure that a data plane of this version serves on the held port. */
   serve(connection: { readonly url: string; readonly token: string }): Promise<void>;
+  /** Called with the id of an Edge whose process has ended, however it did; the returned function stops that. */
+  onEnded(listener: (edgeId: string) => void): () => void;
   /** Ends it and gives the port back. */
   stop(): Promise<void>;
 }
@@ -42,6 +49,15 @@ export interface DataPlaneFile {
   readonly logFile: string;
   readonly options: DataPlaneOptions;
 }
+
+interface Worker {
+  readonly worker: number;
+  readonly key: string;
+  /** Its options file. */
+  readonly text: string;
+}
+
+const edgeIdOf = (worker: number | string): string => `local-${worker}`;
 
 export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPlaneProcess {
   const { keeper, paths, clock } = options;
@@ -83,6 +99,51 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
     });
   };
 
+  const workerOf = (worker: number): Worker => {
+    const file: DataPlaneFile = {
+      logFile: join(paths.logs, 'edge.log'),
+      options: {
+        edgeId: edgeIdOf(worker),
+        version: programVersion,
+        listen: [{ fd: 3 }],
+        connectionFile: paths.edgeConnection,
+        tableFile: paths.edgeTable,
+        savesTable: worker === 0,
+        accessLog: { file: paths.accessLog(worker), fileBytes: 16 * 1024 * 1024 },
+        admin: { socketPath: paths.edgeSocket(worker) },
+        drainMs: 30_000,
+        trusted: options.trusted,
+        proxied: options.proxied,
+      },
+    };
+    const text = JSON.stringify(file);
+    const digest = createHash('sha256').update(text).digest('hex').slice(0, 12);
+    return { worker, text, key: `${KEY_PREFIX}${programVersion}:${options.host}:${port}:${digest}#${worker}` };
+  };
+
+  const start = async ({ worker, text, key }: Worker): Promise<void> => {
+    const optionsFile = paths.edgeOptions(worker);
+    replaceFileSync(optionsFile, `${text}\n`);
+    // A record of an ended one under this key would answer the spawn.
+    await keeper.request({ op: 'forget', key }).catch(() => undefined);
+    const folder = worker === 0 ? 'data-plane' : `data-plane-${worker}`;
+    const recordFolder = join(paths.run, folder);
+    await mkdir(recordFolder, { recursive: true, mode: 0o700 });
+    await keeper.request({
+      op: 'spawn',
+      key,
+      argv: programArgv('data-plane', optionsFile),
+      env: programEnv(options.path, options.home),
+      cwd: '/',
+      user: null,
+      cgroups: [],
+      log: { folder: join(paths.logs, folder), bytes: 4 * 1024 * 1024 },
+      recordFolder,
+      listeners: [LISTENER],
+      restart: { minMs: 50, maxMs: 5000 },
+    });
+  };
+
   return {
     hold: async () => {
       before = await running();
@@ -99,49 +160,23 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
     },
     serve: async (connection) => {
       replaceFileSync(paths.edgeConnection, `${JSON.stringify(connection)}\n`);
-      const key = `${KEY_PREFIX}${programVersion}:${options.host}:${port}`;
-      const same = before.find((record) => record.key === key);
-      if (same !== undefined && !moved) return;
-      // A keeper that came anew holds another socket for the same address: the old data plane has to go, whatever its version.
-      if (same !== undefined) await end(same, STOP_MS);
-      const file: DataPlaneFile = {
-        logFile: join(paths.logs, 'edge.log'),
-        options: {
-          edgeId: 'local',
-          version: programVersion,
-          listen: [{ fd: 3 }],
-          connectionFile: paths.edgeConnection,
-          tableFile: paths.edgeTable,
-          accessLog: { file: join(paths.logs, 'access.log'), fileBytes: 16 * 1024 * 1024 },
-          admin: { socketPath: paths.edgeSocket },
-          drainMs: 30_000,
-        },
-      };
-      replaceFileSync(paths.edgeOptions, `${JSON.stringify(file)}\n`);
-      // A record of an ended one under this key would answer the spawn.
-      await keeper.request({ op: 'forget', key }).catch(() => undefined);
-      const recordFolder = join(paths.run, 'data-plane');
-      await mkdir(recordFolder, { recursive: true, mode: 0o700 });
-      await keeper.request({
-        op: 'spawn',
-        key,
-        argv: programArgv('data-plane', paths.edgeOptions),
-        env: programEnv(options.path, options.home),
-        cwd: '/',
-        user: null,
-        cgroups: [],
-        log: { folder: join(paths.logs, 'data-plane'), bytes: 4 * 1024 * 1024 },
-        recordFolder,
-        listeners: [LISTENER],
-        restart: { minMs: 50, maxMs: 5000 },
-      });
-      // The new one accepts on the same socket by now or soon; the old ones finish what they have.
+      const wanted = Array.from({ length: options.workers }, (_, worker) => workerOf(worker));
+      const isKept = (record: ProcessRecord): boolean => !moved && wanted.some(({ key }) => key === record.key);
+      // A keeper that came anew holds another socket for the same address: the old workers have to go, whatever their version.
+      for (const record of before) if (moved && wanted.some(({ key }) => key === record.key)) await end(record, STOP_MS);
+      for (const worker of wanted) if (!before.some((record) => record.key === worker.key && isKept(record))) await start(worker);
+      // The new ones accept on the same socket by now or soon; the old ones finish what they have.
       for (const record of before)
-        if (record.key !== key)
+        if (!isKept(record) && !wanted.some(({ key }) => key === record.key))
           void end(record, 60_000).catch((error: unknown) => options.log.warn({ error }, 'an old data plane could not be ended'));
     },
+    onEnded: (listener) =>
+      keeper.onEvent(({ record }) => {
+        if (!record.key.startsWith(KEY_PREFIX) || record.state === 'running' || record.identity === null) return;
+        listener(`${edgeIdOf(record.key.slice(record.key.lastIndexOf('#') + 1))}.${record.identity.pid}`);
+      }),
     stop: async () => {
-      for (const record of await running()) await end(record, STOP_MS);
+      await Promise.all((await running()).map((record) => end(record, STOP_MS)));
       await keeper.request({ op: 'unlisten', name: LISTENER });
     },
   };

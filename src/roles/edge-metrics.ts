@@ -1,12 +1,19 @@
 // The metrics of the Edge, asked over its admin socket, so that one /metrics tells about the whole platform.
 
 import { request } from 'node:http';
+import { sumMetrics } from './sum-metrics.ts';
 
 const DEADLINE_MS = 1000;
 const MAX_BYTES = 8 * 1024 * 1024;
 
+/** @param socketPaths of the workers. */
+export async function edgeMetrics(socketPaths: readonly string[]): Promise<string> {
+  const pages = await Promise.all(socketPaths.map(ask));
+  return sumMetrics(new Map(pages.map((page, worker) => [String(worker), page])));
+}
+
 /** Prometheus text; empty where the Edge does not answer in time, for the rest is worth having without it. */
-export function edgeMetrics(socketPath: string): Promise<string> {
+function ask(socketPath: string): Promise<string> {
   return new Promise((resolve) => {
     const call = request({ socketPath, path: '/metrics', timeout: DEADLINE_MS }, (response) => {
       const chunks: Buffer[] = [];

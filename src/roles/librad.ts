@@ -17,6 +17,7 @@ import { BUILTIN_DRIVERS } from '../driver/builtin.ts';
 import { prepareNode } from '../driver/process/folders.ts';
 import { systemClock } from '../lib/clock.ts';
 import { systemRandom } from '../lib/id.ts';
+import { createTrusted } from '../proxy/client-address.ts';
 import { acquireDataLock } from '../store/lock.ts';
 import { checkDataFormat } from '../store/data-format.ts';
 import { createMemoryStore } from '../store/memory.ts';
@@ -125,6 +126,8 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
     undo.push(() => blobs.close());
 
     options.onProgress('Starting the Edge');
+    // A range that is none is refused here, not by workers that would never come up.
+    createTrusted([...(settings.edgeTrusted ?? []), ...(settings.edgeProxied ?? [])]);
     const edgeHost = settings.edgeHost ?? '127.0.0.1';
     const dataPlane = createDataPlaneProcess({
       keeper,
@@ -135,6 +138,9 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
       port: settings.edgePort ?? 8080,
       path: settings.path,
       home: settings.home,
+      workers: settings.edgeWorkers ?? 1,
+      trusted: settings.edgeTrusted ?? [],
+      proxied: settings.edgeProxied ?? [],
     });
     const edgePort = await dataPlane.hold();
     undo.push(() => dataPlane.stop());
@@ -161,7 +167,7 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
       },
       nodeName,
       ownerSecret: await readTextIfThere(paths.ownerToken),
-      furtherMetrics: () => edgeMetrics(paths.edgeSocket),
+      furtherMetrics: () => edgeMetrics(Array.from({ length: settings.edgeWorkers ?? 1 }, (_, worker) => paths.edgeSocket(worker))),
       addresses: () => ({ edge: `${edgeHost}:${edgePort}` }),
       onShutdown: (request) => {
         keepInstances = request.keepInstances;
@@ -170,6 +176,7 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
     });
     const started = await control.start({ host: settings.apiHost ?? '127.0.0.1', port: settings.apiPort ?? 7400 });
     undo.push(() => control.stop());
+    undo.push(dataPlane.onEnded((edgeId) => started.edgeEnded(edgeId)));
     await writeFile(`${paths.ownerToken}.new`, `${started.ownerToken}\n`, { mode: 0o600 });
     await rename(`${paths.ownerToken}.new`, paths.ownerToken);
     lock.describe({ pid: process.pid, startedAtMs, apiUrl: started.url });

@@ -17,10 +17,15 @@ export interface DataPaths {
   readonly addresses: string;
   /** What the data plane needs to find control again: URL and token. */
   readonly edgeConnection: string;
-  readonly edgeOptions: string;
-  readonly edgeSocket: string;
+  /** Of each worker. */
+  readonly edgeOptions: (worker: number) => string;
+  readonly edgeSocket: (worker: number) => string;
+  readonly accessLog: (worker: number) => string;
   readonly edgeTable: string;
 }
+
+/** The first worker's names are those of a single one. */
+const suffix = (worker: number): string => (worker === 0 ? '' : `-${worker}`);
 
 export function dataPaths(data: string): DataPaths {
   const run = join(data, 'run');
@@ -37,8 +42,9 @@ export function dataPaths(data: string): DataPaths {
     edge,
     addresses: join(run, 'addresses.json'),
     edgeConnection: join(run, 'edge-connection.json'),
-    edgeOptions: join(run, 'edge-options.json'),
-    edgeSocket: join(run, 'edge.sock'),
+    edgeOptions: (worker) => join(run, `edge-options${suffix(worker)}.json`),
+    edgeSocket: (worker) => join(run, `edge${suffix(worker)}.sock`),
+    accessLog: (worker) => join(data, 'logs', `access${suffix(worker)}.log`),
     edgeTable: join(edge, 'table.json'),
   };
 }

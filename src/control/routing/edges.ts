@@ -48,6 +48,8 @@ export interface Edges {
   readonly everywhere: (timeoutMs: number) => Promise<boolean>;
   /** Called when a report, a connection or a disconnection may have changed an answer of trafficState. */
   readonly onTrafficChange: (listener: () => void) => () => void;
+  /** The process of that Edge has ended: nothing of it is left to wait for. */
+  readonly forget: (id: string) => void;
   readonly list: () => readonly {
     readonly id: string;
     readonly tableSequence: number;
@@ -156,6 +158,15 @@ export function createEdges(context: ControlContext, deps: { readonly table: Liv
     if (changed) notify();
   };
 
+  const forget = (id: string): void => {
+    const edge = edges.get(id);
+    if (edge === undefined) return;
+    edges.delete(id);
+    edge.stream?.closed.abort();
+    log.info({ edge: id }, 'edge has ended');
+    notify();
+  };
+
   const listens = (instanceId: string): boolean => {
     const spec = view.get(instanceSpecRecords, instanceId)?.document;
     const deployment =
@@ -223,6 +234,7 @@ export function createEdges(context: ControlContext, deps: { readonly table: Liv
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
+    forget,
     list: () =>
       [...edges.values()].filter(isConnected).map((edge) => ({
         id: edge.id,

@@ -238,3 +238,20 @@ test('an Edge that is too far behind for deltas gets a new snapshot', () =>
     const fresh = await connect(routing, context, 'fresh');
     assert.deepEqual(edge.table(), fresh.table());
   }));
+
+test('an Edge whose process has ended is not waited for', () =>
+  withRouting(async (routing, context) => {
+    await seedApp(context);
+    const one = await connect(routing, context, 'local-0.11');
+    const two = await connect(routing, context, 'local-1.12');
+    await addInstance(context, anInstance({ id: 'i1' }));
+    await one.catchUp(1);
+    await one.report();
+    assert.equal(routing.trafficState().inForce('i1'), false);
+    await two.disconnect();
+    assert.equal(routing.trafficState().inForce('i1'), false, 'it may come back');
+    routing.edgeEnded('local-1.12');
+    assert.equal(routing.trafficState().inForce('i1'), true);
+    assert.equal(routing.trafficState().edges, 1);
+    await one.disconnect();
+  }));

@@ -37,6 +37,7 @@ export interface Routing {
   readonly everywhere: (timeoutMs: number) => Promise<boolean>;
   readonly onTrafficChange: (listener: () => void) => () => void;
   readonly edges: Edges['list'];
+  readonly edgeEnded: Edges['forget'];
   stop(): void;
 }
 
@@ -104,6 +105,7 @@ export function createRouting(context: ControlContext, options: { readonly recon
     everywhere: edges.everywhere,
     onTrafficChange: edges.onTrafficChange,
     edges: edges.list,
+    edgeEnded: edges.forget,
     stop: () => {
       edges.stop();
       live.stop();
