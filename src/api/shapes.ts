@@ -198,6 +198,7 @@ export const instanceShape = (z: Z) =>
       'lost',
     ]),
     healthy: z.boolean(),
+    leftOut: z.boolean().describe('An Edge sends it no requests for a while, since it failed some.'),
     address: z.object({ host: z.string(), port: z.number() }).nullable(),
     pid: z.number().nullable(),
     restarts: z.number(),

@@ -133,6 +133,7 @@ async function startControl(
   const apps = createApps(context, routing);
   const deploys = createDeploys(context, {
     trafficState: routing.trafficState,
+    leftOut: (instanceId) => routing.trafficState().leftOut(instanceId),
     everywhere: routing.everywhere,
     routeOwner: routing.routeOwner,
     urlOf: routing.urlOf,

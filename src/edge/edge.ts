@@ -102,8 +102,12 @@ export function createEdge(options: EdgeOptions): Edge {
     probe: createProbe(dial, clock),
     openPerTarget: limits.openPerTarget,
     openPerGroup: limits.openPerGroup,
-    onEjected: ({ app, environment, entrypoint }, instance, reason) =>
-      log.info({ app, environment, entrypoint, instance, reason }, 'Instance is left out for a while'),
+    onEjected: ({ app, environment, entrypoint }, instance, reason) => {
+      const why = { app, environment, entrypoint, instance };
+      if (reason === null) log.info(why, 'Instance gets requests again');
+      else log.info({ ...why, reason }, 'Instance is left out for a while');
+      sync?.reportSoon();
+    },
     waitMs: options.startingWaitMs ?? STARTING_WAIT_MS,
     waitingPerGroup: options.startingQueue ?? STARTING_QUEUE,
   });

@@ -23,7 +23,7 @@ function build(openPerTarget = 10): { groups: Groups; clock: ReturnType<typeof c
     openPerGroup: 1_000,
     waitMs: 5_000,
     waitingPerGroup: 2,
-    onEjected: (from, id, reason) => void ejected.push(`${from.app} ${id} ${reason}`),
+    onEjected: (from, id, reason) => void ejected.push(`${from.app} ${id} ${reason ?? 'is back'}`),
   });
   return { groups, clock, ejected };
 }
@@ -86,6 +86,7 @@ test('a target that refused is left out for a while, unless it is the only one t
   assert.deepEqual([groups.ejected(), ejected], [[a.target.id], [`g ${a.target.id} refused`]]);
   await clock.advance(600);
   assert.deepEqual(groups.ejected(), []);
+  assert.equal(ejected.at(-1), `g ${a.target.id} is back`);
 });
 
 test('a full target is passed over; where all are full the answer is busy', () => {

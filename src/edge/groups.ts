@@ -49,7 +49,8 @@ export interface GroupsOptions {
   readonly openPerGroup: number;
   readonly waitMs: number;
   readonly waitingPerGroup: number;
-  readonly onEjected?: (group: RouteGroup, targetId: string, reason: OutReason) => void;
+  /** `reason` null: it is back. */
+  readonly onEjected?: (group: RouteGroup, targetId: string, reason: OutReason | null) => void;
 }
 
 class Entry implements LiveGroup {
@@ -69,6 +70,7 @@ class Entry implements LiveGroup {
       maxGroupOpen: options.openPerGroup,
       maxTargetOpen: options.openPerTarget,
       onEjected: (state, reason) => options.onEjected?.(this.group, state.target.id, reason),
+      onBack: (state) => options.onEjected?.(this.group, state.target.id, null),
     });
     this.apply(group);
   }

@@ -25,6 +25,7 @@ export interface GroupHealthDeps {
   readonly clock: Clock;
   readonly probe: Probe;
   readonly onEjected: (state: TargetState, reason: OutReason) => void;
+  readonly onBack: (state: TargetState) => void;
 }
 
 export class GroupHealth {
@@ -169,6 +170,7 @@ export class GroupHealth {
       this.#waiting.delete(state);
       state.comeBack(this.#deps.clock.monotonic());
       if (this.policy === null) state.trial = false;
+      this.#deps.onBack(state);
     } else {
       state.ejections += 1;
       this.#wait(state, reason);

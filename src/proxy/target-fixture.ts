@@ -40,6 +40,7 @@ export function aGroup(ids: readonly string[], policy: Partial<TrafficPolicy> = 
     maxGroupOpen: 1_000,
     maxTargetOpen: 1_000,
     onEjected: () => undefined,
+    onBack: () => undefined,
   });
   group.configure({ ...DEFAULT_TRAFFIC, slowStartMs: 0, ...policy }, healthPath);
   const states = group.use(ids.map(aTarget), []);

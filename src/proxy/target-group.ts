@@ -35,6 +35,7 @@ export interface TargetGroupDeps {
   /** The same on one target, whatever its policy says. */
   readonly maxTargetOpen: number;
   readonly onEjected: (state: TargetState, reason: OutReason) => void;
+  readonly onBack: (state: TargetState) => void;
 }
 
 export class TargetGroup implements TargetOwner {

@@ -23,7 +23,8 @@ export const ps: Command = {
         instance.role === 'service' ? `${instance.entrypoint}.${instance.slot}` : `${instance.entrypoint} (${instance.role})`,
         (instance.draining ? 'draining' : instance.phase) +
           (instance.part === 'main' || instance.draining ? '' : ` (${instance.part})`) +
-          (instance.crashLoop ? ' (crash loop)' : ''),
+          (instance.crashLoop ? ' (crash loop)' : '') +
+          (instance.leftOut ? ' (left out)' : ''),
         String(instance.release),
         instance.node,
         instance.address === null ? '' : `${instance.address.host}:${instance.address.port}`,

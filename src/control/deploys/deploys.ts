@@ -16,7 +16,7 @@ import type { PlanDeps } from './plan.ts';
 import { createRolloutReconciler } from './rollout-reconciler.ts';
 import type { RolloutDeps } from './rollout-reconciler.ts';
 
-/** From routing: trafficState, everywhere, routeOwner, urlOf, environmentRoutes. From config: resolveValues, isValueAvailable, removeValuesOf. From cluster: logs, exec. */
+/** From routing: trafficState, leftOut, everywhere, routeOwner, urlOf, environmentRoutes. From config: resolveValues, isValueAvailable, removeValuesOf. From cluster: logs, exec. */
 export type DeploysDeps = RolloutDeps &
   InstanceDeps &
   Omit<EnvironmentDeps, 'view'> &

@@ -19,15 +19,18 @@ import { volumeNodeOf } from './capacity.ts';
 import { requestOf, roomsOf } from './placement.ts';
 import { deploymentRecords, environmentRecords, instanceSpecRecords } from './records.ts';
 import { instanceReply } from './replies.ts';
+import type { InstanceReply } from './replies.ts';
 import { isServing } from './rollout-draft.ts';
 
 export interface InstanceDeps {
+  readonly leftOut: (instanceId: string) => boolean;
   readonly instanceLogs: Handler<typeof table.instances.logs>;
   readonly instanceExec: Handler<typeof table.instances.exec>;
 }
 
 export function createInstanceHandlers(context: ControlContext, deps: InstanceDeps): NounHandlers<typeof table.instances> {
   const { view, clock } = context;
+  const reply = (spec: InstanceSpec): InstanceReply => instanceReply(view, spec, deps.leftOut(spec.id));
 
   const find = (params: { readonly app: string; readonly environment: string; readonly instance: string }): InstanceSpec => {
     const { app, environment } = findEnvironment(view, params.app, params.environment);
@@ -39,12 +42,12 @@ export function createInstanceHandlers(context: ControlContext, deps: InstanceDe
       const { environment } = findEnvironment(view, call.params.app, call.params.environment);
       const specs = view.by(instanceSpecRecords, 'environment', environment.document.id).map(({ document }) => document);
       const shown = call.query.all ? specs : specs.filter((spec) => !hasEnded(view, spec));
-      return { items: shown.toSorted(byPlace).map((spec) => instanceReply(view, spec)) };
+      return { items: shown.toSorted(byPlace).map(reply) };
     },
-    get: async (call) => instanceReply(view, find(call.params)),
+    get: async (call) => reply(find(call.params)),
     run: async (call) => {
       const made = call.recordId === undefined ? undefined : view.get(instanceSpecRecords, call.recordId);
-      if (made !== undefined) return instanceReply(view, made.document);
+      if (made !== undefined) return reply(made.document);
       const { environment: stored } = findEnvironment(view, call.params.app, call.params.environment);
       const environment = stored.document;
       const stableId = environment.stableDeploymentId;
@@ -116,14 +119,14 @@ export function createInstanceHandlers(context: ControlContext, deps: InstanceDe
         update(nodeSpecRecords, node, { ...node.document, placementGeneration: node.document.placementGeneration + 1 }),
         guard(environmentRecords, stored),
       );
-      return instanceReply(view, spec);
+      return reply(spec);
     },
     stop: async (call) => {
       const stored = view.get(instanceSpecRecords, find(call.params).id);
       if (stored === undefined) throw new Failure('not_found', { message: `The Instance ${call.params.instance} is gone.` });
       const spec = stored.document;
       if (hasEnded(view, spec)) throw new Failure('conflict', { message: `The Instance ${spec.id} has ended already.` });
-      if (spec.desired === 'stop' || spec.draining) return instanceReply(view, spec);
+      if (spec.desired === 'stop' || spec.draining) return reply(spec);
       const status = view.get(instanceStatusRecords, spec.id)?.document ?? null;
       // One that serves finishes its requests first; the rollout stops it then, and fills its slot.
       const drains = spec.role === 'service' && isServing({ spec, status }) && listens(view, spec);
@@ -133,7 +136,7 @@ export function createInstanceHandlers(context: ControlContext, deps: InstanceDe
         ...(drains ? { draining: true, drainingSinceMs: clock.now() } : { desired: 'stop' as const }),
       };
       await view.commit(update(instanceSpecRecords, stored, next));
-      return instanceReply(view, next);
+      return reply(next);
     },
     logs: deps.instanceLogs,
     exec: deps.instanceExec,

@@ -132,7 +132,7 @@ export function environmentReply({ view, urlOf }: ReplyDeps, environment: Enviro
   };
 }
 
-export function instanceReply(view: View, spec: InstanceSpec): InstanceReply {
+export function instanceReply(view: View, spec: InstanceSpec, leftOut: boolean): InstanceReply {
   const status = view.get(instanceStatusRecords, spec.id)?.document;
   const environment = spec.environmentId === null ? undefined : view.get(environmentRecords, spec.environmentId)?.document;
   const deployment = spec.deploymentId === null ? undefined : view.get(deploymentRecords, spec.deploymentId)?.document;
@@ -151,6 +151,7 @@ export function instanceReply(view: View, spec: InstanceSpec): InstanceReply {
     part: environment === undefined ? 'main' : partOf(view, environment, spec),
     phase: status?.phase ?? 'pending',
     healthy: status?.healthy ?? false,
+    leftOut,
     address: status === undefined || status.address === null ? null : { ...status.address },
     pid: status?.pid ?? null,
     restarts: status?.restarts ?? 0,

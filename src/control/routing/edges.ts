@@ -16,7 +16,7 @@ import { createVersionHistory, isVersionReport } from './version-history.ts';
 const PING_MS = 3000;
 const SILENCE_MS = 10_000;
 const EDGES = 100;
-const DRAINING_ENTRIES = 20_000;
+const REPORTED = 20_000;
 
 interface Edge {
   readonly id: string;
@@ -25,6 +25,8 @@ interface Edge {
   /** Sequence in force there; 0 while nothing is known. */
   acknowledged: number;
   draining: ReadonlyMap<string, number>;
+  /** Instances that it leaves out for a while. */
+  ejected: ReadonlySet<string>;
   /** Monotonic time of its last report, or of the end of its stream. */
   lastContactMs: number;
   lastSeenWallMs: number;
@@ -37,6 +39,8 @@ export interface TrafficState {
   inForce(instanceId: string): boolean;
   /** Every connected Edge has a table in force in which the Instance is draining or absent, and no open request to it. */
   drained(instanceId: string): boolean;
+  /** Some Edge sends the Instance no requests for a while, since it failed some. */
+  leftOut(instanceId: string): boolean;
   /** What the Edges have counted of two versions side by side. */
   compare(stableId: string, candidateId: string): readonly Comparison[];
 }
@@ -99,6 +103,7 @@ export function createEdges(context: ControlContext, deps: { readonly table: Liv
       stream: null,
       acknowledged: 0,
       draining: new Map(),
+      ejected: new Set(),
       lastContactMs: clock.monotonic(),
       lastSeenWallMs: clock.now(),
     };
@@ -114,6 +119,7 @@ export function createEdges(context: ControlContext, deps: { readonly table: Liv
     // What a former process of this Edge had in force says nothing about this one.
     edge.acknowledged = 0;
     edge.draining = new Map();
+    edge.ejected = new Set();
     const ended = AbortSignal.any([signal, stream.closed.signal]);
     log.info({ edge: edgeId }, 'edge connected');
     notify();
@@ -155,6 +161,7 @@ export function createEdges(context: ControlContext, deps: { readonly table: Liv
     const changed = known !== edge.acknowledged || !sameCounts(draining, edge.draining);
     edge.acknowledged = known;
     edge.draining = draining;
+    edge.ejected = new Set(report.ejected);
     if (changed) notify();
   };
 
@@ -194,6 +201,7 @@ export function createEdges(context: ControlContext, deps: { readonly table: Liv
       return {
         edges: connected.length,
         compare: (stableId, candidateId) => versions.compare(stableId, candidateId),
+        leftOut: (instanceId) => connected.some((edge) => edge.ejected.has(instanceId)),
         inForce: (instanceId) => {
           if (!listens(instanceId)) return true;
           if (unsure) return false;
@@ -267,10 +275,12 @@ function parseReport(report: EdgeReport): EdgeReport {
     typeof report.draining === 'object' &&
     report.draining !== null &&
     Object.values(report.draining).every((count) => Number.isSafeInteger(count) && count >= 0) &&
+    Array.isArray(report.ejected) &&
+    report.ejected.every((id) => typeof id === 'string') &&
     (report.versions === undefined || (Array.isArray(report.versions) && report.versions.every(isVersionReport)));
   if (!valid) throw new Failure('invalid_input', { message: 'The report of the Edge is not valid.' });
-  if (Object.keys(report.draining).length > DRAINING_ENTRIES) {
-    throw new Failure('too_large', { message: `An Edge may report ${DRAINING_ENTRIES} draining targets.` });
+  if (Object.keys(report.draining).length > REPORTED || report.ejected.length > REPORTED) {
+    throw new Failure('too_large', { message: `An Edge may report ${REPORTED} draining targets, and as many that it leaves out.` });
   }
   return report;
 }

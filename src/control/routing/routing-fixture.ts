@@ -19,7 +19,7 @@ export interface FakeEdge {
   readonly sequence: () => number;
   /** Takes what is on its way, at most so many messages. */
   catchUp(limit?: number): Promise<void>;
-  report(draining?: Record<string, number>): Promise<void>;
+  report(draining?: Record<string, number>, ejected?: readonly string[]): Promise<void>;
   disconnect(): Promise<void>;
   readonly snapshots: () => number;
 }
@@ -70,8 +70,8 @@ export async function connect(routing: Routing, context: TestContext, edgeId: st
         if (item.done === true || !apply(item.value.data)) return;
       }
     },
-    report: async (draining = {}) => {
-      const body: EdgeReport = { edgeId, sequence, draining, ejected: [] };
+    report: async (draining = {}, ejected = []) => {
+      const body: EdgeReport = { edgeId, sequence, draining, ejected };
       await routing.handlers.dataplane.report(
         callOf<typeof table.dataplane.report>({ params: {}, query: undefined, body, principal: edgePrincipal }),
       );

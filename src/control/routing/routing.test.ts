@@ -84,6 +84,22 @@ test('an Edge that goes counts for ten seconds more, and one that comes back has
     assert.equal(routing.trafficState().edges, 0);
   }));
 
+test('an Instance is left out where some connected Edge says so, for as long as that says it and is there', () =>
+  withRouting(async (routing, context) => {
+    const [one, two] = [await connect(routing, context, 'one'), await connect(routing, context, 'two')];
+    const leftOut = (): boolean => routing.trafficState().leftOut('instance-1');
+    assert.equal(leftOut(), false);
+    await one.report({}, ['instance-1', 'another']);
+    await two.report();
+    assert.equal(leftOut(), true);
+    await one.report();
+    assert.equal(leftOut(), false);
+    await two.report({}, ['instance-1']);
+    await two.disconnect();
+    await context.clock.advance(11_000);
+    assert.equal(leftOut(), false);
+  }));
+
 test('an acknowledgement of a former control counts for nothing', async () => {
   const context = await createTestContext();
   await seedApp(context);
