@@ -88,6 +88,7 @@ async function runEdge(appPort: number, folder: string): Promise<void> {
         await systemClock.sleep(3_600_000, signal);
       },
       report: () => Promise.resolve(),
+      tell: () => Promise.resolve(false),
     },
     tableFile: join(folder, 'table.json'),
     accessLog: { file: join(folder, 'access.log'), fileBytes: 64 * 1024 * 1024 },

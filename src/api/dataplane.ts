@@ -2,6 +2,7 @@
 // says back tells rollouts when a table is in force and an old Instance has no open requests.
 
 import type { TrafficPolicy } from '../model/traffic-policy.ts';
+import type { RequestFilter } from '../model/request-filter.ts';
 import type { Share } from '../model/traffic-split.ts';
 import type { VersionCount } from '../model/version-counts.ts';
 import { endpoint } from './endpoint.ts';
@@ -77,7 +78,31 @@ export type TableMessage =
       readonly putGroups: readonly RouteGroup[];
       readonly removeGroups: readonly string[];
     }
+  /** Every watcher there is now; each Edge begins with none. */
+  | { readonly type: 'taps'; readonly taps: readonly Tap[] }
   | { readonly type: 'ping' };
+
+/** Somebody watches requests. */
+export interface Tap {
+  readonly id: string;
+  readonly filter: RequestFilter;
+  /** How many of the past. */
+  readonly tail: number;
+  /** Also those to come. */
+  readonly follow: boolean;
+}
+
+export interface TapBatch {
+  readonly edgeId: string;
+  /** Id of the tap. */
+  readonly tap: string;
+  /** Of the access log. */
+  readonly lines: readonly string[];
+  /** Requests before these that could not be kept. */
+  readonly dropped: number;
+  /** All of the past has been told. */
+  readonly caughtUp: boolean;
+}
 
 export interface EdgeReport {
   readonly edgeId: string;
@@ -118,6 +143,17 @@ export const dataplane = {
     bodyLimitBytes: 1024 * 1024,
     body: (z) => z.custom<EdgeReport>((value) => typeof value === 'object' && value !== null),
     reply: (z) => z.object({ accepted: z.literal(true) }),
+    internal: true,
+  }),
+  requests: endpoint({
+    method: 'POST',
+    path: '/v1/dataplane/requests',
+    summary: 'Requests that somebody watches.',
+    permission: 'edge.sync',
+    scope: 'none',
+    bodyLimitBytes: 8 * 1024 * 1024,
+    body: (z) => z.custom<TapBatch>((value) => typeof value === 'object' && value !== null),
+    reply: (z) => z.object({ wanted: z.boolean() }),
     internal: true,
   }),
 };

@@ -9,6 +9,7 @@ import { env, environments, secrets } from './endpoints/environments.ts';
 import { events } from './endpoints/events.ts';
 import { instances } from './endpoints/instances.ts';
 import { nodes, runtimes } from './endpoints/nodes.ts';
+import { requests } from './endpoints/requests.ts';
 import { system } from './endpoints/system.ts';
 
 export const table = {
@@ -25,6 +26,7 @@ export const table = {
   runtimes,
   nodes,
   events,
+  requests,
   agent,
   dataplane,
 };

@@ -58,6 +58,7 @@ export const registry: readonly CommandGroup[] = [
       { name: 'nodes uncordon', load: async () => (await import('./commands/nodes.ts')).nodesUncordon },
       { name: 'nodes drain', load: async () => (await import('./commands/nodes.ts')).nodesDrain },
       { name: 'events', load: async () => (await import('./commands/events.ts')).events },
+      { name: 'requests', load: async () => (await import('./commands/requests.ts')).requests },
       { name: 'doctor', load: async () => (await import('./commands/doctor.ts')).doctor },
       { name: 'completion', load: async () => (await import('./commands/completion.ts')).completion },
       { name: 'version', load: async () => (await import('./commands/version.ts')).version },

@@ -6,7 +6,7 @@ import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http
 import type net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { EdgeReport, RouteGroup, RouteRule, RouteTable, RouteTarget, TableMessage } from '../api/dataplane.ts';
+import type { EdgeReport, RouteGroup, RouteRule, RouteTable, RouteTarget, TableMessage, TapBatch } from '../api/dataplane.ts';
 import { systemClock } from '../lib/clock.ts';
 import { readJsonFile } from '../sys/durable-file.ts';
 import { silentLog } from '../sys/log.ts';
@@ -28,17 +28,24 @@ export interface ScriptedLink extends EdgeLink {
   /** Breaks the connection; the Edge connects again and gets what is pushed then. */
   disconnect(): void;
   readonly reports: EdgeReport[];
+  readonly told: Omit<TapBatch, 'edgeId'>[];
   connections(): number;
 }
 
 function createScriptedLink(): ScriptedLink {
   const reports: EdgeReport[] = [];
+  const told: Omit<TapBatch, 'edgeId'>[] = [];
   let queue: TableMessage[] = [];
   let wake = (): void => undefined;
   let generation = 0;
   let connections = 0;
   return {
     reports,
+    told,
+    tell: (batch) => {
+      told.push(batch);
+      return Promise.resolve(true);
+    },
     connections: () => connections,
     push: (message) => {
       queue.push(message);

@@ -29,6 +29,7 @@ import { startSync } from './sync.ts';
 import type { Sync } from './sync.ts';
 import { loadTable, saveTable } from './table-file.ts';
 import type { TableState } from './table-state.ts';
+import { createTaps } from './tap.ts';
 import { createVersionCounts } from './version-counts.ts';
 import { createVersions } from './versions.ts';
 
@@ -93,6 +94,7 @@ export function createEdge(options: EdgeOptions): Edge {
   const trusted = createTrusted(options.trusted ?? []);
   const metrics = createEdgeMetrics();
   const accessLog = openAccessLog(options);
+  const taps = createTaps({ clock, post: (batch, signal) => link.tell(batch, signal) });
   let sync: Sync | null = null;
   const open = createOpenCounts((targetId) => {
     if (routing.isDraining(targetId)) sync?.reportSoon();
@@ -119,7 +121,7 @@ export function createEdge(options: EdgeOptions): Edge {
     routing,
     groups,
     identify: createIdentify({ trusted }),
-    recorder: createRecorder({ metrics, accessLog, watch: () => undefined }),
+    recorder: createRecorder({ metrics, accessLog, watch: (line) => taps.push(line) }),
     clock,
     versions: createVersions(),
     versionCounts,
@@ -162,6 +164,7 @@ export function createEdge(options: EdgeOptions): Edge {
         log,
         apply: (message) => routing.apply(message),
         report,
+        onTaps: (wanted) => taps.want(wanted),
         save: async () => {
           const state = routing.state();
           if (state !== null && options.savesTable !== false) await saveTable(options.tableFile, state);
@@ -176,6 +179,7 @@ export function createEdge(options: EdgeOptions): Edge {
       groups.stop();
       holds.stop();
       routing.stop();
+      taps.stop();
       await sync?.stop();
       deadlines.stop();
       pool.stop();

@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { createClient } from '../api/client.ts';
 import type { Client } from '../api/client.ts';
 import { dataplane } from '../api/dataplane.ts';
-import type { EdgeReport, TableMessage } from '../api/dataplane.ts';
+import type { EdgeReport, TableMessage, TapBatch } from '../api/dataplane.ts';
 import type { Clock } from '../lib/clock.ts';
 import { Failure } from '../lib/failure.ts';
 
@@ -13,6 +13,8 @@ export interface EdgeLink {
   /** Table messages, a snapshot first. Ends or throws when the connection does; the caller connects again. */
   sync(signal: AbortSignal): AsyncIterable<TableMessage>;
   report(report: EdgeReport, signal: AbortSignal): Promise<void>;
+  /** Requests that somebody watches; false: nobody does any more. */
+  tell(batch: Omit<TapBatch, 'edgeId'>, signal: AbortSignal): Promise<boolean>;
 }
 
 /** What the connection file holds. */
@@ -59,6 +61,11 @@ export function createHttpLink(options: HttpLinkOptions): EdgeLink {
     report: async (report, signal) => {
       const client = await connect();
       await client.dataplane.report({ body: report, signal, timeoutMs: REPORT_TIMEOUT_MS });
+    },
+    tell: async (batch, signal) => {
+      const client = await connect();
+      const body = { edgeId: options.edgeId, ...batch };
+      return (await client.dataplane.requests({ body, signal, timeoutMs: REPORT_TIMEOUT_MS })).wanted;
     },
   };
 }

@@ -1,7 +1,7 @@
 // Follows control's route table for as long as the Edge lives, and tells control what is in force. Control may be away for any time:
 // the last table stays, and each new connection begins with a snapshot.
 
-import type { EdgeReport, TableMessage } from '../api/dataplane.ts';
+import type { EdgeReport, TableMessage, Tap } from '../api/dataplane.ts';
 import { backoffMs } from '../lib/backoff.ts';
 import type { Clock } from '../lib/clock.ts';
 import { messageOf } from '../lib/failure.ts';
@@ -18,6 +18,8 @@ export interface SyncOptions {
   /** False: the message leaves a gap. */
   readonly apply: (message: TableMessage) => boolean;
   readonly report: () => EdgeReport | null;
+  /** Who watches requests; nobody at the beginning of a connection. */
+  readonly onTaps: (taps: readonly Tap[]) => void;
   /** Keeps the table in force on disk. */
   readonly save: () => Promise<void>;
 }
@@ -67,7 +69,14 @@ export function startSync(options: SyncOptions): Sync {
     for await (const message of link.sync(signal)) {
       const first = !connected;
       connected = true;
-      if (first) log.info({ type: message.type }, 'connected to control');
+      if (first) {
+        log.info({ type: message.type }, 'connected to control');
+        options.onTaps([]);
+      }
+      if (message.type === 'taps') {
+        options.onTaps(message.taps);
+        continue;
+      }
       if (!options.apply(message)) {
         log.warn({ type: message.type }, 'route table message leaves a gap; asking for a snapshot');
         return;

@@ -13,6 +13,7 @@ export function applyMessage(state: TableState | null, message: TableMessage): T
   switch (message.type) {
     case 'snapshot':
       return { sequence: message.sequence, table: message.table };
+    case 'taps':
     case 'ping':
       return state;
     case 'delta': {

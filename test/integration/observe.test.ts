@@ -28,6 +28,23 @@ test('requests show in the metrics and in the access log, changes in the events'
     assert.equal(first?.['status'], 200);
     assert.doesNotMatch(lines.join('\n'), /hunter2/u, 'queries may hold secrets and are not logged');
 
+    const requested = await platform.cli('requests', '--json');
+    const shown = requested.stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { host: string; status: number; deployment?: string });
+    assert.deepEqual(
+      shown.map(({ host, status, deployment }) => [host, status, deployment]),
+      [
+        ['shop.localhost', 200, '1'],
+        ['nobody.localhost', 404, undefined],
+      ],
+      requested.stderr,
+    );
+    assert.doesNotMatch(requested.stdout, /hunter2/u);
+    assert.equal((await platform.cli('requests', '--status', '5xx')).stdout, '');
+    assert.equal((await platform.cli('requests', '--status', '6xx')).code, 2);
+
     const events = (await platform.cli('events', '--json')).stdout
       .trim()
       .split('\n')
@@ -40,3 +57,30 @@ test('requests show in the metrics and in the access log, changes in the events'
     assert.equal(status.counts.apps, 1);
     assert.ok(status.edges.every((edge) => edge.current));
   }));
+
+test('requests are watched as they come, from every worker, as long as somebody does', () =>
+  withPlatform(
+    async (platform) => {
+      assert.equal((await platform.cli('deploy', writeApp(platform, 'shop', serverApp({ text: 'one' })))).code, 0);
+      const stop = new AbortController();
+      const seen: string[] = [];
+      const watching = (async () => {
+        const query = { app: 'shop', path: '/w', tail: 0, follow: true };
+        for await (const request of platform.client().requests.watch({ query, signal: stop.signal, giveUpAfterMs: 0 }))
+          seen.push(request.path);
+      })().catch((error: unknown) => assert.ok(stop.signal.aborted, String(error)));
+      // Which worker accepts is not ours to say, and one may begin to watch a moment after the other.
+      let asked = 0;
+      await until('what was asked is seen', 10_000, async () => {
+        asked += 1;
+        await platform.get('shop.localhost', `/w${asked}`);
+        await platform.get('shop.localhost', '/other');
+        return seen.length >= 10;
+      });
+      stop.abort();
+      await watching;
+      assert.ok(seen.every((path) => path.startsWith('/w')));
+      assert.equal(new Set(seen).size, seen.length, 'none is told twice');
+    },
+    { env: { LIBRA_EDGE_WORKERS: '2' } },
+  ));

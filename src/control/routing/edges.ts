@@ -1,7 +1,7 @@
 // The connected Edges: each follows the table by sequence, and what it says back tells rollouts whether a new Instance gets traffic
 // everywhere and whether an old one has finished. An Edge counts until it has been gone for long enough to be sure of it.
 
-import type { EdgeReport, TableMessage } from '../../api/dataplane.ts';
+import type { EdgeReport, TableMessage, Tap, TapBatch } from '../../api/dataplane.ts';
 import type { table } from '../../api/table.ts';
 import { Failure } from '../../lib/failure.ts';
 import type { ControlContext } from '../context.ts';
@@ -11,12 +11,14 @@ import type { NounHandlers, StreamItem } from '../handler.ts';
 import { createWakeup } from '../wakeup.ts';
 import type { Wakeup } from '../wakeup.ts';
 import type { LiveTable } from './table.ts';
+import { createTaps } from './taps.ts';
 import { createVersionHistory, isVersionReport } from './version-history.ts';
 
 const PING_MS = 3000;
 const SILENCE_MS = 10_000;
 const EDGES = 100;
 const REPORTED = 20_000;
+const NO_TAPS: readonly Tap[] = [];
 
 interface Edge {
   readonly id: string;
@@ -46,7 +48,10 @@ export interface TrafficState {
 }
 
 export interface Edges {
-  readonly handlers: { readonly dataplane: NounHandlers<typeof table.dataplane> };
+  readonly handlers: {
+    readonly dataplane: NounHandlers<typeof table.dataplane>;
+    readonly requests: NounHandlers<typeof table.requests>;
+  };
   readonly trafficState: () => TrafficState;
   /** Resolves with true when every connected Edge has the table of this moment in force, with false after so long. */
   readonly everywhere: (timeoutMs: number) => Promise<boolean>;
@@ -88,9 +93,11 @@ export function createEdges(context: ControlContext, deps: { readonly table: Liv
   };
   const isConnected = (edge: Edge): boolean => edge.stream !== null || clock.monotonic() - edge.lastContactMs < SILENCE_MS;
 
-  const unsubscribe = live.onDelta(() => {
+  const wakeAll = (): void => {
     for (const edge of edges.values()) edge.stream?.wakeup.wake();
-  });
+  };
+  const taps = createTaps(clock, wakeAll);
+  const unsubscribe = live.onDelta(wakeAll);
   later(deps.reconnectGraceMs, notify);
 
   const edgeOf = (id: string): Edge => {
@@ -126,8 +133,13 @@ export function createEdges(context: ControlContext, deps: { readonly table: Liv
     try {
       live.flush();
       let sent = live.sequence();
+      // A new connection begins without.
+      let tapped: readonly Tap[] = NO_TAPS;
       yield { id: null, data: { type: 'snapshot', sequence: sent, table: live.snapshot() } };
       while (!ended.aborted) {
+        const wanted = taps.wanted();
+        if (wanted !== tapped && (wanted.length > 0 || tapped.length > 0)) yield { id: null, data: { type: 'taps', taps: wanted } };
+        tapped = wanted;
         const next = live.after(sent);
         if (next === undefined) {
           sent = live.sequence();
@@ -192,6 +204,21 @@ export function createEdges(context: ControlContext, deps: { readonly table: Liv
           requireEdge(call.principal.kind);
           take(parseReport(call.body));
           return { accepted: true };
+        },
+        requests: async (call) => {
+          requireEdge(call.principal.kind);
+          return { wanted: taps.take(parseBatch(call.body)) };
+        },
+      },
+      requests: {
+        watch: (call) => {
+          const { tail, follow, ...filter } = call.query;
+          const connected = [...edges.values()].filter((edge) => edge.stream !== null);
+          return taps.watch(
+            { filter, tail, follow },
+            connected.map(({ id }) => id),
+            call.signal,
+          );
         },
       },
     },
@@ -264,6 +291,18 @@ function requireEdge(kind: string): void {
 
 function sameCounts(a: ReadonlyMap<string, number>, b: ReadonlyMap<string, number>): boolean {
   return a.size === b.size && [...a].every(([id, count]) => b.get(id) === count);
+}
+
+function parseBatch(batch: TapBatch): TapBatch {
+  const valid =
+    typeof batch.edgeId === 'string' &&
+    typeof batch.tap === 'string' &&
+    Array.isArray(batch.lines) &&
+    batch.lines.every((line) => typeof line === 'string') &&
+    Number.isSafeInteger(batch.dropped) &&
+    typeof batch.caughtUp === 'boolean';
+  if (!valid) throw new Failure('invalid_input', { message: 'The requests of the Edge are not valid.' });
+  return batch;
 }
 
 function parseReport(report: EdgeReport): EdgeReport {

@@ -41,7 +41,7 @@ export async function connect(routing: Routing, context: TestContext, edgeId: st
   let rules: RouteTable['rules'] = [];
   const groups = new Map<string, RouteTable['groups'][number]>();
   const apply = (message: TableMessage): boolean => {
-    if (message.type === 'ping') return false;
+    if (message.type === 'ping' || message.type === 'taps') return false;
     if (message.type === 'snapshot') {
       snapshots += 1;
       groups.clear();

@@ -9,7 +9,7 @@ import { defaultHost } from '../../model/names.ts';
 import { appRecords } from '../apps/records.ts';
 import type { ControlContext, ControlSettings } from '../context.ts';
 import { deploymentRecords, environmentRecords } from '../deploys/records.ts';
-import type { Handler, NounHandlers } from '../handler.ts';
+import type { Handler } from '../handler.ts';
 import { findEnvironment } from '../lookup.ts';
 import { lowerNames, ruleKey } from './compile.ts';
 import { createEdges } from './edges.ts';
@@ -25,7 +25,7 @@ export interface RouteOwner {
 }
 
 export interface Routing {
-  readonly handlers: { readonly dataplane: NounHandlers<typeof table.dataplane> };
+  readonly handlers: Edges['handlers'];
   /** For the noun `environments`. */
   readonly environmentRoutes: Handler<typeof table.environments.routes>;
   /** Who has exactly this host, path and headers now; null for nobody. */
