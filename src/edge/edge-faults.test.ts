@@ -290,7 +290,7 @@ test('headers that stop arriving, are too large or make no sense are refused, an
     ['PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', /^HTTP\/1\.1 (400|505) /],
     ['\0\0\0\0\r\n\r\n', /^HTTP\/1\.1 400 /],
     [`CONNECT ${HOST}:443 HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`, /^$|^HTTP\/1\.1 4/],
-    [`GET example HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`, /^HTTP\/1\.1 400 /],
+    [`GET example HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\n\r\n`, /^HTTP\/1\.1 400 /],
   ];
   for (const [bytes, expected] of cases) assert.match(await raw(bytes), expected, JSON.stringify(bytes.slice(0, 80)));
   let seed = 7;

@@ -88,8 +88,8 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
     this.#phase = 'opening';
     this.#leave = this.#deps.open.enter(target.id, this);
     const opening = this.#deps.pool.open(target, request.upgrade !== null, this, this);
-    // It may have been opened, and even have ended, before open returned.
-    if (this.#phase === 'opening') this.#opening = opening;
+    // Null: it was opened, or failed, before open returned; then another try may be under way by now.
+    if (opening !== null && this.#phase === 'opening') this.#opening = opening;
   }
 
   onOpened(upstream: UpstreamStream): void {

@@ -136,6 +136,10 @@ export function createPool(options: PoolOptions): Pool {
 
   return {
     open: (target, alone, observer, opening) => {
+      if (target.protocol === 'h2c') {
+        opening.onOpenFailed('HTTP/2 is not spoken to targets');
+        return null;
+      }
       const pool = poolOf(target);
       const connection = alone ? null : takeIdle(pool);
       if (connection === null) return connect(target, observer, opening);
