@@ -137,7 +137,11 @@ export function createEdgeMetrics(): EdgeMetrics {
       for (const entry of used) {
         for (const [code, count] of entry.codes) lines.push(`libra_edge_requests_total{${entry.labels},code="${codeText(code)}"} ${count}`);
       }
-      family('libra_edge_request_duration_seconds', 'histogram', 'From the request head to the end of the answer.');
+      family(
+        'libra_edge_request_duration_seconds',
+        'histogram',
+        'From the request head to the end of the answer; of upgraded streams, to its beginning.',
+      );
       for (const entry of used) pushHistogram(lines, 'libra_edge_request_duration_seconds', entry);
       perSeries('libra_edge_upstream_failures_total', 'Requests that an Instance failed.', (entry) => entry.failures);
       perSeries('libra_edge_retries_total', 'Tries beyond the first.', (entry) => entry.retries);

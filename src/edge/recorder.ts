@@ -68,7 +68,9 @@ export function createRecorder({ metrics, accessLog, watch }: RecorderDeps): Rec
     record: ({ exchange, identity, found, result, status, reason, atMs, durationMs }) => {
       const { facts } = exchange;
       const of = found === null ? null : kept(found.rule, found.group, facts.target?.version ?? '');
-      (of?.handle ?? metrics.noRoute).observe(status, durationMs, facts.attempts, isFailed(result), facts.bytesIn, facts.bytesOut);
+      // How long a stream was open says nothing about how fast it was answered.
+      const answeredMs = result.type === 'upgraded' ? (facts.firstByteMs ?? durationMs) : durationMs;
+      (of?.handle ?? metrics.noRoute).observe(status, answeredMs, facts.attempts, isFailed(result), facts.bytesIn, facts.bytesOut);
       const line = accessLine({
         atMs,
         durationMs,

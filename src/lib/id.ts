@@ -57,17 +57,24 @@ export function createSerialIds(random: Random = systemRandom): () => string {
   };
 }
 
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+const HEX_DIGITS = Uint8Array.from('0123456789abcdef', (digit) => digit.charCodeAt(0));
 const HEX_POOL_BYTES = 2_048;
 
 /** Random lower-case hexadecimal digits, drawn from the source in large pieces since each draw costs. At most 64 at once. */
 export function createHexSource(random: Random = systemRandom): (digits: number) => string {
+  const ascii = new TextDecoder();
   let pool = '';
   let at = 0;
   return (digits) => {
     if (at + digits > pool.length) {
-      pool = '';
-      for (const byte of random.bytes(HEX_POOL_BYTES)) pool += HEX[byte] ?? '';
+      const bytes = random.bytes(HEX_POOL_BYTES);
+      const text = new Uint8Array(2 * HEX_POOL_BYTES);
+      for (let index = 0; index < HEX_POOL_BYTES; index += 1) {
+        const byte = bytes[index] ?? 0;
+        text[2 * index] = HEX_DIGITS[byte >> 4] ?? 0;
+        text[2 * index + 1] = HEX_DIGITS[byte & 15] ?? 0;
+      }
+      pool = ascii.decode(text);
       at = 0;
     }
     at += digits;

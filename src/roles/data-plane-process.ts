@@ -66,8 +66,9 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
   let port = 0;
   let moved = false;
 
-  const running = async (): Promise<readonly ProcessRecord[]> =>
-    (await keeper.request({ op: 'list' })).processes.filter((record) => record.key.startsWith(KEY_PREFIX) && record.state === 'running');
+  /** Also those that have ended and that the keeper is about to start again. */
+  const known = async (): Promise<readonly ProcessRecord[]> =>
+    (await keeper.request({ op: 'list' })).processes.filter((record) => record.key.startsWith(KEY_PREFIX));
 
   const listen = async (takeover: boolean): Promise<number> => {
     try {
@@ -146,7 +147,7 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
 
   return {
     hold: async () => {
-      before = await running();
+      before = await known();
       const { listeners } = await keeper.request({ op: 'list' });
       const held = listeners.find((listener) => listener.name === LISTENER);
       if (held !== undefined && held.host === options.host && (held.port === options.port || options.port === 0)) {
@@ -154,20 +155,21 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
         return port;
       }
       if (held !== undefined) await keeper.request({ op: 'unlisten', name: LISTENER });
-      port = await listen(before.length > 0);
+      port = await listen(before.some(({ state }) => state === 'running'));
       moved = true;
       return port;
     },
     serve: async (connection) => {
       replaceFileSync(paths.edgeConnection, `${JSON.stringify(connection)}\n`);
       const wanted = Array.from({ length: options.workers }, (_, worker) => workerOf(worker));
-      const isKept = (record: ProcessRecord): boolean => !moved && wanted.some(({ key }) => key === record.key);
+      const isWanted = (record: ProcessRecord): boolean => wanted.some(({ key }) => key === record.key);
       // A keeper that came anew holds another socket for the same address: the old workers have to go, whatever their version.
-      for (const record of before) if (moved && wanted.some(({ key }) => key === record.key)) await end(record, STOP_MS);
-      for (const worker of wanted) if (!before.some((record) => record.key === worker.key && isKept(record))) await start(worker);
+      if (moved) for (const record of before.filter(isWanted)) await end(record, STOP_MS);
+      const running = new Set(moved ? [] : before.filter(({ state }) => state === 'running').map(({ key }) => key));
+      for (const worker of wanted) if (!running.has(worker.key)) await start(worker);
       // The new ones accept on the same socket by now or soon; the old ones finish what they have.
       for (const record of before)
-        if (!isKept(record) && !wanted.some(({ key }) => key === record.key))
+        if (!isWanted(record))
           void end(record, 60_000).catch((error: unknown) => options.log.warn({ error }, 'an old data plane could not be ended'));
     },
     onEnded: (listener) =>
@@ -176,7 +178,7 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
         listener(`${edgeIdOf(record.key.slice(record.key.lastIndexOf('#') + 1))}.${record.identity.pid}`);
       }),
     stop: async () => {
-      await Promise.all((await running()).map((record) => end(record, STOP_MS)));
+      await Promise.all((await known()).map((record) => end(record, STOP_MS)));
       await keeper.request({ op: 'unlisten', name: LISTENER });
     },
   };

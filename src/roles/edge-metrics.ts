@@ -4,7 +4,8 @@ import { request } from 'node:http';
 import { sumMetrics } from './sum-metrics.ts';
 
 const DEADLINE_MS = 1000;
-const MAX_BYTES = 8 * 1024 * 1024;
+/** All series that a worker may have, with long names. */
+const MAX_BYTES = 32 * 1024 * 1024;
 
 /** @param socketPaths of the workers. */
 export async function edgeMetrics(socketPaths: readonly string[]): Promise<string> {

@@ -122,5 +122,13 @@ describe('workers of the Edge', () => {
       old.every((pid) => !workersOf(next).includes(pid)),
     );
     t.diagnostic(`${result.requests} requests and ${result.streamsOpened} streams, none failed`);
+    const shrinking = load(next, 0);
+    const three = workersOf(next);
+    await next.kill();
+    successor = new Platform({ data, env: { ...ports, LIBRA_EDGE_WORKERS: '1', LIBRA_EDGE_TRUSTED: '192.0.2.0/24' } });
+    await successor.start();
+    await until('one is left', 10_000, () => successor !== null && workersOf(successor).length === 1);
+    assert.ok(three.includes(workersOf(successor)[0] ?? 0), 'the first one was not touched');
+    assert.deepEqual((await shrinking.stop()).failures, []);
   });
 });
