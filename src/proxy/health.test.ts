@@ -189,6 +189,7 @@ test('one that was silent is looked at as soon as it answers anything', async ()
   }
   await group.clock.advance(0);
   assert.deepEqual([group.out(), group.probes], [[], ['a tcp']]);
+  assert.deepEqual(picks(group), ['a', 'b'], 'its long silence is not held against it');
 });
 
 test('with ejection switched off only refused connections count', () => {

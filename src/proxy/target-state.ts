@@ -120,6 +120,8 @@ export class TargetState {
    * the longest silence has lasted, so that a target that hangs is avoided before anything has failed.
    */
   cost(nowMs: number): number {
+    // What it has open is of before; it is to be tried, and its weight says how soon.
+    if (this.trial) return LEAST_LATENCY_MS;
     let latencyMs = this.#latencyMs * Math.exp((this.#sampledMs - nowMs) / DECAY_MS);
     if (this.#waiting > 0) latencyMs = Math.max(latencyMs, nowMs - this.#waitingSinceMs);
     if (this.#sampledMs < 0 && this.open > 0) latencyMs = Math.max(latencyMs, UNKNOWN_LATENCY_MS);
@@ -160,14 +162,14 @@ export class TargetState {
   /** The answer of a try has begun. */
   answered(nowMs: number, latencyMs: number, status: number, epoch: number): void {
     this.#waitingSinceMs = nowMs;
-    const kept = Math.exp((this.#sampledMs - nowMs) / DECAY_MS);
-    const before = this.#latencyMs * kept;
-    this.#latencyMs = latencyMs >= before ? latencyMs : before + latencyMs * (1 - kept);
-    this.#sampledMs = nowMs;
     if (epoch !== this.epoch) {
       if (this.out !== null) this.owner.onSignOfLife(this);
       return;
     }
+    const kept = Math.exp((this.#sampledMs - nowMs) / DECAY_MS);
+    const before = this.#latencyMs * kept;
+    this.#latencyMs = latencyMs >= before ? latencyMs : before + latencyMs * (1 - kept);
+    this.#sampledMs = nowMs;
     this.failures = 0;
     this.#count(nowMs, status >= OWN_FAULT);
     if (status >= OWN_FAULT) this.owner.onError(this, nowMs);
@@ -220,6 +222,9 @@ export class TargetState {
     this.#sinceMs = nowMs;
     this.#windowEndMs = 0;
     this.#waitingSinceMs = nowMs;
+    // How slow it was before it went out says nothing, and would keep its one request from it for long.
+    this.#latencyMs = 0;
+    this.#sampledMs = -1;
   }
 
   /** Answers of the last five to ten seconds. */
