@@ -188,20 +188,23 @@ export function createEdge(options: EdgeOptions): Edge {
     addresses: () => front.addresses(),
     metrics: () => {
       const sizes = pool.sizes();
-      return metrics.text([
-        { name: 'libra_edge_connections', help: 'Open connections of clients.', value: front.connections() },
-        { name: 'libra_edge_open_requests', help: 'Requests and streams open on Instances.', value: open.total() },
-        { name: 'libra_edge_waiting_requests', help: 'Requests that wait for a starting App.', value: groups.waiting() },
-        { name: 'libra_edge_held_requests', help: 'Requests that wait for a paused App.', value: holds.waiting() },
-        { name: 'libra_edge_upstream_idle_connections', help: 'Unused connections to Instances.', value: sizes.idle },
-        {
-          name: 'libra_edge_ejected_targets',
-          help: 'Instances that are left out after failures.',
-          value: groups.ejected().length,
-        },
-        { name: 'libra_edge_table_sequence', help: 'Sequence of the route table in force.', value: routing.state()?.sequence ?? 0 },
-        { name: 'libra_edge_control_connected', help: '1 while control is connected.', value: sync?.connected() === true ? 1 : 0 },
-      ]);
+      return metrics.text(
+        [
+          { name: 'libra_edge_connections', help: 'Open connections of clients.', value: front.connections() },
+          { name: 'libra_edge_open_requests', help: 'Requests and streams open on Instances.', value: open.total() },
+          { name: 'libra_edge_waiting_requests', help: 'Requests that wait for a starting App.', value: groups.waiting() },
+          { name: 'libra_edge_held_requests', help: 'Requests that wait for a paused App.', value: holds.waiting() },
+          { name: 'libra_edge_upstream_idle_connections', help: 'Unused connections to Instances.', value: sizes.idle },
+          {
+            name: 'libra_edge_ejected_targets',
+            help: 'Instances that are left out after failures.',
+            value: groups.ejected().length,
+          },
+          { name: 'libra_edge_table_sequence', help: 'Sequence of the route table in force.', value: routing.state()?.sequence ?? 0 },
+          { name: 'libra_edge_control_connected', help: '1 while control is connected.', value: sync?.connected() === true ? 1 : 0 },
+        ],
+        [{ name: 'libra_edge_log_lines_lost_total', help: 'Lines that the access log could not take.', value: accessLog.lost() }],
+      );
     },
     table: () => routing.state(),
     health: () => ({

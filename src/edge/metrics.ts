@@ -23,6 +23,18 @@ const OTHER: Labels = { app: 'other', environment: 'other', entrypoint: 'other',
 /** Requests that met no Route. */
 const NO_ROUTE: Labels = { app: '', environment: '', entrypoint: '', route: '', version: '' };
 
+class Histogram {
+  readonly buckets = new Float64Array(BUCKETS_MS.length + 1);
+  sumMs = 0;
+
+  add(ms: number): void {
+    let bucket = 0;
+    while (bucket < BUCKETS_MS.length && ms > (BUCKETS_MS[bucket] ?? 0)) bucket += 1;
+    this.buckets[bucket] = (this.buckets[bucket] ?? 0) + 1;
+    this.sumMs += ms;
+  }
+}
+
 /** The numbers of one Route and version. */
 export class MetricsHandle {
   /** False: it made room for another one; ask for a new handle. */
@@ -32,8 +44,8 @@ export class MetricsHandle {
   readonly labels: string;
   /** By status; 0: the client left before an answer; 1–5: a class. */
   readonly codes = new Map<number, number>();
-  readonly buckets = new Float64Array(BUCKETS_MS.length + 1);
-  sumMs = 0;
+  readonly durations = new Histogram();
+  readonly firstBytes = new Histogram();
   failures = 0;
   retries = 0;
   bytesIn = 0;
@@ -46,17 +58,26 @@ export class MetricsHandle {
     this.seen = asked.times;
   }
 
-  /** @param failed the target failed the request. */
-  observe(status: number | null, durationMs: number, attempts: number, failed: boolean, bytesIn: number, bytesOut: number): void {
+  /**
+   * @param firstByteMs null: no target has answered.
+   * @param failed the target failed the request.
+   */
+  observe(
+    status: number | null,
+    durationMs: number,
+    firstByteMs: number | null,
+    attempts: number,
+    failed: boolean,
+    bytesIn: number,
+    bytesOut: number,
+  ): void {
     this.seen = this.#asked.times;
     const exact = status ?? 0;
     const before = this.codes.get(exact);
     if (before !== undefined) this.codes.set(exact, before + 1);
     else this.#firstOf(exact);
-    let bucket = 0;
-    while (bucket < BUCKETS_MS.length && durationMs > (BUCKETS_MS[bucket] ?? 0)) bucket += 1;
-    this.buckets[bucket] = (this.buckets[bucket] ?? 0) + 1;
-    this.sumMs += durationMs;
+    this.durations.add(durationMs);
+    if (firstByteMs !== null) this.firstBytes.add(firstByteMs);
     if (failed) this.failures += 1;
     if (attempts > 1) this.retries += attempts - 1;
     this.bytesIn += bytesIn;
@@ -75,6 +96,9 @@ export interface Gauge {
   readonly value: number;
 }
 
+/** Its name ends with `_total`. */
+type Counter = Gauge;
+
 export interface EdgeMetrics {
   /** To be kept by whoever asks. */
   handle(labels: Labels): MetricsHandle;
@@ -82,7 +106,7 @@ export interface EdgeMetrics {
   readonly noRoute: MetricsHandle;
   /** A message that was no HTTP request. */
   refused(status: number): void;
-  text(gauges: readonly Gauge[], counters?: readonly Gauge[]): string;
+  text(gauges: readonly Gauge[], counters?: readonly Counter[]): string;
 }
 
 export function createEdgeMetrics(): EdgeMetrics {
@@ -142,7 +166,9 @@ export function createEdgeMetrics(): EdgeMetrics {
         'histogram',
         'From the request head to the end of the answer; of upgraded streams, to its beginning.',
       );
-      for (const entry of used) pushHistogram(lines, 'libra_edge_request_duration_seconds', entry);
+      for (const entry of used) pushHistogram(lines, 'libra_edge_request_duration_seconds', entry.labels, entry.durations);
+      family('libra_edge_first_byte_seconds', 'histogram', 'From the request head to the head of the answer, where a target gave one.');
+      for (const entry of used) pushHistogram(lines, 'libra_edge_first_byte_seconds', entry.labels, entry.firstBytes);
       perSeries('libra_edge_upstream_failures_total', 'Requests that an Instance failed.', (entry) => entry.failures);
       perSeries('libra_edge_retries_total', 'Tries beyond the first.', (entry) => entry.retries);
       perSeries('libra_edge_received_bytes_total', 'Request bodies and upgraded streams.', (entry) => entry.bytesIn);
@@ -162,18 +188,14 @@ export function createEdgeMetrics(): EdgeMetrics {
   };
 }
 
-function pushHistogram(lines: string[], name: string, entry: MetricsHandle): void {
+function pushHistogram(lines: string[], name: string, labels: string, { buckets, sumMs }: Histogram): void {
   let below = 0;
   BUCKETS_MS.forEach((limit, index) => {
-    below += entry.buckets[index] ?? 0;
-    lines.push(`${name}_bucket{${entry.labels},le="${limit / 1000}"} ${below}`);
+    below += buckets[index] ?? 0;
+    lines.push(`${name}_bucket{${labels},le="${limit / 1000}"} ${below}`);
   });
-  below += entry.buckets[BUCKETS_MS.length] ?? 0;
-  lines.push(
-    `${name}_bucket{${entry.labels},le="+Inf"} ${below}`,
-    `${name}_sum{${entry.labels}} ${entry.sumMs / 1000}`,
-    `${name}_count{${entry.labels}} ${below}`,
-  );
+  below += buckets[BUCKETS_MS.length] ?? 0;
+  lines.push(`${name}_bucket{${labels},le="+Inf"} ${below}`, `${name}_sum{${labels}} ${sumMs / 1000}`, `${name}_count{${labels}} ${below}`);
 }
 
 function codeText(code: number): string {

@@ -38,7 +38,7 @@ function setUp() {
   const metrics = createEdgeMetrics();
   const written: string[] = [];
   const watched: string[] = [];
-  const accessLog = { write: (line: string) => void written.push(line), stop: () => Promise.resolve() };
+  const accessLog = { write: (line: string) => void written.push(line), lost: () => 0, stop: () => Promise.resolve() };
   const recorder = createRecorder({ metrics, accessLog, watch: (line) => void watched.push(line) });
   const count = (pattern: RegExp): string | undefined => pattern.exec(metrics.text([]))?.[1];
   return { recorder, written, watched, count };

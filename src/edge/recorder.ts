@@ -70,7 +70,15 @@ export function createRecorder({ metrics, accessLog, watch }: RecorderDeps): Rec
       const of = found === null ? null : kept(found.rule, found.group, facts.target?.version ?? '');
       // How long a stream was open says nothing about how fast it was answered.
       const answeredMs = result.type === 'upgraded' ? (facts.firstByteMs ?? durationMs) : durationMs;
-      (of?.handle ?? metrics.noRoute).observe(status, answeredMs, facts.attempts, isFailed(result), facts.bytesIn, facts.bytesOut);
+      (of?.handle ?? metrics.noRoute).observe(
+        status,
+        answeredMs,
+        facts.firstByteMs,
+        facts.attempts,
+        isFailed(result),
+        facts.bytesIn,
+        facts.bytesOut,
+      );
       const line = accessLine({
         atMs,
         durationMs,

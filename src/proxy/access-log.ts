@@ -27,6 +27,8 @@ export interface AccessRecord {
 export interface AccessLog {
   /** A line without its end. */
   write(line: string): void;
+  /** Lines that were lost so far: the disk was too slow or refused them. */
+  lost(): number;
   stop(): Promise<void>;
 }
 
@@ -36,10 +38,10 @@ const GATHER_MS = 100;
 /** @param fileBytes size at which the file is set aside as `<file>.1`. */
 export function createAccessLog(options: { readonly file: string; readonly fileBytes: number; readonly clock: Clock }): AccessLog {
   const file = openRotatingFile(options.file, options.fileBytes, { gather: { clock: options.clock, ms: GATHER_MS } });
-  return { write: (line) => file.write(`${line}\n`), stop: () => file.close() };
+  return { write: (line) => file.write(`${line}\n`), lost: () => file.lost(), stop: () => file.close() };
 }
 
-export const noAccessLog: AccessLog = { write: () => undefined, stop: () => Promise.resolve() };
+export const noAccessLog: AccessLog = { write: () => undefined, lost: () => 0, stop: () => Promise.resolve() };
 
 /** Names and values as they stand inside of a line, with a comma behind each. */
 export function labelPart(labels: Readonly<Record<string, string>>): string {

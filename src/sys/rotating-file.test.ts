@@ -22,6 +22,7 @@ test('what does not fit into the queue is dropped, and the count of it stands in
     const path = join(folder, 'a.log');
     const file = openRotatingFile(path, 1_000_000, { queueLength: 30 });
     for (let index = 0; index < 10; index += 1) file.write(`line ${index} ..\n`);
+    assert.equal(file.lost(), 7);
     await file.close();
     const lines = await linesOf(path);
     assert.deepEqual(lines.slice(0, -1), ['line 0 ..', 'line 1 ..', 'line 2 ..']);

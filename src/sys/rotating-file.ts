@@ -11,6 +11,8 @@ import type { Clock } from '../lib/clock.ts';
 export interface RotatingFile {
   /** Queues one line (with its line end). Never throws. */
   write(line: string): void;
+  /** Lines that were lost so far. */
+  lost(): number;
   /** Writes what is queued and closes. */
   close(): Promise<void>;
 }
@@ -39,7 +41,9 @@ export function openRotatingFile(path: string, bytes: number, options: RotatingF
   let { size } = fstatSync(descriptor);
   let queue = '';
   let lines = 0;
+  /** Not told in the file yet. */
   let dropped = 0;
+  let lost = 0;
   let writing: Promise<void> | null = null;
   let cancel: (() => void) | null = null;
   let closed = false;
@@ -84,6 +88,7 @@ export function openRotatingFile(path: string, bytes: number, options: RotatingF
       } catch {
         // A full or failing disk must not stop the program that logs; the next line that can be written says what is missing.
         dropped += count;
+        lost += count;
         return;
       }
       // A file that cannot be set aside is appended to: that is the best that is left.
@@ -103,6 +108,7 @@ export function openRotatingFile(path: string, bytes: number, options: RotatingF
       if (closed) return;
       if (queue.length + line.length > queueLength) {
         dropped += 1;
+        lost += 1;
         return;
       }
       queue += line;
@@ -118,6 +124,7 @@ export function openRotatingFile(path: string, bytes: number, options: RotatingF
         } else cancel = gather.clock.timer(gather.ms, begin);
       }
     },
+    lost: () => lost,
     close: async () => {
       if (closed) return;
       closed = true;
