@@ -136,6 +136,14 @@ export const SETTINGS = {
     defaultText: 'none',
     parse: ranges,
   },
+  edgeTlsPort: {
+    flag: 'edge-tls-port',
+    variable: 'LIBRA_EDGE_TLS_PORT',
+    placeholder: 'port',
+    help: 'HTTPS port of the Edge',
+    defaultText: '8443',
+    parse: port,
+  },
   domain: {
     flag: 'domain',
     variable: 'LIBRA_DOMAIN',
@@ -249,6 +257,7 @@ export function loadSettings(flags: Readonly<Record<string, string | undefined>>
     edgeWorkers: read('edgeWorkers'),
     edgeTrusted: read('edgeTrusted'),
     edgeProxied: read('edgeProxied'),
+    edgeTlsPort: read('edgeTlsPort'),
     domain: read('domain'),
     nodeName: read('nodeName'),
     store: read('store'),

@@ -86,6 +86,7 @@ export class Platform {
       LIBRA_DATA: this.data,
       LIBRA_API_PORT: '0',
       LIBRA_EDGE_PORT: '0',
+      LIBRA_EDGE_TLS_PORT: '0',
       LIBRA_NODE_NAME: 'test-node',
       NO_COLOR: '1',
       ...options.env,

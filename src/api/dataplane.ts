@@ -63,9 +63,22 @@ export interface RouteRule {
   readonly group: string;
 }
 
+/** What an Edge shows to clients that ask for this name by SNI. It holds a private key: it is never logged and never shown. */
+export interface TableCertificate {
+  /** Canonical host; a leading `*.` is exactly one label. */
+  readonly name: string;
+  /** PEM, leaf first. */
+  readonly chainPem: string;
+  /** PKCS#8 PEM. */
+  readonly keyPem: string;
+  readonly untilMs: number;
+}
+
 export interface RouteTable {
   readonly rules: readonly RouteRule[];
   readonly groups: readonly RouteGroup[];
+  /** Absent: none. */
+  readonly certificates?: readonly TableCertificate[];
 }
 
 export type TableMessage =
@@ -77,6 +90,9 @@ export type TableMessage =
       readonly rules: readonly RouteRule[] | null;
       readonly putGroups: readonly RouteGroup[];
       readonly removeGroups: readonly string[];
+      /** By name; absent: none. */
+      readonly putCertificates?: readonly TableCertificate[];
+      readonly removeCertificates?: readonly string[];
     }
   /** Every watcher there is now; each Edge begins with none. */
   | { readonly type: 'taps'; readonly taps: readonly Tap[] }

@@ -5,6 +5,7 @@ import { dataplane } from './dataplane.ts';
 import { apps, releases } from './endpoints/apps.ts';
 import { blobs } from './endpoints/blobs.ts';
 import { deployments, plans } from './endpoints/deployments.ts';
+import { domains } from './endpoints/domains.ts';
 import { env, environments, secrets } from './endpoints/environments.ts';
 import { events } from './endpoints/events.ts';
 import { instances } from './endpoints/instances.ts';
@@ -27,6 +28,7 @@ export const table = {
   nodes,
   events,
   requests,
+  domains,
   agent,
   dataplane,
 };

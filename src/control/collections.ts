@@ -6,6 +6,7 @@ import { teamRecords, tokenRecords } from './auth/records.ts';
 import { buildCacheRecords } from './builds/records.ts';
 import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords, runtimeRecords } from './cluster/records.ts';
 import { configValueRecords } from './config/records.ts';
+import { authorityRecords } from './certificates/records.ts';
 import { deploymentRecords, deploymentStatusRecords, environmentRecords, instanceSpecRecords } from './deploys/records.ts';
 import { eventRecords } from './events/records.ts';
 
@@ -25,4 +26,5 @@ export const allCollections: readonly AnyCollection[] = [
   nodeStatusRecords,
   configValueRecords,
   eventRecords,
+  authorityRecords,
 ];

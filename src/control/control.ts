@@ -16,6 +16,7 @@ import { ensureDefaultTeam } from './auth/teams.ts';
 import { createAuthenticate, ensureOwnerToken } from './auth/tokens.ts';
 import { createBuilds } from './builds/builds.ts';
 import { ensureLocalNode } from './cluster/bootstrap.ts';
+import { createCertificates } from './certificates/certificates.ts';
 import { createCluster } from './cluster/cluster.ts';
 import { allCollections } from './collections.ts';
 import { createSealer, loadMasterKey } from './config/sealer.ts';
@@ -123,10 +124,11 @@ async function startControl(
 
   const values = createValues(context, { sealer });
   values.check();
-  const routing = createRouting(
-    context,
-    options.edgeReconnectGraceMs === undefined ? {} : { reconnectGraceMs: options.edgeReconnectGraceMs },
-  );
+  const certificates = await createCertificates(context, { sealer });
+  const routing = createRouting(context, {
+    certificatesFor: certificates.forHosts,
+    ...(options.edgeReconnectGraceMs === undefined ? {} : { reconnectGraceMs: options.edgeReconnectGraceMs }),
+  });
   undo.push(() => routing.stop());
   const cluster = createCluster(context, { openValue: values.openValue });
   undo.push(() => cluster.stop());
@@ -172,6 +174,7 @@ async function startControl(
       ...cluster.handlers,
       ...routing.handlers,
       ...events.handlers,
+      ...certificates.handlers,
       blobs: createBlobHandlers(context),
       system,
     },

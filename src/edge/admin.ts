@@ -3,6 +3,14 @@
 import http from 'node:http';
 import { chmod, rename, rm, stat } from 'node:fs/promises';
 import type { Edge } from './edge.ts';
+import type { TableState } from './table-state.ts';
+
+/** Private keys stay where they are. */
+function withoutKeys(state: TableState | null): unknown {
+  if (state === null) return null;
+  const certificates = (state.table.certificates ?? []).map(({ name, untilMs }) => ({ name, untilMs }));
+  return { ...state, table: { ...state.table, certificates } };
+}
 
 export interface Admin {
   start(): Promise<void>;
@@ -20,7 +28,7 @@ export function createAdmin(options: { readonly socketPath: string; readonly edg
     };
     if (request.url === '/metrics') return answer('text/plain; version=0.0.4; charset=utf-8', edge.metrics());
     if (request.url === '/healthz') return answer('application/json', JSON.stringify(edge.health()));
-    if (request.url === '/table') return answer('application/json', JSON.stringify(edge.table()));
+    if (request.url === '/table') return answer('application/json', JSON.stringify(withoutKeys(edge.table())));
     response.writeHead(404);
     response.end();
   });

@@ -25,6 +25,7 @@ import type { EdgeLink } from './link.ts';
 import { createEdgeMetrics } from './metrics.ts';
 import { createRecorder } from './recorder.ts';
 import { createRouting } from './routing.ts';
+import { createCertificates } from './tls/certificates.ts';
 import { startSync } from './sync.ts';
 import type { Sync } from './sync.ts';
 import { loadTable, saveTable } from './table-file.ts';
@@ -113,9 +114,10 @@ export function createEdge(options: EdgeOptions): Edge {
     waitMs: options.startingWaitMs ?? STARTING_WAIT_MS,
     waitingPerGroup: options.startingQueue ?? STARTING_QUEUE,
   });
+  const certificates = createCertificates();
   const versionCounts = createVersionCounts();
   const holds = createHolds(clock);
-  const routing = createRouting({ clock, groups, pool, open, versionCounts, holds });
+  const routing = createRouting({ clock, groups, pool, open, versionCounts, holds, certificates });
   const handler = createHandler({
     forwarding: { pool, open, deadlines, limits, clock },
     routing,
@@ -134,6 +136,7 @@ export function createEdge(options: EdgeOptions): Edge {
     clock,
     trusted,
     proxied: createTrusted(options.proxied ?? []),
+    certificates,
     onExchange: handler,
     onRefused: (status) => metrics.refused(status),
   });

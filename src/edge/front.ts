@@ -12,9 +12,14 @@ import { createHttpDate } from '../proxy/http-date.ts';
 import type { ProxyLimits } from '../proxy/limits.ts';
 import type { ClientStream, ConnectionFacts } from '../proxy/message.ts';
 import { readProxyHeader } from '../proxy/read-proxy-header.ts';
+import type { Certificates } from './tls/certificates.ts';
+import { createTlsServer } from './tls/listener.ts';
 
 /** An inherited descriptor of a listening socket, or an address to bind. */
-export type ListenAddress = { readonly fd: number } | { readonly host: string; readonly port: number };
+export type ListenAddress = ({ readonly fd: number } | { readonly host: string; readonly port: number }) & {
+  /** Clients speak TLS there. */
+  readonly tls?: boolean;
+};
 
 export interface FrontOptions {
   readonly listen: readonly ListenAddress[];
@@ -25,6 +30,7 @@ export interface FrontOptions {
   readonly trusted: Trusted;
   /** Whose connections begin with a PROXY protocol header, every one of them; all others begin with a request. */
   readonly proxied: Trusted;
+  readonly certificates: Certificates;
   readonly onExchange: (stream: ClientStream) => void;
   /** A message that is not HTTP, too large or too slow; the status that it got. */
   readonly onRefused: (status: number, why: string) => void;
@@ -87,8 +93,8 @@ export function createFront(options: FrontOptions): Front {
   };
 
   /** Takes a connection when it is known whose it is. */
-  const begin = (socket: net.Socket, facts: ConnectionFacts): void => {
-    if (!options.proxied.has(facts.address)) return take(socket, facts);
+  const begin = (socket: net.Socket, facts: ConnectionFacts, onBegun: (facts: ConnectionFacts) => void): void => {
+    if (!options.proxied.has(facts.address)) return onBegun(facts);
     if (connections.size + beginning >= limits.connections) {
       options.onRefused(503, 'too many connections');
       socket.destroy();
@@ -102,18 +108,44 @@ export function createFront(options: FrontOptions): Front {
         socket.destroy();
         return;
       }
-      take(socket, { ...facts, ...header.source });
+      onBegun({ ...facts, ...header.source });
       socket.resume();
     });
   };
 
-  const createServer = (): net.Server =>
+  const createServer = (onAccepted: (socket: net.Socket, facts: ConnectionFacts) => void): net.Server =>
     net.createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }, (socket) => {
       const { remoteAddress = '', remotePort = 0 } = socket;
       // Ended before it was looked at.
       if (remoteAddress === '') socket.destroy();
-      else begin(socket, { address: plainAddress(remoteAddress), port: remotePort, scheme: 'http', tls: null });
+      else {
+        const facts: ConnectionFacts = { address: plainAddress(remoteAddress), port: remotePort, scheme: 'http', tls: null };
+        begin(socket, facts, (known) => onAccepted(socket, known));
+      }
     });
+
+  /** TLS begins behind the header of a balancer, so it is laid over connections that were accepted plainly. */
+  const createSecureServer = (): net.Server => {
+    /** Whose the connections are that are in their handshake, by the peer's port and address. */
+    const shaking = new Map<string, ConnectionFacts>();
+    const peerOf = (socket: net.Socket): string => `${socket.remotePort ?? 0} ${socket.remoteAddress ?? ''}`;
+    const secure = createTlsServer({
+      certificates: options.certificates,
+      protocols: ['http/1.1'],
+      onConnection: (socket, tls) => {
+        const facts = shaking.get(peerOf(socket));
+        if (facts === undefined) socket.destroy();
+        else take(socket, { ...facts, scheme: 'https', tls });
+      },
+      onRefused: (why) => options.onRefused(400, why),
+    });
+    return createServer((socket, facts) => {
+      const peer = peerOf(socket);
+      shaking.set(peer, facts);
+      socket.once('close', () => shaking.delete(peer));
+      secure.emit('connection', socket);
+    });
+  };
 
   const listen = (server: net.Server, address: ListenAddress): Promise<void> =>
     new Promise((resolve, reject) => {
@@ -149,7 +181,7 @@ export function createFront(options: FrontOptions): Front {
   return {
     start: async () => {
       for (const address of options.listen) {
-        const server = createServer();
+        const server = address.tls === true ? createSecureServer() : createServer(take);
         servers.push(server);
         await listen(server, address);
       }

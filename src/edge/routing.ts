@@ -9,6 +9,7 @@ import type { Groups } from './groups.ts';
 import type { Holds } from './holds.ts';
 import { compileTable } from './table.ts';
 import type { CompiledTable } from './table.ts';
+import type { Certificates } from './tls/certificates.ts';
 import { applyMessage } from './table-state.ts';
 import type { TableState } from './table-state.ts';
 import type { VersionCounts } from './version-counts.ts';
@@ -34,10 +35,11 @@ export interface RoutingDeps {
   readonly open: OpenCounts;
   readonly versionCounts: VersionCounts;
   readonly holds: Holds;
+  readonly certificates: Certificates;
 }
 
 export function createRouting(deps: RoutingDeps): Routing {
-  const { clock, groups, pool, open, versionCounts, holds } = deps;
+  const { clock, groups, pool, open, versionCounts, holds, certificates } = deps;
   let state: TableState | null = null;
   let table: CompiledTable | null = null;
   let draining: ReadonlyMap<string, RouteTarget> = new Map();
@@ -60,6 +62,7 @@ export function createRouting(deps: RoutingDeps): Routing {
   const install = (next: TableState): void => {
     if (table === null || state?.table.rules !== next.table.rules) table = compileTable(next.table.rules);
     state = next;
+    certificates.replace(next.table.certificates ?? []);
     pool.forget(groups.replace(next.table.groups));
     versionCounts.retain(next.table.groups);
     draining = new Map(groups.draining().map((target) => [target.instanceId, target]));

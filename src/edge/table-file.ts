@@ -38,11 +38,20 @@ export async function loadTable(file: string, log: Log): Promise<TableState | nu
 function isKept(value: unknown): value is { readonly sequence: number; readonly table: RouteTable } {
   if (!isRecord(value) || value['schema'] !== FILE_SCHEMA || typeof value['sequence'] !== 'number') return false;
   const table = value['table'];
-  return isRecord(table) && isArrayOf(table['rules'], isRule) && isArrayOf(table['groups'], isGroup);
+  return (
+    isRecord(table) &&
+    isArrayOf(table['rules'], isRule) &&
+    isArrayOf(table['groups'], isGroup) &&
+    isArrayOf(table['certificates'] ?? [], isCertificate)
+  );
 }
 
 function isRule(value: unknown): boolean {
   return isRecord(value) && isText(value['host']) && isText(value['path']) && isRecord(value['headers']) && isText(value['group']);
+}
+
+function isCertificate(value: unknown): boolean {
+  return isRecord(value) && isText(value['name']) && isText(value['chainPem']) && isText(value['keyPem']);
 }
 
 function isGroup(value: unknown): boolean {

@@ -17,6 +17,7 @@ import { programArgv, programEnv, programVersion } from './program.ts';
 
 const KEY_PREFIX = 'data-plane@';
 const LISTENER = 'edge-http';
+const TLS_LISTENER = 'edge-https';
 const STOP_MS = 10_000;
 
 export interface DataPlaneProcessOptions {
@@ -26,6 +27,7 @@ export interface DataPlaneProcessOptions {
   readonly log: Log;
   readonly host: string;
   readonly port: number;
+  readonly tlsPort: number;
   readonly path: string;
   readonly home: string;
   readonly workers: number;
@@ -33,9 +35,14 @@ export interface DataPlaneProcessOptions {
   readonly proxied: readonly string[];
 }
 
+export interface HeldPorts {
+  readonly http: number;
+  readonly https: number;
+}
+
 export interface DataPlaneProcess {
-  /** Makes the keeper hold the port, so that connections queue from now on. Resolves with it. Throws `port_taken`. */
-  hold(): Promise<number>;
+  /** Makes the keeper hold the ports, so that connections queue from now on. Resolves with them. Throws `port_taken`. */
+  hold(): Promise<HeldPorts>;
   /** Makes sure that a data plane of this version serves on the held port. */
   serve(connection: { readonly url: string; readonly token: string }): Promise<void>;
   /** Called with the id of an Edge whose process has ended, however it did; the returned function stops that. */
@@ -63,21 +70,28 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
   const { keeper, paths, clock } = options;
 
   let before: readonly ProcessRecord[] = [];
-  let port = 0;
+  let ports: HeldPorts = { http: 0, https: 0 };
   let moved = false;
 
   /** Also those that have ended and that the keeper is about to start again. */
   const known = async (): Promise<readonly ProcessRecord[]> =>
     (await keeper.request({ op: 'list' })).processes.filter((record) => record.key.startsWith(KEY_PREFIX));
 
-  const listen = async (takeover: boolean): Promise<number> => {
+  const listen = async (name: string, port: number, hint: string): Promise<number> => {
+    const { listeners } = await keeper.request({ op: 'list' });
+    const held = listeners.find((listener) => listener.name === name);
+    if (held !== undefined && held.host === options.host && (held.port === port || port === 0)) return held.port;
+    if (held !== undefined) await keeper.request({ op: 'unlisten', name });
+    moved = true;
     try {
-      return (await keeper.request({ op: 'listen', name: LISTENER, host: options.host, port: options.port, takeover })).port;
+      return (
+        await keeper.request({ op: 'listen', name, host: options.host, port, takeover: before.some(({ state }) => state === 'running') })
+      ).port;
     } catch (error) {
       if (!isFailure(error, 'port_taken')) throw error;
       throw new Failure('port_taken', {
         message: `The Edge cannot listen: ${error.message}`,
-        hint: 'Stop that process, or choose another port with --edge-port (LIBRA_EDGE_PORT).',
+        hint: `Stop that process, or choose another port with ${hint}.`,
         details: error.details,
       });
     }
@@ -106,7 +120,8 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
       options: {
         edgeId: edgeIdOf(worker),
         version: programVersion,
-        listen: [{ fd: 3 }],
+        // In the order of `listeners` below.
+        listen: [{ fd: 3 }, { fd: 4, tls: true }],
         connectionFile: paths.edgeConnection,
         tableFile: paths.edgeTable,
         savesTable: worker === 0,
@@ -119,7 +134,7 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
     };
     const text = JSON.stringify(file);
     const digest = createHash('sha256').update(text).digest('hex').slice(0, 12);
-    return { worker, text, key: `${KEY_PREFIX}${programVersion}:${options.host}:${port}:${digest}#${worker}` };
+    return { worker, text, key: `${KEY_PREFIX}${programVersion}:${options.host}:${ports.http}:${ports.https}:${digest}#${worker}` };
   };
 
   const start = async ({ worker, text, key }: Worker): Promise<void> => {
@@ -140,7 +155,7 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
       cgroups: [],
       log: { folder: join(paths.logs, folder), bytes: 4 * 1024 * 1024 },
       recordFolder,
-      listeners: [LISTENER],
+      listeners: [LISTENER, TLS_LISTENER],
       restart: { minMs: 50, maxMs: 5000 },
     });
   };
@@ -148,16 +163,11 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
   return {
     hold: async () => {
       before = await known();
-      const { listeners } = await keeper.request({ op: 'list' });
-      const held = listeners.find((listener) => listener.name === LISTENER);
-      if (held !== undefined && held.host === options.host && (held.port === options.port || options.port === 0)) {
-        port = held.port;
-        return port;
-      }
-      if (held !== undefined) await keeper.request({ op: 'unlisten', name: LISTENER });
-      port = await listen(before.some(({ state }) => state === 'running'));
-      moved = true;
-      return port;
+      ports = {
+        http: await listen(LISTENER, options.port, '--edge-port (LIBRA_EDGE_PORT)'),
+        https: await listen(TLS_LISTENER, options.tlsPort, '--edge-tls-port (LIBRA_EDGE_TLS_PORT)'),
+      };
+      return ports;
     },
     serve: async (connection) => {
       replaceFileSync(paths.edgeConnection, `${JSON.stringify(connection)}\n`);
@@ -179,7 +189,7 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
       }),
     stop: async () => {
       await Promise.all((await known()).map((record) => end(record, STOP_MS)));
-      await keeper.request({ op: 'unlisten', name: LISTENER });
+      for (const name of [LISTENER, TLS_LISTENER]) await keeper.request({ op: 'unlisten', name });
     },
   };
 }

@@ -136,13 +136,14 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
       log,
       host: edgeHost,
       port: settings.edgePort ?? 8080,
+      tlsPort: settings.edgeTlsPort ?? 8443,
       path: settings.path,
       home: settings.home,
       workers: settings.edgeWorkers ?? 1,
       trusted: settings.edgeTrusted ?? [],
       proxied: settings.edgeProxied ?? [],
     });
-    const edgePort = await dataPlane.hold();
+    const { http: edgePort, https: edgeTlsPort } = await dataPlane.hold();
     undo.push(() => dataPlane.stop());
 
     options.onProgress('Starting control');
@@ -168,7 +169,7 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
       nodeName,
       ownerSecret: await readTextIfThere(paths.ownerToken),
       furtherMetrics: () => edgeMetrics(Array.from({ length: settings.edgeWorkers ?? 1 }, (_, worker) => paths.edgeSocket(worker))),
-      addresses: () => ({ edge: `${edgeHost}:${edgePort}` }),
+      addresses: () => ({ edge: `${edgeHost}:${edgePort}`, edgeTls: `${edgeHost}:${edgeTlsPort}` }),
       onShutdown: (request) => {
         keepInstances = request.keepInstances;
         shutdown.resolve();

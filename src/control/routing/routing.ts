@@ -15,6 +15,7 @@ import { lowerNames, ruleKey } from './compile.ts';
 import { createEdges } from './edges.ts';
 import type { Edges, TrafficState } from './edges.ts';
 import { createLiveTable } from './table.ts';
+import type { CertificatesFor } from './table.ts';
 
 const RECONNECT_GRACE_MS = 5000;
 
@@ -41,9 +42,12 @@ export interface Routing {
   stop(): void;
 }
 
-export function createRouting(context: ControlContext, options: { readonly reconnectGraceMs?: number } = {}): Routing {
+export function createRouting(
+  context: ControlContext,
+  options: { readonly reconnectGraceMs?: number; readonly certificatesFor?: CertificatesFor } = {},
+): Routing {
   const { view, settings } = context;
-  const live = createLiveTable(context);
+  const live = createLiveTable(context, options.certificatesFor);
   const edges = createEdges(context, { table: live, reconnectGraceMs: options.reconnectGraceMs ?? RECONNECT_GRACE_MS });
 
   const routesOf = (app: App, environment: Environment): readonly { readonly entrypoint: string; readonly route: RouteSpec }[] => {

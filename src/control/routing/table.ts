@@ -2,8 +2,9 @@
 // has the next sequence; the last deltas are kept so that each Edge can follow without a gap.
 
 import { isDeepStrictEqual } from 'node:util';
-import type { RouteGroup, RouteRule, RouteTable, TableMessage } from '../../api/dataplane.ts';
+import type { RouteGroup, RouteRule, RouteTable, TableCertificate, TableMessage } from '../../api/dataplane.ts';
 import type { Deployment, InstanceSpec } from '../../model/documents.ts';
+import { canonicalHost } from '../../model/host.ts';
 import { appRecords } from '../apps/records.ts';
 import { instanceStatusRecords } from '../cluster/records.ts';
 import type { ControlContext } from '../context.ts';
@@ -44,7 +45,13 @@ export interface LiveTable {
   stop(): void;
 }
 
-export function createLiveTable(context: ControlContext): LiveTable {
+/** The certificates for the canonical hosts of the rules in force. */
+export type CertificatesFor = (hosts: readonly string[]) => readonly TableCertificate[];
+
+/** Certificates that are nearly over are found this often. */
+const CERTIFICATES_EVERY_MS = 3_600_000;
+
+export function createLiveTable(context: ControlContext, certificatesFor: CertificatesFor = () => []): LiveTable {
   const { view, clock } = context;
   // Milliseconds of the start times a thousand: a later start is above every sequence of an earlier one.
   const first = clock.now() * 1000;
@@ -60,6 +67,9 @@ export function createLiveTable(context: ControlContext): LiveTable {
   let ruleByKey: ReadonlyMap<string, RouteRule> = new Map();
   let conflicts: readonly RuleConflict[] = [];
   let cancelTimer: (() => void) | null = null;
+  const certificates = new Map<string, TableCertificate>();
+  let certificatesDue = false;
+  let cancelRenewal: (() => void) | null = null;
 
   const compile = (environmentId: string): CompiledEnvironment | null => {
     const environment = view.get(environmentRecords, environmentId)?.document;
@@ -104,7 +114,7 @@ export function createLiveTable(context: ControlContext): LiveTable {
   const flush = (): void => {
     cancelTimer?.();
     cancelTimer = null;
-    if (dirty.size === 0) return;
+    if (dirty.size === 0 && !certificatesDue) return;
     const at = sequence + 1;
     const putGroups: RouteGroup[] = [];
     const removeGroups: string[] = [];
@@ -132,12 +142,31 @@ export function createLiveTable(context: ControlContext): LiveTable {
     }
     dirty.clear();
     const newRules = rulesChanged ? replaceRules() : null;
-    if (newRules === null && putGroups.length === 0 && removeGroups.length === 0) return;
+    const changed = newRules !== null || certificatesDue ? replaceCertificates() : NO_CERTIFICATES;
+    certificatesDue = false;
+    if (newRules === null && putGroups.length === 0 && removeGroups.length === 0 && changed === NO_CERTIFICATES) return;
     sequence = at;
-    deltas.push({ type: 'delta', sequence, rules: newRules, putGroups, removeGroups });
+    deltas.push({ type: 'delta', sequence, rules: newRules, putGroups, removeGroups, ...changed });
     if (deltas.length > KEPT_DELTAS) deltas.shift();
     forgetAbsent();
     for (const listener of listeners) listener();
+  };
+
+  const replaceCertificates = (): typeof NO_CERTIFICATES => {
+    const wanted = certificatesFor([...new Set(rules.map(certificateName).filter((name) => name !== null))]);
+    const put = wanted.filter((certificate) => !isSame(certificates.get(certificate.name), certificate));
+    const names = new Set(wanted.map((certificate) => certificate.name));
+    const gone = [...certificates.keys()].filter((name) => !names.has(name));
+    for (const name of gone) certificates.delete(name);
+    for (const certificate of put) certificates.set(certificate.name, certificate);
+    return put.length === 0 && gone.length === 0 ? NO_CERTIFICATES : { putCertificates: put, removeCertificates: gone };
+  };
+  const renewLater = (): void => {
+    cancelRenewal = clock.timer(CERTIFICATES_EVERY_MS, () => {
+      certificatesDue = true;
+      flush();
+      renewLater();
+    });
   };
 
   const replaceRules = (): readonly RouteRule[] | null => {
@@ -175,11 +204,16 @@ export function createLiveTable(context: ControlContext): LiveTable {
   });
   for (const stored of view.list(environmentRecords)) touch(stored.document.id);
   flush();
+  renewLater();
 
   return {
     sequence: () => sequence,
     firstSequence: () => first,
-    snapshot: () => ({ rules, groups: [...groups.values()].sort((a, b) => (a.id < b.id ? -1 : 1)) }),
+    snapshot: () => ({
+      rules,
+      groups: [...groups.values()].sort((a, b) => (a.id < b.id ? -1 : 1)),
+      certificates: [...certificates.values()],
+    }),
     after: (known) => {
       if (known === sequence) return null;
       const oldest = deltas[0];
@@ -198,8 +232,22 @@ export function createLiveTable(context: ControlContext): LiveTable {
     stop: () => {
       unsubscribe();
       cancelTimer?.();
+      cancelRenewal?.();
     },
   };
+}
+
+const NO_CERTIFICATES: { readonly putCertificates?: readonly TableCertificate[]; readonly removeCertificates?: readonly string[] } = {};
+
+/** What a certificate for the rule has to name; null where its host is none. */
+function certificateName({ host }: RouteRule): string | null {
+  if (!host.startsWith('*.')) return canonicalHost(host);
+  const parent = canonicalHost(host.slice(2));
+  return parent === null ? null : `*.${parent}`;
+}
+
+function isSame(a: TableCertificate | undefined, b: TableCertificate): boolean {
+  return a !== undefined && a.chainPem === b.chainPem && a.keyPem === b.keyPem;
 }
 
 const conflictKey = (conflict: RuleConflict): string =>

@@ -1,0 +1,148 @@
+// TLS in front of the Edge: which certificate, which versions, and that a swap of thousands disturbs nobody.
+
+import assert from 'node:assert/strict';
+import { createPublicKey, generateKeyPairSync, randomBytes, sign } from 'node:crypto';
+import https from 'node:https';
+import { after, before, describe, test } from 'node:test';
+import tls from 'node:tls';
+import type { TableCertificate } from '../../api/dataplane.ts';
+import { group, rule, startEdge, startInstance, text } from '../edge-fixture.ts';
+import type { TestEdge, TestInstance } from '../edge-fixture.ts';
+import { createCertificates } from './certificates.ts';
+
+const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+const keyPem = privateKey.export({ format: 'pem', type: 'pkcs8' }).toString();
+
+/** A self-signed certificate, as small as one can be: written by hand, since the Edge may not use what control writes them with. */
+function certificate(name: string): TableCertificate {
+  const element = (tag: number, ...parts: readonly Buffer[]): Buffer => {
+    const content = Buffer.concat(parts);
+    const length = content.length < 128 ? Buffer.of(content.length) : Buffer.of(0x82, content.length >> 8, content.length & 0xff);
+    return Buffer.concat([Buffer.of(tag), length, content]);
+  };
+  const ecdsa = element(0x30, Buffer.from('06082a8648ce3d040302', 'hex'));
+  const subject = element(0x30, element(0x31, element(0x30, Buffer.from('0603550403', 'hex'), element(0x0c, Buffer.from(name)))));
+  const validity = element(0x30, element(0x17, Buffer.from('260101000000Z')), element(0x17, Buffer.from('400101000000Z')));
+  const names = element(0x30, element(0x82, Buffer.from(name)));
+  const extension = element(0xa3, element(0x30, element(0x30, Buffer.from('0603551d11', 'hex'), element(0x04, names))));
+  const serial = element(0x02, Buffer.concat([Buffer.of(1), randomBytes(8)]));
+  const version = Buffer.from('a003020102', 'hex');
+  const spki = createPublicKey(privateKey).export({ format: 'der', type: 'spki' });
+  const body = element(0x30, version, serial, ecdsa, subject, validity, subject, spki, extension);
+  const signature = element(0x03, Buffer.of(0), sign('sha256', body, privateKey));
+  const base64 =
+    element(0x30, body, ecdsa, signature)
+      .toString('base64')
+      .match(/.{1,64}/gu) ?? [];
+  return {
+    name,
+    chainPem: `-----BEGIN CERTIFICATE-----\n${base64.join('\n')}\n-----END CERTIFICATE-----\n`,
+    keyPem,
+    untilMs: 2_208_988_800_000,
+  };
+}
+
+describe('TLS', () => {
+  let edge: TestEdge;
+  let app: TestInstance;
+  let port = 0;
+  before(async () => {
+    edge = await startEdge({
+      listen: [
+        { host: '127.0.0.1', port: 0 },
+        { host: '127.0.0.1', port: 0, tls: true },
+      ],
+    });
+    port = edge.edge.addresses()[1]?.port ?? 0;
+    app = await startInstance('i1', (request, response) =>
+      text(response, `${String(request.headers['x-forwarded-proto'])} ${request.url ?? ''}`),
+    );
+  });
+  after(async () => {
+    await edge.stop();
+    await app.close();
+  });
+  const install = (certificates: readonly TableCertificate[]): Promise<void> =>
+    edge.install({
+      rules: [rule('app.localhost', 'app'), rule('*.wild.localhost', 'app')],
+      groups: [group('app', [app.target])],
+      certificates,
+    });
+  const names = (options: tls.ConnectionOptions): Promise<string> =>
+    new Promise((resolve, reject) => {
+      const socket = tls.connect({ host: '127.0.0.1', port, rejectUnauthorized: false, ...options }, () => {
+        resolve(`${socket.getPeerCertificate().subjectaltname ?? 'none'} ${socket.getProtocol() ?? ''}`);
+        socket.destroy();
+      });
+      socket.on('error', reject);
+    });
+  const get = (servername: string, agent?: https.Agent): Promise<string> =>
+    new Promise((resolve, reject) => {
+      const request = https.get(
+        {
+          host: '127.0.0.1',
+          port,
+          servername,
+          path: '/x',
+          headers: { host: servername },
+          rejectUnauthorized: false,
+          agent: agent ?? false,
+        },
+        (response) => {
+          let body = '';
+          response.on('data', (chunk: Buffer) => (body += chunk.toString()));
+          response.on('end', () => resolve(`${response.statusCode ?? 0} ${body}`));
+        },
+      );
+      request.on('error', reject);
+    });
+
+  test('shows the certificate of the name that is asked for, and none to who asks for another', async () => {
+    await install([certificate('app.localhost'), certificate('*.wild.localhost')]);
+    assert.equal(await names({ servername: 'app.localhost' }), 'DNS:app.localhost TLSv1.3');
+    assert.equal(await names({ servername: 'APP.localhost' }), 'DNS:app.localhost TLSv1.3');
+    assert.equal(await names({ servername: 'a.wild.localhost' }), 'DNS:*.wild.localhost TLSv1.3');
+    await assert.rejects(names({ servername: 'a.b.wild.localhost' }));
+    await assert.rejects(names({ servername: 'other.localhost' }));
+    await assert.rejects(names({}));
+    assert.equal(await get('app.localhost'), '200 https /x');
+  });
+
+  test('speaks 1.2 and 1.3, and nothing older', async () => {
+    await install([certificate('app.localhost')]);
+    assert.equal(await names({ servername: 'app.localhost', maxVersion: 'TLSv1.2' }), 'DNS:app.localhost TLSv1.2');
+    await assert.rejects(names({ servername: 'app.localhost', minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' }));
+    await assert.rejects(names({ servername: 'app.localhost', maxVersion: 'TLSv1.2', ciphers: 'AES128-SHA' }));
+  });
+
+  test('a swap of two thousand certificates breaks no connection, and the new ones count at once', async () => {
+    const many = Array.from({ length: 2_000 }, (_, index) => ({ ...certificate('app.localhost'), name: `app${index}.localhost` }));
+    await install([certificate('app.localhost'), ...many]);
+    const agent = new https.Agent({ keepAlive: true, maxSockets: 1 });
+    assert.equal(await get('app.localhost', agent), '200 https /x');
+    await install([certificate('app.localhost'), certificate('new.localhost')]);
+    assert.equal(await get('app.localhost', agent), '200 https /x');
+    assert.equal(await names({ servername: 'new.localhost' }), 'DNS:new.localhost TLSv1.3');
+    await assert.rejects(names({ servername: 'app7.localhost' }));
+    agent.destroy();
+  });
+
+  test('a client that does not speak TLS, or stops in the middle, disturbs nobody', async () => {
+    await install([certificate('app.localhost')]);
+    const plain = await new Promise<string>((resolve) => {
+      const socket = tls.connect({ host: '127.0.0.1', port: edge.port, servername: 'app.localhost', rejectUnauthorized: false });
+      socket.on('error', (error) => resolve(error.message));
+    });
+    assert.notEqual(plain, '');
+    assert.equal(await get('app.localhost'), '200 https /x');
+  });
+});
+
+test('contexts are made when they are asked for, and a certificate that cannot be used is told', () => {
+  const certificates = createCertificates();
+  certificates.replace([{ ...certificate('bad.localhost'), chainPem: 'nonsense' }, certificate('good.localhost')]);
+  assert.throws(() => certificates.contextFor('bad.localhost'));
+  assert.notEqual(certificates.contextFor('good.localhost'), null);
+  assert.equal(certificates.contextFor('good.localhost'), certificates.contextFor('GOOD.localhost.'));
+  assert.equal(certificates.contextFor('..'), null);
+});
