@@ -7,8 +7,8 @@ import type { TableState } from './table-state.ts';
 
 /** Private keys stay where they are. */
 function withoutKeys(state: TableState | null): unknown {
-  if (state === null) return null;
-  const certificates = (state.table.certificates ?? []).map(({ name, untilMs }) => ({ name, untilMs }));
+  if (state?.table.certificates === undefined) return state;
+  const certificates = state.table.certificates.map(({ name, untilMs }) => ({ name, untilMs }));
   return { ...state, table: { ...state.table, certificates } };
 }
 
