@@ -44,6 +44,7 @@ const REQUIREMENTS = {
   bash: { met: () => finds('bash'), hint: 'apt-get install bash' },
   zsh: { met: () => finds('zsh'), hint: 'apt-get install zsh' },
   fish: { met: () => finds('fish'), hint: 'apt-get install fish' },
+  slowhttptest: { met: () => finds('slowhttptest'), hint: 'apt-get install slowhttptest' },
   nginx: { met: () => finds('nginx'), hint: 'apt-get install nginx-light' },
   haproxy: { met: () => finds('haproxy'), hint: 'apt-get install haproxy' },
   caddy: { met: () => finds('caddy'), hint: 'apt-get install caddy' },

@@ -1,0 +1,109 @@
+// Two thousand connections that are as slow as they may be, in each of the four ways of slowhttptest: an honest client does not notice,
+// and memory does not grow without bound.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { Agent, get } from 'node:http';
+import { after, before, describe, test } from 'node:test';
+import type { RouteTarget } from '../../src/api/dataplane.ts';
+import { group, rule } from '../../src/edge/edge-fixture.ts';
+import { startApp, startEdgeProcess } from '../fixtures/edge-process.ts';
+import type { Program } from '../fixtures/edge-process.ts';
+import { lacking } from '../requirements.ts';
+
+const CONNECTIONS = 2_000;
+const SECONDS = 12;
+const HONEST_P99_MS = 100;
+const GROWTH_BYTES = 200 * 1024 * 1024;
+const HONEST = 'honest.localhost';
+
+const MODES = {
+  'slow heads': ['-H', '-i', '2'],
+  'slow bodies': ['-B', '-i', '2', '-s', '8192'],
+  ranges: ['-R', '-a', '5', '-b', '3000'],
+  'slow reading': ['-X', '-n', '2', '-w', '10', '-y', '20', '-z', '32'],
+} as const;
+
+describe('slow clients', { skip: lacking('slowhttptest') }, () => {
+  /** Who is attacked, and who shall not notice: what is measured is the Edge between them. */
+  let attacked: Program;
+  let honest: Program;
+  let edge: Program;
+  before(async () => {
+    attacked = await startApp('hello');
+    honest = await startApp('hello');
+    const target = (id: string, port: number): RouteTarget => ({
+      instanceId: id,
+      deploymentId: 'd',
+      nodeId: 'n',
+      host: '127.0.0.1',
+      port,
+      state: 'active',
+      drainUntilMs: null,
+    });
+    edge = await startEdgeProcess({
+      rules: [rule('127.0.0.1', 'attacked'), rule(HONEST, 'honest')],
+      groups: [group('attacked', [target('attacked', attacked.port)]), group('honest', [target('honest', honest.port)])],
+    });
+  });
+  after(async () => {
+    await edge.stop();
+    await Promise.all([attacked.stop(), honest.stop()]);
+  });
+
+  for (const [name, words] of Object.entries(MODES)) {
+    test(`${CONNECTIONS} with ${name} cost an honest client nothing`, async (t) => {
+      const path = name === 'slow reading' ? '/big?bytes=100000' : '/';
+      const attack = spawn(
+        'slowhttptest',
+        [
+          ...words,
+          '-c',
+          String(CONNECTIONS),
+          '-r',
+          '1000',
+          '-l',
+          String(SECONDS),
+          '-p',
+          '10',
+          '-u',
+          `http://127.0.0.1:${edge.port}${path}`,
+        ],
+        { stdio: 'ignore' },
+      );
+      const ended = once(attack, 'exit');
+      const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+      const latenciesMs: number[] = [];
+      let failures = 0;
+      let attacking = true;
+      let most = 0;
+      const rssBefore = edge.rss();
+      void ended.then(() => (attacking = false));
+      while (attacking) {
+        const beganMs = performance.now();
+        const ok = await new Promise<boolean>((resolve) => {
+          const request = get({ host: '127.0.0.1', port: edge.port, path: '/', agent, headers: { host: HONEST } }, (response) => {
+            response.resume();
+            response.on('end', () => resolve(response.statusCode === 200));
+          });
+          request.on('error', () => resolve(false));
+        });
+        latenciesMs.push(performance.now() - beganMs);
+        if (!ok) failures += 1;
+        most = Math.max(most, edge.rss());
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      agent.destroy();
+      latenciesMs.sort((a, b) => a - b);
+      const p99 = latenciesMs[Math.floor(latenciesMs.length * 0.99)] ?? Infinity;
+      t.diagnostic(
+        `${latenciesMs.length} honest requests, ${failures} failed, median ${latenciesMs[latenciesMs.length >> 1]?.toFixed(1)} ms, p99 ${p99.toFixed(1)} ms; memory ${Math.round(rssBefore / 2 ** 20)} MiB, at most ${Math.round(most / 2 ** 20)} MiB`,
+      );
+      assert.equal(failures, 0);
+      assert.ok(latenciesMs.length > 200);
+      assert.ok(p99 < HONEST_P99_MS, `p99 is ${p99} ms`);
+      assert.ok(most - rssBefore < GROWTH_BYTES);
+    });
+  }
+});
