@@ -50,7 +50,11 @@ function dismissLeavers(draft: Draft, state: EntrypointState): void {
   const { rollout } = state.spec;
   const stableId = draft.environment().stableDeploymentId;
   const least = Math.max(0, state.wanted - Math.max(rollout.unavailable, state.stopFirst ? 1 : 0));
-  const isAvailable = (instance: RolloutInstance): boolean => isServing(instance) && draft.input.traffic.inForce(instance.spec.id);
+  const { split } = draft.environment();
+  // A version without a share serves nobody, however healthy it is: nobody may leave because of it.
+  const idle = split !== undefined && split !== null && split.percent === 0 ? split.deploymentId : null;
+  const isAvailable = (instance: RolloutInstance): boolean =>
+    isServing(instance) && instance.spec.deploymentId !== idle && draft.input.traffic.inForce(instance.spec.id);
   const staying = state.leavers.filter(({ spec }) => spec.desired === 'run' && !spec.draining);
   const ready = state.slots.filter((slot) => slot.available).length;
   let available = ready + staying.filter(isAvailable).length;

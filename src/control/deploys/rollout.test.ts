@@ -255,6 +255,30 @@ test('whatever happens, a rollout keeps its promises at every moment and comes t
   );
 });
 
+/** A canary is taken back while a Deployment before it still stands in for the stable one: what has no share was counted as serving. */
+const takenBackEarly = (seed: number): [number, (typeof shapes)[number], Action[]] => [
+  seed,
+  { web: { instances: 3, rollout: { surge: 2, unavailable: 1, deadlineMs: 30_000, drainMs: 5000 } } },
+  [
+    { kind: 'deploy', behaviour: 'good' },
+    { kind: 'wait', ticks: 0 },
+    { kind: 'wait', ticks: 1 },
+    { kind: 'deploy', behaviour: 'good' },
+    {
+      kind: 'canary',
+      behaviour: 'good',
+      plan: plan(
+        [
+          { percent: 34, holdMs: 3000 },
+          { percent: 67, holdMs: null },
+        ],
+        { keepMs: 15_000 },
+      ),
+    },
+    { kind: 'cancel' },
+  ],
+];
+
 test('without faults of Nodes the number of healthy targets never falls below what the Entrypoint allows', () => {
   fc.assert(
     fc.property(
@@ -290,6 +314,6 @@ test('without faults of Nodes the number of healthy targets never falls below wh
         settle(world);
       },
     ),
-    { numRuns: 200 },
+    { numRuns: 200, examples: [takenBackEarly(8), takenBackEarly(12)] },
   );
 });
