@@ -67,6 +67,12 @@ function dismissLeavers(draft: Draft, state: EntrypointState): void {
     if (isAvailable(instance)) {
       if (available - 1 < least) continue;
       available -= 1;
+    } else if (isServing(instance) && instance.spec.deploymentId === idle) {
+      // It may yet have to serve while there are too few of the others.
+      if (available < least) {
+        draft.wakeIn(TRAFFIC_POLL_MS);
+        continue;
+      }
     } else if (isServing(instance) ? !foreign && available < least : !surplus && kept - 1 < least) {
       if (isServing(instance)) draft.wakeIn(TRAFFIC_POLL_MS);
       continue;
