@@ -119,8 +119,11 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
     }
     this.#beginning = true;
     this.#exchange.client.readBody(true);
-    this.#beginning = false;
-    upstream.flush();
+    // What came in one piece with the head is read before this, leaves with it, and if it is not valid nothing leaves at all.
+    queueMicrotask(() => {
+      this.#beginning = false;
+      this.#upstream?.flush();
+    });
   }
 
   #await(phase: 'leave' | 'body' | 'answer' | 'relay' | 'tunnel', ms: number): void {

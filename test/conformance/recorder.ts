@@ -8,11 +8,15 @@ export interface Recorder {
   readonly port: number;
   /** What has arrived since the last call. */
   take(): Understood[];
+  /** Lower-case names of the fields of the requests that `take` gave last. */
+  fields(): ReadonlySet<string>;
   stop(): Promise<void>;
 }
 
 export async function startRecorder(): Promise<Recorder> {
   let seen: Understood[] = [];
+  let names = new Set<string>();
+  let taken = names;
   const server = http.createServer(
     { requireHostHeader: false, maxHeaderSize: 128 * 1024, keepAliveTimeout: 30_000 },
     (request, response) => {
@@ -22,6 +26,7 @@ export async function startRecorder(): Promise<Recorder> {
       // Only what arrives whole was understood; a message that is broken off has no effect.
       request.on('end', () => {
         seen.push(note);
+        for (const name of Object.keys(request.headers)) names.add(name);
         response.writeHead(200, { 'content-type': 'text/plain', 'content-length': '2' });
         response.end(request.method === 'HEAD' ? undefined : 'ok');
       });
@@ -40,10 +45,13 @@ export async function startRecorder(): Promise<Recorder> {
   return {
     port: address.port,
     take: () => {
-      const taken = seen;
+      const all = seen;
       seen = [];
-      return taken;
+      taken = names;
+      names = new Set();
+      return all;
     },
+    fields: () => taken,
     stop: async () => {
       server.close();
       server.closeAllConnections();

@@ -10,6 +10,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../../src/lib/clock.ts';
 import type { Requirement } from '../requirements.ts';
+import { understood } from './message.ts';
+import type { Understood } from './message.ts';
 
 export interface ForeignServer {
   readonly port: number;
@@ -18,8 +20,10 @@ export interface ForeignServer {
 
 export interface ServerKind {
   readonly name: Requirement;
-  /** What this server is known to change by itself, with nobody's message cut elsewhere by it: the name of each message, or its beginning, and why. */
-  readonly known?: Readonly<Record<string, string>>;
+  /** What arrives behind this server instead of what we understood, by the name of the message; never another number of requests. */
+  readonly changes?: Readonly<Record<string, readonly Understood[]>>;
+  /** Messages of which it refuses something that we let through. */
+  readonly refuses?: readonly string[];
   /** Files of the folder by name, and how the program starts on it. */
   readonly setUp: (
     folder: string,
@@ -33,6 +37,7 @@ const START_MS = 15_000;
 export const SERVERS: readonly ServerKind[] = [
   {
     name: 'nginx',
+    refuses: ['OPTIONS *'],
     setUp: (folder, port, next) => ({
       files: {
         'nginx.conf': `daemon off; master_process off; pid ${folder}/pid; error_log ${folder}/error.log;
@@ -68,6 +73,8 @@ backend b
   },
   {
     name: 'caddy',
+    // It answers itself.
+    changes: { 'OPTIONS *': [] },
     setUp: (folder, port, next) => ({
       files: {
         Caddyfile: `{
@@ -86,17 +93,12 @@ http://:${port} {
   },
   {
     name: 'varnishd',
-    known: {
-      'a GET with a body': 'it takes the body of a GET off',
-      'an upgrade with a body is no upgrade': 'it takes the body of a GET off',
-      chunk: 'it passes a chunked body that was broken off as one that has ended',
-      'a chunk': 'it passes a chunked body that was broken off as one that has ended',
-      'a trailer': 'it passes a chunked body that was broken off as one that has ended',
-      'a last chunk': 'it passes a chunked body that was broken off as one that has ended',
-      'many small chunk': 'it passes a chunked body that was broken off as one that has ended',
-      'a folded trailer': 'it passes a chunked body that was broken off as one that has ended',
-      'trailers without end': 'it passes a chunked body that was broken off as one that has ended',
+    // It takes the body of a GET off, and knows no trailers.
+    changes: {
+      'a GET with a body': [understood('GET', '/get')],
+      'an upgrade with a body is no upgrade': [understood('GET', '/a')],
     },
+    refuses: ['a trailer'],
     setUp: (folder, port, next) => ({
       files: {
         'default.vcl': `vcl 4.1;
@@ -130,10 +132,14 @@ sub vcl_recv { return (pass); }
   },
   {
     name: 'lighttpd',
-    known: {
-      'the path /@scope%2fname': 'it decodes a slash; the Edge has seen to it that this leads to no other Route',
-      'the path /a?b=%2e%2e%2f': 'it decodes unreserved characters in a query',
+    // It decodes unreserved characters in a query, and a slash in a path: the Edge has seen to it that this leads to no other Route. It
+    // answers OPTIONS * itself.
+    changes: {
+      'the path /a?b=%2e%2e%2f': [understood('GET', '/a?b=..%2F')],
+      'the path /@scope%2fname': [understood('GET', '/@scope/name')],
+      'OPTIONS *': [],
     },
+    refuses: ['a GET with a body', 'an upgrade with a body is no upgrade', 'the path /%ff'],
     setUp: (folder, port, next) => ({
       files: {
         'lighttpd.conf': `server.document-root = "${folder}"
@@ -150,6 +156,8 @@ proxy.server = ( "" => ( ( "host" => "127.0.0.1", "port" => ${next} ) ) )
   },
   {
     name: 'apache2',
+    // It answers itself.
+    changes: { 'OPTIONS *': [] },
     setUp: (folder, port, next) => ({
       files: {
         'apache.conf': `ServerRoot ${folder}
@@ -175,6 +183,7 @@ ProxyPass / http://127.0.0.1:${next}/ nocanon
   },
   {
     name: 'squid',
+    refuses: ['a GET with a body', 'an upgrade with a body is no upgrade', 'OPTIONS *'],
     setUp: (folder, port, next) => ({
       files: {
         'squid.conf': `http_port 127.0.0.1:${port} accel vhost allow-direct

@@ -121,9 +121,12 @@ export class UpstreamConnection implements UpstreamStream {
   }
 
   abort(): void {
+    // A target must not take a part of a request for the whole: some do when the connection merely ends.
+    const partly = this.#sentAnything && !this.#requestSent && this.#phase !== 'idle';
     this.#observer = null;
     this.#phase = 'closed';
-    this.socket.destroy();
+    if (partly && !this.socket.destroyed && !('encrypted' in this.socket)) this.socket.resetAndDestroy();
+    else this.socket.destroy();
   }
 
   #onData(chunk: Buffer): void {
