@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import net from 'node:net';
 import { isDeepStrictEqual } from 'node:util';
 import { after, before, describe, test } from 'node:test';
-import { group, rule, startEdge } from '../../src/edge/edge-fixture.ts';
+import { group, rule, startEdge, until } from '../../src/edge/edge-fixture.ts';
 import type { TestEdge } from '../../src/edge/edge-fixture.ts';
 import { lacking } from '../requirements.ts';
 import { FRAMING } from './corpus-framing.ts';
@@ -68,6 +68,22 @@ describe('a hostile corpus', () => {
     await edge.install({ rules: [rule(HOST, 'app')], groups: [group('app', [target])] });
   };
 
+  /** A chunked request whose head has reached the next server when its body turns out not to be valid. */
+  const breakOff = async (): Promise<readonly Understood[]> => {
+    const socket = net.connect({ host: '127.0.0.1', port: edge.port });
+    const closed = new Promise((resolve) => socket.once('close', resolve));
+    socket.on('error', () => undefined);
+    socket.resume();
+    socket.write(`POST /part HTTP/1.1\r\nHost: ${HOST}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n`);
+    await until('the request is open', () => edge.edge.health().open === 1);
+    socket.write('nonsense\r\n');
+    await closed;
+    await until('it is over', () => edge.edge.health().open === 0);
+    // Behind it on a connection of its own: when this has arrived, the other would have.
+    await converse(edge.port, `GET /behind HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\n\r\n`);
+    return recorder.take().filter((one) => one.target !== '/behind');
+  };
+
   test('has at least 400 different messages, each with a name of its own', () => {
     assert.ok(CORPUS.length >= 400, `${CORPUS.length}`);
     assert.equal(new Set(CORPUS.map((message) => message.bytes)).size, CORPUS.length);
@@ -114,6 +130,7 @@ describe('a hostile corpus', () => {
           `${CORPUS.length} messages, ${kind.refuses?.length ?? 0} refused there, ${Object.keys(kind.changes ?? {}).length} changed there`,
         );
         assert.deepEqual(wrong, []);
+        assert.equal((await breakOff()).length > 0, kind.completesBroken === true, 'what broke off is not taken for whole');
       } finally {
         await server.stop();
       }

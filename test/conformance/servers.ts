@@ -24,6 +24,11 @@ export interface ServerKind {
   readonly changes?: Readonly<Record<string, readonly Understood[]>>;
   /** Messages of which it refuses something that we let through. */
   readonly refuses?: readonly string[];
+  /**
+   * It passes a chunked request on as whole although its connection was reset in the middle. Nothing that stands before it can help
+   * that: it has got the head, and a reset is all that HTTP/1.1 has to take it back.
+   */
+  readonly completesBroken?: true;
   /** Files of the folder by name, and how the program starts on it. */
   readonly setUp: (
     folder: string,
@@ -99,6 +104,7 @@ http://:${port} {
       'an upgrade with a body is no upgrade': [understood('GET', '/a')],
     },
     refuses: ['a trailer'],
+    completesBroken: true,
     setUp: (folder, port, next) => ({
       files: {
         'default.vcl': `vcl 4.1;
