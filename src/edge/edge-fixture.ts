@@ -129,6 +129,11 @@ export function group(id: string, targets: readonly RouteTarget[], state: RouteG
   return { id, app: id, environment: 'production', entrypoint: 'web', state, targets };
 }
 
+/** A target on this machine that takes requests. */
+export function target(id: string, port: number): RouteTarget {
+  return { instanceId: id, deploymentId: 'd', nodeId: 'n', host: '127.0.0.1', port, state: 'active', drainUntilMs: null };
+}
+
 export function rule(host: string, groupId: string, path = '/', headers: Readonly<Record<string, string>> = {}): RouteRule {
   return { host, path, headers, group: groupId };
 }

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import net from 'node:net';
 import { isDeepStrictEqual } from 'node:util';
 import { after, before, describe, test } from 'node:test';
-import { group, rule, startEdge, until } from '../../src/edge/edge-fixture.ts';
+import { group, rule, startEdge, target, until } from '../../src/edge/edge-fixture.ts';
 import type { TestEdge } from '../../src/edge/edge-fixture.ts';
 import { lacking } from '../requirements.ts';
 import { FRAMING } from './corpus-framing.ts';
@@ -56,16 +56,7 @@ describe('a hostile corpus', () => {
   });
 
   const pointAt = async (port: number): Promise<void> => {
-    const target = {
-      instanceId: `i${port}`,
-      deploymentId: 'd',
-      nodeId: 'n',
-      host: '127.0.0.1',
-      port,
-      state: 'active',
-      drainUntilMs: null,
-    } as const;
-    await edge.install({ rules: [rule(HOST, 'app')], groups: [group('app', [target])] });
+    await edge.install({ rules: [rule(HOST, 'app')], groups: [group('app', [target(`i${port}`, port)])] });
   };
 
   /** A chunked request whose head has reached the next server when its body turns out not to be valid. */

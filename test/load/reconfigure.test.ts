@@ -3,8 +3,8 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { RouteRule, RouteTarget } from '../../src/api/dataplane.ts';
-import { group, rule, startEdge, until } from '../../src/edge/edge-fixture.ts';
+import type { RouteRule } from '../../src/api/dataplane.ts';
+import { group, rule, startEdge, target, until } from '../../src/edge/edge-fixture.ts';
 import { startApp } from '../fixtures/edge-process.ts';
 import { startLoad } from '../fixtures/load.ts';
 
@@ -15,15 +15,6 @@ const HOST = 'shop.localhost';
 test(`${CHANGES} changes of routes and targets with 500 WebSockets and 200 event streams open lose nothing`, async (t) => {
   const [one, two, three] = await Promise.all([startApp('hello'), startApp('hello'), startApp('hello')]);
   const edge = await startEdge();
-  const target = (id: string, port: number): RouteTarget => ({
-    instanceId: id,
-    deploymentId: 'd',
-    nodeId: 'n',
-    host: '127.0.0.1',
-    port,
-    state: 'active',
-    drainUntilMs: null,
-  });
   const stays = [target('one', one.port), target('two', two.port)];
   const comesAndGoes = target('three', three.port);
   const rulesAt = (turn: number): RouteRule[] => [
