@@ -4,6 +4,9 @@
 
 import { readFileSync, readdirSync, writeFileSync, mkdirSync } from 'node:fs';
 import inspector from 'node:inspector/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { Worker } from 'node:worker_threads';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createSeededRandom, newToken } from '../src/lib/id.ts';
@@ -27,7 +30,13 @@ const SLOW_MS = 200;
 /** Coverage is asked for once per so many inputs: each asking costs as much as hundreds of readings. */
 const BATCH = 200;
 const MAX_INPUT = 64 * 1024;
-const GROWTH_BYTES = 96 * 1024 * 1024;
+const GROWTH_BYTES = 32 * 1024 * 1024;
+/** A reading that takes this long has not come back. */
+const HANG_MS = 10_000;
+const MAX_KEPT = 60;
+const MAX_KEPT_BYTES = 2_048;
+/** Of so many inputs one is cut at every byte. */
+const CUT_EVERYWHERE = 20;
 const WORDS = [
   '\r\n',
   '\r',
@@ -101,6 +110,36 @@ function fail(why: string, bytes: Buffer): never {
   process.exit(1);
 }
 
+// A reading that never ends cannot time itself: another thread looks whether the number of inputs grows, and keeps the last one.
+const shared = new SharedArrayBuffer(8 + MAX_INPUT);
+const beat = new Int32Array(shared, 0, 2);
+const current = new Uint8Array(shared, 8);
+const watchdog = new Worker(
+  `const { workerData } = require('node:worker_threads');
+   const { writeFileSync } = require('node:fs');
+   const beat = new Int32Array(workerData.shared, 0, 2);
+   let before = -1;
+   setInterval(() => {
+     const now = Atomics.load(beat, 0);
+     if (now === before) {
+       writeFileSync(workerData.file, Buffer.from(new Uint8Array(workerData.shared, 8, Atomics.load(beat, 1))));
+       process._rawDebug('A reading does not end; the input is in ' + workerData.file);
+       process.kill(process.pid, 'SIGKILL');
+     }
+     before = now;
+   }, workerData.hangMs);`,
+  { eval: true, workerData: { shared, file: join(root, 'fuzz-hang.bin'), hangMs: HANG_MS } },
+);
+watchdog.unref();
+
+setFlagsFromString('--expose-gc');
+// The function that the flag brings.
+const collect = runInNewContext('gc') as () => void;
+function heapBytes(): number {
+  collect();
+  return process.memoryUsage().heapUsed;
+}
+
 function again(bytes: Buffer): number {
   const beganMs = performance.now();
   readPieces([bytes]);
@@ -108,7 +147,11 @@ function again(bytes: Buffer): number {
 }
 
 function examine(bytes: Buffer): void {
-  const places = Array.from({ length: below(8) }, () => below(bytes.length + 1));
+  current.set(bytes);
+  Atomics.store(beat, 1, bytes.length);
+  Atomics.add(beat, 0, 1);
+  const everywhere = bytes.length < MAX_KEPT_BYTES && below(CUT_EVERYWHERE) === 0;
+  const places = Array.from({ length: everywhere ? bytes.length : below(8) }, (_, index) => (everywhere ? index : below(bytes.length + 1)));
   const beganMs = performance.now();
   let whole;
   let pieces;
@@ -130,52 +173,56 @@ await session.post('Profiler.enable');
 await session.post('Profiler.startPreciseCoverage', { callCount: true, detailed: true });
 const reached = new Set<string>();
 
-/** Blocks of the codec that ran since the last asking and never before. */
-async function newBlocks(): Promise<number> {
+/** Blocks of the codec that ran since the last asking. */
+async function blocks(): Promise<string[]> {
   const { result } = await session.post('Profiler.takePreciseCoverage');
-  let found = 0;
+  const ran: string[] = [];
   for (const script of result) {
     if (!script.url.includes('/src/proxy/h1/')) continue;
-    for (const { functionName, ranges } of script.functions) {
-      for (const range of ranges) {
-        // How often, by powers of ten: a loop that ran a thousand times is something else than one that ran once.
-        const key = `${script.url} ${functionName} ${range.startOffset} ${range.count === 0 ? -1 : Math.floor(Math.log10(range.count))}`;
-        if (range.count === 0 || reached.has(key)) continue;
-        reached.add(key);
-        found += 1;
-      }
-    }
+    for (const { functionName, ranges } of script.functions)
+      for (const range of ranges) if (range.count > 0) ran.push(`${script.url} ${functionName} ${range.startOffset}-${range.endOffset}`);
   }
-  return found;
+  return ran;
+}
+
+/** Of those that ran, the ones that had never run. */
+function fresh(ran: readonly string[]): string[] {
+  return ran.filter((block) => !reached.has(block));
 }
 
 for (const bytes of seeds) examine(bytes);
-await newBlocks();
+for (const block of await blocks()) reached.add(block);
 const given = seeds.length;
 const startMs = performance.now();
 let inputs = 0;
 let keptNow = 0;
-let baseBytes = 0;
+const baseBytes = heapBytes();
 let lastSaidMs = startMs;
 console.log(`${given} seeds, ${reached.size} blocks reached by them; ${seconds} s, seed ${seed}`);
 while (performance.now() - startMs < seconds * 1000) {
   const batch = Array.from({ length: BATCH }, mutate);
   for (const bytes of batch) examine(bytes);
   inputs += batch.length;
-  if ((await newBlocks()) > 0) {
-    // One of the batch did it: each alone, until the one is found.
-    for (const bytes of batch.slice(0, 20)) seeds.push(bytes);
-    const [first] = batch;
-    if (first !== undefined && keptNow < 50 && first.length < 2_048) {
+  if (fresh(await blocks()).length > 0) {
+    // Somewhere in the batch: each alone, and those that do it are seeds from now on.
+    for (const bytes of batch) {
+      readPieces([bytes]);
+      const found = fresh(await blocks());
+      if (found.length === 0) continue;
+      for (const block of found) reached.add(block);
+      seeds.push(bytes);
+      if (keptNow >= MAX_KEPT || bytes.length > MAX_KEPT_BYTES) continue;
       keptNow += 1;
-      writeFileSync(join(kept, `${seed}-${keptNow}.bin`), first);
+      writeFileSync(join(kept, `${seed}-${keptNow}.bin`), bytes);
     }
+    // What only cuts reach is found by no input alone.
+    for (const bytes of batch) examine(bytes);
+    for (const block of await blocks()) reached.add(block);
   }
   const nowMs = performance.now();
   if (nowMs - lastSaidMs > 10_000) {
     lastSaidMs = nowMs;
-    const { heapUsed } = process.memoryUsage();
-    if (baseBytes === 0) baseBytes = heapUsed;
+    const heapUsed = heapBytes();
     console.log(
       `${Math.round((nowMs - startMs) / 1000)} s: ${inputs} inputs, ${reached.size} blocks, ${seeds.length} seeds, heap ${Math.round(heapUsed / 2 ** 20)} MiB`,
     );
@@ -183,6 +230,7 @@ while (performance.now() - startMs < seconds * 1000) {
   }
 }
 session.disconnect();
+await watchdog.terminate();
 console.log(
   `${inputs} inputs in ${seconds} s: no crash, no hang, no growth, no reading that depends on the cuts; ${reached.size} blocks, ${keptNow} inputs kept`,
 );

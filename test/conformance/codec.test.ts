@@ -1,6 +1,8 @@
 // However the bytes of a message are cut on their way, they are read the same.
 
 import assert from 'node:assert/strict';
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import * as fc from 'fast-check';
 import { cut, readPieces } from './codec.ts';
@@ -15,6 +17,17 @@ describe('the codec', () => {
       if (bytes.length > 4_000) continue;
       const places = Array.from({ length: bytes.length }, (_, index) => index);
       assert.deepEqual(readPieces(cut(bytes, places)), readPieces([bytes]), JSON.stringify(bytes.toString('latin1')));
+    }
+  });
+
+  test('reads what fuzzing has kept, byte by byte as whole', () => {
+    const folder = join(import.meta.dirname, 'corpus-fuzz');
+    const names = readdirSync(folder);
+    assert.ok(names.length > 0);
+    for (const name of names) {
+      const bytes = readFileSync(join(folder, name));
+      const places = Array.from({ length: bytes.length }, (_, index) => index);
+      assert.deepEqual(readPieces(cut(bytes, places)), readPieces([bytes]), name);
     }
   });
 
