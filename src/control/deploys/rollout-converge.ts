@@ -46,18 +46,30 @@ function makeRoom(draft: Draft, state: EntrypointState): void {
   if (first !== undefined) leave(draft, first);
 }
 
+/**
+ * A version without a share serves nobody, however healthy it is: nobody may leave because of it. A canary that is being tried stands
+ * apart and counts for itself.
+ */
+export function idleDeployment(draft: Draft): string | null {
+  const { split, candidateDeploymentId } = draft.environment();
+  if (split === undefined || split === null || split.percent > 0) return null;
+  const tried = split.deploymentId === candidateDeploymentId && draft.deployment(candidateDeploymentId)?.status.phase === 'canary';
+  return tried ? null : split.deploymentId;
+}
+
 function dismissLeavers(draft: Draft, state: EntrypointState): void {
   const { rollout } = state.spec;
   const stableId = draft.environment().stableDeploymentId;
   const least = Math.max(0, state.wanted - Math.max(rollout.unavailable, state.stopFirst ? 1 : 0));
-  const { split } = draft.environment();
-  // A version without a share serves nobody, however healthy it is: nobody may leave because of it.
-  const idle = split !== undefined && split !== null && split.percent === 0 ? split.deploymentId : null;
+  const idle = idleDeployment(draft);
   const isAvailable = (instance: RolloutInstance): boolean =>
     isServing(instance) && instance.spec.deploymentId !== idle && draft.input.traffic.inForce(instance.spec.id);
   const staying = state.leavers.filter(({ spec }) => spec.desired === 'run' && !spec.draining);
   const ready = state.slots.filter((slot) => slot.available).length;
-  let available = ready + staying.filter(isAvailable).length;
+  const readyIdle = state.slots.filter(
+    ({ available: serves, keeper }) => serves && keeper !== null && keeper.spec.deploymentId === idle,
+  ).length;
+  let available = ready - readyIdle + staying.filter(isAvailable).length;
   let kept = ready + staying.length;
   for (const instance of state.leavers) if (instance.spec.draining) goOn(draft, instance);
   for (const instance of staying.toSorted(dismissOrder(state, stableId))) {
@@ -67,12 +79,6 @@ function dismissLeavers(draft: Draft, state: EntrypointState): void {
     if (isAvailable(instance)) {
       if (available - 1 < least) continue;
       available -= 1;
-    } else if (isServing(instance) && instance.spec.deploymentId === idle) {
-      // It may yet have to serve while there are too few of the others.
-      if (available < least) {
-        draft.wakeIn(TRAFFIC_POLL_MS);
-        continue;
-      }
     } else if (isServing(instance) ? !foreign && available < least : !surplus && kept - 1 < least) {
       if (isServing(instance)) draft.wakeIn(TRAFFIC_POLL_MS);
       continue;

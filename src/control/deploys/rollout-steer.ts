@@ -24,16 +24,21 @@ export function steer(draft: Draft): void {
   setPercent(back ? 0 : Math.min(split.percent, Math.max(...sharesOf(draft, split.deploymentId))));
 }
 
-/** Part of the serving Instances that are of a Deployment, in percent, by Entrypoint; at least one. */
+/**
+ * Part of the serving Instances that are of a Deployment, in percent, by Entrypoint that it has; at least one. One Instance among
+ * hundreds is a share too: at 0 nothing could leave for it.
+ */
 function sharesOf(draft: Draft, deploymentId: string): readonly number[] {
+  const own = draft.deployment(deploymentId)?.deployment.entrypoints;
   const counts = new Map<string, { own: number; all: number }>();
   for (const instance of liveServices(draft)) {
     const { spec } = instance;
+    if (own?.[spec.entrypoint]?.listens !== true) continue;
     const listens = draft.deployment(spec.deploymentId)?.deployment.entrypoints[spec.entrypoint]?.listens === true;
     if (!listens || !isServing(instance) || !draft.input.traffic.inForce(spec.id) || isKept(draft, spec)) continue;
     const count = counts.get(spec.entrypoint) ?? { own: 0, all: 0 };
     counts.set(spec.entrypoint, { own: count.own + (spec.deploymentId === deploymentId ? 1 : 0), all: count.all + 1 });
   }
-  const shares = [...counts.values()].map(({ own, all }) => Math.floor((100 * own) / all));
+  const shares = [...counts.values()].map((count) => (count.own === 0 ? 0 : Math.max(1, Math.floor((100 * count.own) / count.all))));
   return shares.length === 0 ? [0] : shares;
 }

@@ -127,7 +127,10 @@ function act(world: World, action: Action): number {
 /** One pass with everything that must hold whatever happened before. */
 function pass(world: World): boolean {
   const before = new Map([...world.instances].map(([id, instance]) => [id, instance]));
-  const availableBefore = new Map(['web', 'worker'].map((name) => [name, world.available(name)]));
+  const deploymentIds: readonly (string | null)[] = [...world.deployments.keys(), null];
+  const perVersion = (name: string): Map<string | null, number> =>
+    new Map(deploymentIds.map((id) => [id, world.available(name, (other) => other === id)]));
+  const availableBefore = new Map(['web', 'worker'].map((name) => [name, perVersion(name)]));
   const target = (): string | null => {
     const candidate = world.deployments.get(world.environment.candidateDeploymentId ?? '');
     const rolls = candidate?.status.phase === 'rolling' || candidate?.status.phase === 'draining';
@@ -144,10 +147,17 @@ function pass(world: World): boolean {
   assert.ok(isEmpty(settled), `planning again finds more to do: ${JSON.stringify(again)}`);
 
   const running = world.deployments.get(target() ?? '')?.deployment;
-  for (const [name, count] of availableBefore) {
+  const { split, candidateDeploymentId } = world.environment;
+  // What has no share from now on serves nobody: neither counts its going, nor may it stand in for others. A canary that is being tried
+  // counts for itself: its Instances are moved as its own rollout allows.
+  const apart = new Set<string | null>();
+  if (split !== undefined && split !== null && split.percent === 0) apart.add(split.deploymentId);
+  if (world.deployments.get(candidateDeploymentId ?? '')?.status.phase === 'canary') apart.add(candidateDeploymentId);
+  for (const [name, versions] of availableBefore) {
     const spec = running?.entrypoints[name];
     if (spec === undefined) continue;
-    const after = world.available(name);
+    const count = [...versions].reduce((sum, [id, number]) => sum + (apart.has(id) ? 0 : number), 0);
+    const after = world.available(name, (id) => !apart.has(id));
     // Where slots find no Node, what was taken back has to make room one by one.
     if (plan.unplaced.size > 0) continue;
     const spare = Math.max(spec.rollout.unavailable, isStopFirst(spec) ? 1 : 0);

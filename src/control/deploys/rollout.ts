@@ -5,7 +5,7 @@ import type { Deployment, DeploymentStatus, Reason } from '../../model/documents
 import { FINAL_DEPLOYMENT_PHASES } from '../../model/documents.ts';
 import type { EntrypointSpec } from '../../model/manifest-types.ts';
 import { begin, parked, stepCanary, whyWorse } from './rollout-canary.ts';
-import { converge, giveUpLost, newInstance, stopInstances } from './rollout-converge.ts';
+import { converge, giveUpLost, idleDeployment, newInstance, stopInstances } from './rollout-converge.ts';
 import { createDraft, hasEnded } from './rollout-draft.ts';
 import type { Draft } from './rollout-draft.ts';
 import { beforeDeployReason, deadlineReason, startFailure } from './rollout-failure.ts';
@@ -21,6 +21,8 @@ import { steer } from './rollout-steer.ts';
 /** Progress is noted at most this often while nothing but time passes, milliseconds. */
 const PROGRESS_NOTE_MS = 1000;
 const RETURN_MIN_MS = 60_000;
+/** A share comes or goes once in a pass; a second time would be a mistake. */
+const MAX_TURNS = 3;
 
 /** One pass for one Environment. Planning again right after the commit, on the same observations, plans nothing. */
 export function planRollout(input: RolloutInput): RolloutPlan {
@@ -36,8 +38,14 @@ export function planRollout(input: RolloutInput): RolloutPlan {
   if (input.environment.stopped) stopInstances(draft, (spec) => spec.role === 'schedule' || spec.role === 'run');
   endStandby(draft);
   const sides = advance(draft);
-  converge(draft, sides);
+  // Who has a share decides who may leave, and who has left decides the shares: until both agree.
   steer(draft);
+  for (let turn = 0; turn < MAX_TURNS; turn += 1) {
+    const idle = idleDeployment(draft);
+    converge(draft, sides);
+    steer(draft);
+    if (idleDeployment(draft) === idle) break;
+  }
   noteProgress(draft);
   return draft.plan();
 }
