@@ -144,6 +144,14 @@ export const SETTINGS = {
     defaultText: '8443',
     parse: port,
   },
+  edgeH2c: {
+    flag: 'edge-h2c',
+    variable: 'LIBRA_EDGE_H2C',
+    placeholder: 'on|off',
+    help: 'whether the HTTP port takes HTTP/2 from clients that begin with it',
+    defaultText: 'off',
+    parse: oneOf('on', 'off'),
+  },
   domain: {
     flag: 'domain',
     variable: 'LIBRA_DOMAIN',
@@ -258,6 +266,7 @@ export function loadSettings(flags: Readonly<Record<string, string | undefined>>
     edgeTrusted: read('edgeTrusted'),
     edgeProxied: read('edgeProxied'),
     edgeTlsPort: read('edgeTlsPort'),
+    edgeH2c: read('edgeH2c'),
     domain: read('domain'),
     nodeName: read('nodeName'),
     store: read('store'),

@@ -23,6 +23,7 @@ export interface DataPlaneOptions {
   readonly drainMs: number;
   readonly trusted?: readonly string[];
   readonly proxied?: readonly string[];
+  readonly h2c?: boolean;
   readonly savesTable?: boolean;
 }
 

@@ -192,16 +192,3 @@ test('an Instance that failed three times gets nothing before its health check s
   for (let round = 0; round < 4; round += 1) bodies.add(String((await call(edge.port, HOST, '/')).body));
   assert.deepEqual(bodies, new Set(['back', 'well']));
 });
-
-test('Instances that speak HTTP/2 alone are not spoken to in another protocol', async () => {
-  let asked = 0;
-  const speaks = await instance((_request, response) => {
-    asked += 1;
-    text(response, 'HTTP/1.1 after all');
-  });
-  const other = await instance(named('other'));
-  await serve(appOf({ protocol: 'h2c' }, speaks, other));
-  assert.equal((await call(edge.port, HOST, '/')).status, 502);
-  assert.equal(asked, 0);
-  assert.equal(edge.edge.health().open, 0);
-});

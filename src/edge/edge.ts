@@ -47,6 +47,8 @@ export interface EdgeOptions {
   readonly trusted?: readonly string[];
   /** Those whose connections begin with a PROXY protocol header. */
   readonly proxied?: readonly string[];
+  /** Plain listeners take HTTP/2 too, from clients that begin with it. */
+  readonly h2c?: boolean;
   /** False: another worker keeps the table on disk. */
   readonly savesTable?: boolean;
   readonly clock: Clock;
@@ -137,6 +139,7 @@ export function createEdge(options: EdgeOptions): Edge {
     trusted,
     proxied: createTrusted(options.proxied ?? []),
     certificates,
+    h2c: options.h2c ?? false,
     onExchange: handler,
     onRefused: (status) => metrics.refused(status),
   });

@@ -6,11 +6,12 @@ import type { Clock } from '../lib/clock.ts';
 import { Failure } from '../lib/failure.ts';
 import type { Trusted } from '../proxy/client-address.ts';
 import type { Deadlines } from '../proxy/deadlines.ts';
+import type { ClientConnection, ClientConnectionDeps } from '../proxy/client-connection.ts';
 import { ServerConnection } from '../proxy/h1/server-connection.ts';
-import type { ServerConnectionDeps } from '../proxy/h1/server-connection.ts';
 import { createHttpDate } from '../proxy/http-date.ts';
 import type { ProxyLimits } from '../proxy/limits.ts';
 import type { ClientStream, ConnectionFacts } from '../proxy/message.ts';
+import { readPreface } from '../proxy/read-preface.ts';
 import { readProxyHeader } from '../proxy/read-proxy-header.ts';
 import type { Certificates } from './tls/certificates.ts';
 import { createTlsServer } from './tls/listener.ts';
@@ -20,6 +21,8 @@ export type ListenAddress = ({ readonly fd: number } | { readonly host: string; 
   /** Clients speak TLS there. */
   readonly tls?: boolean;
 };
+
+type CreateConnection = (socket: net.Socket, facts: ConnectionFacts) => ClientConnection;
 
 export interface FrontOptions {
   readonly listen: readonly ListenAddress[];
@@ -31,6 +34,8 @@ export interface FrontOptions {
   /** Whose connections begin with a PROXY protocol header, every one of them; all others begin with a request. */
   readonly proxied: Trusted;
   readonly certificates: Certificates;
+  /** Plain listeners take HTTP/2 from clients that begin with it (RFC 9113 §3.3). */
+  readonly h2c: boolean;
   readonly onExchange: (stream: ClientStream) => void;
   /** A message that is not HTTP, too large or too slow; the status that it got. */
   readonly onRefused: (status: number, why: string) => void;
@@ -40,8 +45,6 @@ export interface Front {
   start(): Promise<void>;
   addresses(): { readonly host: string; readonly port: number }[];
   connections(): number;
-  /** Takes a connection that was accepted elsewhere: through TLS, or from another listener. */
-  take(socket: net.Socket, facts: ConnectionFacts): void;
   /** Stops accepting; resolves when every connection has ended, at `drainMs` at the latest, when the rest is broken off. */
   stop(options: { readonly drainMs: number }): Promise<void>;
 }
@@ -54,14 +57,14 @@ const BACKLOG = 1_024;
 export function createFront(options: FrontOptions): Front {
   const { limits, clock, deadlines } = options;
   /** With the bytes that had been read at the last look of a drain. */
-  const connections = new Map<ServerConnection, number>();
+  const connections = new Map<ClientConnection, number>();
   const perAddress = new Map<string, number>();
   const servers: net.Server[] = [];
   /** Their header has not come yet. */
   let beginning = 0;
   let draining = false;
 
-  const deps: ServerConnectionDeps = {
+  const deps: ClientConnectionDeps = {
     limits,
     deadlines,
     onExchange: options.onExchange,
@@ -70,7 +73,7 @@ export function createFront(options: FrontOptions): Front {
     date: createHttpDate(clock),
   };
 
-  const forget = (connection: ServerConnection): void => {
+  const forget = (connection: ClientConnection): void => {
     connections.delete(connection);
     const { address } = connection.facts;
     const left = (perAddress.get(address) ?? 1) - 1;
@@ -78,7 +81,7 @@ export function createFront(options: FrontOptions): Front {
     else perAddress.delete(address);
   };
 
-  const take = (socket: net.Socket, facts: ConnectionFacts): void => {
+  const take = (socket: net.Socket, facts: ConnectionFacts, create: CreateConnection): void => {
     const fromThere = perAddress.get(facts.address) ?? 0;
     const tooMany = fromThere >= limits.connectionsPerAddress && !options.trusted.has(facts.address);
     if (connections.size >= limits.connections || tooMany) {
@@ -87,19 +90,58 @@ export function createFront(options: FrontOptions): Front {
       return;
     }
     perAddress.set(facts.address, fromThere + 1);
-    const connection = new ServerConnection(socket, facts, deps);
+    const connection = create(socket, facts);
     connections.set(connection, 0);
     socket.once('close', () => forget(connection));
+    if (draining) connection.goAway();
+  };
+
+  const createH1: CreateConnection = (socket, facts) => {
+    const connection = new ServerConnection(socket, facts, deps);
+    // Whoever read its beginning has stopped it.
+    socket.resume();
+    return connection;
+  };
+  /** Null until the first client speaks HTTP/2: what it needs costs memory. */
+  let createH2: CreateConnection | null = null;
+  const takeH2 = async (socket: net.Socket, facts: ConnectionFacts): Promise<void> => {
+    if (createH2 === null) {
+      beginning += 1;
+      const { ServerSession } = await import('../proxy/h2/server-session.ts');
+      beginning -= 1;
+      createH2 = (made, its) => new ServerSession(made, its, deps);
+    }
+    if (!socket.destroyed) take(socket, facts, createH2);
+  };
+  const speak = (socket: net.Socket, facts: ConnectionFacts, protocol: string): void => {
+    // The program's own module: that it cannot be loaded is said by the exception.
+    if (protocol === 'h2') void takeH2(socket, facts);
+    else take(socket, facts, createH1);
+  };
+
+  /** Takes a plain connection, whatever it speaks. */
+  const takePlain = (socket: net.Socket, facts: ConnectionFacts): void => {
+    if (!options.h2c) return take(socket, facts, createH1);
+    if (isFull(socket)) return;
+    beginning += 1;
+    readPreface(socket, { clock, timeoutMs: limits.headerTimeoutMs }, (protocol) => {
+      beginning -= 1;
+      if (protocol === null) socket.destroy();
+      else speak(socket, facts, protocol);
+    });
+  };
+
+  const isFull = (socket: net.Socket): boolean => {
+    if (connections.size + beginning < limits.connections) return false;
+    options.onRefused(503, 'too many connections');
+    socket.destroy();
+    return true;
   };
 
   /** Takes a connection when it is known whose it is. */
   const begin = (socket: net.Socket, facts: ConnectionFacts, onBegun: (facts: ConnectionFacts) => void): void => {
     if (!options.proxied.has(facts.address)) return onBegun(facts);
-    if (connections.size + beginning >= limits.connections) {
-      options.onRefused(503, 'too many connections');
-      socket.destroy();
-      return;
-    }
+    if (isFull(socket)) return;
     beginning += 1;
     readProxyHeader(socket, { clock, timeoutMs: limits.headerTimeoutMs }, (header, why) => {
       beginning -= 1;
@@ -109,7 +151,6 @@ export function createFront(options: FrontOptions): Front {
         return;
       }
       onBegun({ ...facts, ...header.source });
-      socket.resume();
     });
   };
 
@@ -131,11 +172,11 @@ export function createFront(options: FrontOptions): Front {
     const peerOf = (socket: net.Socket): string => `${socket.remotePort ?? 0} ${socket.remoteAddress ?? ''}`;
     const secure = createTlsServer({
       certificates: options.certificates,
-      protocols: ['http/1.1'],
-      onConnection: (socket, tls) => {
+      protocols: ['h2', 'http/1.1'],
+      onConnection: (socket, tls, protocol) => {
         const facts = shaking.get(peerOf(socket));
         if (facts === undefined) socket.destroy();
-        else take(socket, { ...facts, scheme: 'https', tls });
+        else speak(socket, { ...facts, scheme: 'https', tls }, protocol);
       },
       onRefused: (why) => options.onRefused(400, why),
     });
@@ -144,6 +185,7 @@ export function createFront(options: FrontOptions): Front {
       shaking.set(peer, facts);
       socket.once('close', () => shaking.delete(peer));
       secure.emit('connection', socket);
+      socket.resume();
     });
   };
 
@@ -173,7 +215,7 @@ export function createFront(options: FrontOptions): Front {
       if (!connection.idle) continue;
       const { bytesRead } = connection.socket;
       if (bytesRead !== bytesBefore) connections.set(connection, bytesRead);
-      else if (now - connection.idleSinceMs >= DRAIN_IDLE_MS) connection.socket.destroy();
+      else if (now - connection.idleSinceMs >= DRAIN_IDLE_MS) connection.leave();
     }
     return connections.size === 0;
   };
@@ -181,7 +223,7 @@ export function createFront(options: FrontOptions): Front {
   return {
     start: async () => {
       for (const address of options.listen) {
-        const server = address.tls === true ? createSecureServer() : createServer(take);
+        const server = address.tls === true ? createSecureServer() : createServer(takePlain);
         servers.push(server);
         await listen(server, address);
       }
@@ -192,9 +234,9 @@ export function createFront(options: FrontOptions): Front {
         return address === null || typeof address === 'string' ? [] : [{ host: address.address, port: address.port }];
       }),
     connections: () => connections.size,
-    take,
     stop: async ({ drainMs }) => {
       draining = true;
+      for (const connection of connections.keys()) connection.goAway();
       const endMs = clock.monotonic() + drainMs;
       // Ends the listening; connections go on.
       for (const server of servers) if (server.listening) server.close();

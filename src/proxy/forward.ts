@@ -294,7 +294,7 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
   }
 
   onUpstreamFailed(failure: UpstreamFailure): void {
-    const { client } = this.#exchange;
+    const { client, facts } = this.#exchange;
     const { state } = this.#tries;
     this.#upstream = null;
     // It is in the kept part of the body, or the body cannot be repeated.
@@ -308,8 +308,9 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
     client.readBody(false);
     const untouched = !failure.sent || failure.kind === 'refused';
     const repeatable = state !== null && failure.kind !== 'invalid' && (this.#mayRepeat || (untouched && this.#body.replayable));
-    // A kept connection may end at any moment: that says nothing about its target.
-    if (failure.reused && repeatable) {
+    // A kept connection may end at any moment, and a shared one may be leaving: that says nothing about its target.
+    const passing = failure.reused || (failure.kind === 'refused' && facts.attempts === 1);
+    if (passing && repeatable) {
       this.#leaveTarget();
       // What else is idle there is as old as the connection that broke.
       this.#deps.pool.closeIdle(state.target);

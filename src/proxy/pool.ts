@@ -1,29 +1,15 @@
 // Keep-alive connections to targets, one small pool each. A connection is offered again only while it is young (limits.upstreamIdleMs),
 // and never after its target began to drain.
 
-import type { Clock } from '../lib/clock.ts';
 import { messageOf } from '../lib/failure.ts';
 import { targetKey } from './dial.ts';
-import type { Dial, Target } from './dial.ts';
+import type { Target } from './dial.ts';
 import { UpstreamConnection } from './h1/upstream-connection.ts';
 import type { UpstreamOwner } from './h1/upstream-connection.ts';
-import type { ProxyLimits } from './limits.ts';
-import type { Opening, Upstreams, UpstreamObserver } from './message.ts';
+import type { KeptUpstreams, KeptUpstreamsOptions } from './kept-upstreams.ts';
+import type { Opening, UpstreamObserver } from './message.ts';
 
-export interface Pool extends Upstreams {
-  /** Closes the unused connections of a target. */
-  closeIdle(target: Target): void;
-  /** Keeps no connection to these targets any longer; their requests in flight go on. */
-  forget(targets: readonly Target[]): void;
-  sizes(): { readonly targets: number; readonly idle: number; readonly busy: number };
-  stop(): void;
-}
-
-export interface PoolOptions {
-  readonly dial: Dial;
-  readonly limits: ProxyLimits;
-  readonly clock: Clock;
-}
+export type Pool = KeptUpstreams;
 
 interface TargetPool extends UpstreamOwner {
   readonly key: string;
@@ -37,9 +23,12 @@ interface TargetPool extends UpstreamOwner {
 
 const SWEEP_MS = 1_000;
 
-export function createPool(options: PoolOptions): Pool {
+export function createPool(options: KeptUpstreamsOptions): Pool {
   const { dial, limits, clock } = options;
   const pools = new Map<string, TargetPool>();
+  /** Null until the first target speaks HTTP/2: what it needs costs memory. */
+  let sessions: KeptUpstreams | null = null;
+  let loading: Promise<KeptUpstreams> | null = null;
   /** The same for those who hold the target itself, so that a request makes no key. */
   const byTarget = new WeakMap<Target, TargetPool>();
   /** Of targets that are gone, while requests of theirs are in flight. */
@@ -134,12 +123,37 @@ export function createPool(options: PoolOptions): Pool {
     };
   };
 
+  const load = async (): Promise<KeptUpstreams> => {
+    const { createTargetSessions } = await import('./h2/target-sessions.ts');
+    sessions ??= createTargetSessions(options);
+    return sessions;
+  };
+  /** The first stream over HTTP/2. */
+  const openLater = (target: Target, alone: boolean, observer: UpstreamObserver, opening: Opening): { cancel(): void } => {
+    let wanted = true;
+    let cancel = (): void => undefined;
+    loading ??= load();
+    loading.then(
+      (loaded) => {
+        const under = wanted ? loaded.open(target, alone, observer, opening) : null;
+        if (under !== null) cancel = () => under.cancel();
+      },
+      (error: unknown) => {
+        if (wanted) opening.onOpenFailed(messageOf(error));
+      },
+    );
+    return {
+      cancel: () => {
+        wanted = false;
+        cancel();
+      },
+    };
+  };
+
   return {
     open: (target, alone, observer, opening) => {
-      if (target.protocol === 'h2c') {
-        opening.onOpenFailed('HTTP/2 is not spoken to targets');
-        return null;
-      }
+      if (target.protocol === 'h2c')
+        return sessions === null ? openLater(target, alone, observer, opening) : sessions.open(target, alone, observer, opening);
       const pool = poolOf(target);
       const connection = alone ? null : takeIdle(pool);
       if (connection === null) return connect(target, observer, opening);
@@ -148,10 +162,12 @@ export function createPool(options: PoolOptions): Pool {
       return null;
     },
     closeIdle: (target) => {
+      if (target.protocol === 'h2c') return sessions?.closeIdle(target);
       const pool = pools.get(targetKey(target));
       if (pool !== undefined) closeAll(pool);
     },
     forget: (targets) => {
+      sessions?.forget(targets);
       for (const target of targets) {
         const pool = pools.get(targetKey(target));
         if (pool === undefined) continue;
@@ -168,10 +184,12 @@ export function createPool(options: PoolOptions): Pool {
         idle += pool.idle.length;
         open += pool.open.size;
       }
-      return { targets: pools.size, idle, busy: open - idle };
+      const shared = sessions?.sizes() ?? { targets: 0, idle: 0, busy: 0 };
+      return { targets: pools.size + shared.targets, idle: idle + shared.idle, busy: open - idle + shared.busy };
     },
     stop: () => {
       cancelSweep?.();
+      sessions?.stop();
       for (const pool of [...pools.values(), ...leaving]) for (const connection of pool.open) connection.abort();
       pools.clear();
       leaving.clear();

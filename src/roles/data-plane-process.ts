@@ -33,6 +33,7 @@ export interface DataPlaneProcessOptions {
   readonly workers: number;
   readonly trusted: readonly string[];
   readonly proxied: readonly string[];
+  readonly h2c: boolean;
 }
 
 export interface HeldPorts {
@@ -130,6 +131,7 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
         drainMs: 30_000,
         trusted: options.trusted,
         proxied: options.proxied,
+        h2c: options.h2c,
       },
     };
     const text = JSON.stringify(file);

@@ -142,6 +142,7 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
       workers: settings.edgeWorkers ?? 1,
       trusted: settings.edgeTrusted ?? [],
       proxied: settings.edgeProxied ?? [],
+      h2c: settings.edgeH2c === 'on',
     });
     const { http: edgePort, https: edgeTlsPort } = await dataPlane.hold();
     undo.push(() => dataPlane.stop());

@@ -2,26 +2,15 @@
 // a bounded buffer; a message that cannot be read in one way only is answered with the reason and ends the connection.
 
 import type { Socket } from 'node:net';
-import type { DeadlineEntry, Deadlines } from '../deadlines.ts';
+import type { ClientConnection, ClientConnectionDeps } from '../client-connection.ts';
+import type { DeadlineEntry } from '../deadlines.ts';
 import type { ProxyLimits } from '../limits.ts';
-import type { ClientStream, ConnectionFacts } from '../message.ts';
+import type { ConnectionFacts } from '../message.ts';
 import { Output } from './output.ts';
 import { parseRequestHead } from './request-head.ts';
 import type { RefusedMessage } from './request-head.ts';
 import { ServerExchange } from './server-exchange.ts';
 import type { ExchangeOwner } from './server-exchange.ts';
-
-export interface ServerConnectionDeps {
-  readonly limits: ProxyLimits;
-  readonly deadlines: Deadlines;
-  /** A request has come; its observer has to be set before this returns. */
-  readonly onExchange: (stream: ClientStream) => void;
-  /** A message that was not valid, too large or too slow, and the status that it got. */
-  readonly onRefused: (status: number, why: string) => void;
-  /** True: no further request on any connection. */
-  readonly draining: () => boolean;
-  readonly date: () => string;
-}
 
 const HEAD_END = Buffer.from('\r\n\r\n');
 const CR = 13;
@@ -33,11 +22,11 @@ const LINGER_MS = 2_000;
 
 type Phase = 'head' | 'exchange' | 'ending';
 
-export class ServerConnection implements DeadlineEntry, ExchangeOwner {
+export class ServerConnection implements ClientConnection, DeadlineEntry, ExchangeOwner {
   readonly socket: Socket;
   readonly facts: ConnectionFacts;
   readonly limits: ProxyLimits;
-  readonly #deps: ServerConnectionDeps;
+  readonly #deps: ClientConnectionDeps;
   readonly output: Output;
   deadlineMs = 0;
   /** Set when the last answer ended, or at the accept. Monotonic, coarse. */
@@ -54,7 +43,7 @@ export class ServerConnection implements DeadlineEntry, ExchangeOwner {
   /** Part of a head is there; its time runs. */
   #headBegun = false;
 
-  constructor(socket: Socket, facts: ConnectionFacts, deps: ServerConnectionDeps) {
+  constructor(socket: Socket, facts: ConnectionFacts, deps: ClientConnectionDeps) {
     this.socket = socket;
     this.facts = facts;
     this.#deps = deps;
@@ -75,8 +64,13 @@ export class ServerConnection implements DeadlineEntry, ExchangeOwner {
     return this.#phase === 'head' && this.#held === null;
   }
 
-  get upgraded(): boolean {
-    return this.#exchange?.tunnel === true;
+  /** It is said by the next answer. */
+  goAway(): void {
+    // HTTP/1.1 has no word of its own for it.
+  }
+
+  leave(): void {
+    this.socket.destroy();
   }
 
   /** Bytes from the client; also those that were read before this connection was made. */

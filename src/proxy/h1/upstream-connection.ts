@@ -10,6 +10,7 @@ import { parseAnswerHead } from './answer-head.ts';
 import type { ParsedAnswer } from './answer-head.ts';
 import { ChunkedReader } from './chunked.ts';
 import { Output } from './output.ts';
+import { webSocketAccept, webSocketKey } from '../websocket-key.ts';
 import { lastChunkText, requestHeadText } from './write.ts';
 
 export interface UpstreamOwner {
@@ -36,6 +37,8 @@ export class UpstreamConnection implements UpstreamStream {
   #phase: Phase = 'idle';
   #method = '';
   #upgrade = false;
+  /** That we made for a client whose protocol has none. */
+  #key = '';
   #served = 0;
   #requestSent = false;
   #chunkedRequest = false;
@@ -82,7 +85,8 @@ export class UpstreamConnection implements UpstreamStream {
     this.#upgrade = request.upgrade !== null;
     this.#chunkedRequest = request.length === UNKNOWN_LENGTH;
     this.#sentAnything = true;
-    this.#output.text(requestHeadText(request));
+    this.#key = this.#upgrade && !request.fields.has('sec-websocket-key') ? webSocketKey() : '';
+    this.#output.text(requestHeadText(request, this.#key));
     if (request.length !== 0) return;
     this.#requestSent = true;
     this.#output.flush();
@@ -165,6 +169,8 @@ export class UpstreamConnection implements UpstreamStream {
     if (head.status === 101) {
       if (!this.#upgrade) this.#invalid('the target answered 101 to a request without an upgrade');
       else if (upgrade !== 'websocket') this.#invalid('the target switched to another protocol than websocket');
+      else if (this.#key !== '' && head.fields.get('sec-websocket-accept') !== webSocketAccept(this.#key))
+        this.#invalid('the target accepted a WebSocket with another key than it was given');
       else {
         this.#phase = 'tunnel';
         this.#keepAlive = false;

@@ -9,7 +9,8 @@ import { UNKNOWN_LENGTH } from '../message.ts';
 /** Methods for which a missing length could be taken for a missing body. */
 const USUALLY_WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
 
-export function requestHeadText(request: UpstreamRequest): string {
+/** @param key for an upgrade whose client has made none; '' for none. */
+export function requestHeadText(request: UpstreamRequest, key: string): string {
   const { names, values } = request.fields;
   let text = `${request.method} ${request.path} HTTP/1.1\r\nHost: ${request.authority}\r\n`;
   for (let index = 0; index < names.length; index += 1) {
@@ -20,7 +21,8 @@ export function requestHeadText(request: UpstreamRequest): string {
   }
   text += request.origin.text();
   if (request.expectsContinue) text += 'Expect: 100-continue\r\n';
-  if (request.upgrade !== null) return `${text}Connection: Upgrade\r\nUpgrade: ${request.upgrade}\r\n\r\n`;
+  if (request.upgrade !== null)
+    return `${text}${key === '' ? '' : `Sec-WebSocket-Key: ${key}\r\n`}Connection: Upgrade\r\nUpgrade: ${request.upgrade}\r\n\r\n`;
   if (request.length > 0) text += `Content-Length: ${request.length}\r\n`;
   else if (request.length === UNKNOWN_LENGTH) text += 'Transfer-Encoding: chunked\r\n';
   else if (USUALLY_WITH_BODY.has(request.method)) text += 'Content-Length: 0\r\n';
