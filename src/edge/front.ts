@@ -5,6 +5,7 @@ import net from 'node:net';
 import type { Clock } from '../lib/clock.ts';
 import { Failure } from '../lib/failure.ts';
 import type { Trusted } from '../proxy/client-address.ts';
+import { createDeadlines } from '../proxy/deadlines.ts';
 import type { Deadlines } from '../proxy/deadlines.ts';
 import type { ClientConnection, ClientConnectionDeps } from '../proxy/client-connection.ts';
 import { ServerConnection } from '../proxy/h1/server-connection.ts';
@@ -14,6 +15,7 @@ import type { ClientStream, ConnectionFacts } from '../proxy/message.ts';
 import { readPreface } from '../proxy/read-preface.ts';
 import { readProxyHeader } from '../proxy/read-proxy-header.ts';
 import type { Certificates } from './tls/certificates.ts';
+import { createPenalties } from './penalties.ts';
 import { createTlsServer } from './tls/listener.ts';
 
 /** An inherited descriptor of a listening socket, or an address to bind. */
@@ -53,6 +55,7 @@ const DRAIN_TICK_MS = 100;
 /** An unused connection is ended this long after its last answer while draining: clients that are active learn it by a header first. */
 const DRAIN_IDLE_MS = 2_000;
 const BACKLOG = 1_024;
+const H2_TICK_MS = 200;
 
 export function createFront(options: FrontOptions): Front {
   const { limits, clock, deadlines } = options;
@@ -63,6 +66,7 @@ export function createFront(options: FrontOptions): Front {
   /** Their header has not come yet. */
   let beginning = 0;
   let draining = false;
+  const penalties = createPenalties(clock);
 
   const deps: ClientConnectionDeps = {
     limits,
@@ -109,7 +113,8 @@ export function createFront(options: FrontOptions): Front {
       beginning += 1;
       const { ServerSession } = await import('../proxy/h2/server-session.ts');
       beginning -= 1;
-      createH2 = (made, its) => new ServerSession(made, its, deps);
+      const h2 = { ...deps, ticks: createDeadlines(clock, H2_TICK_MS), onCostly: (address: string) => penalties.note(address) };
+      createH2 = (made, its) => new ServerSession(made, its, h2);
     }
     if (!socket.destroyed) take(socket, facts, createH2);
   };
@@ -138,6 +143,22 @@ export function createFront(options: FrontOptions): Front {
     return true;
   };
 
+  /** Takes a connection after what its address has to wait. */
+  const admit = (socket: net.Socket, facts: ConnectionFacts, onAdmitted: (facts: ConnectionFacts) => void): void => {
+    const delayMs = options.trusted.has(facts.address) ? 0 : penalties.delayMs(facts.address);
+    if (delayMs === 0) return onAdmitted(facts);
+    if (isFull(socket)) return;
+    beginning += 1;
+    socket.pause();
+    const ignore = (): void => undefined;
+    socket.on('error', ignore);
+    clock.timer(delayMs, () => {
+      beginning -= 1;
+      socket.off('error', ignore);
+      if (!socket.destroyed) onAdmitted(facts);
+    });
+  };
+
   /** Takes a connection when it is known whose it is. */
   const begin = (socket: net.Socket, facts: ConnectionFacts, onBegun: (facts: ConnectionFacts) => void): void => {
     if (!options.proxied.has(facts.address)) return onBegun(facts);
@@ -161,7 +182,7 @@ export function createFront(options: FrontOptions): Front {
       if (remoteAddress === '') socket.destroy();
       else {
         const facts: ConnectionFacts = { address: plainAddress(remoteAddress), port: remotePort, scheme: 'http', tls: null };
-        begin(socket, facts, (known) => onAccepted(socket, known));
+        begin(socket, facts, (known) => admit(socket, known, (admitted) => onAccepted(socket, admitted)));
       }
     });
 

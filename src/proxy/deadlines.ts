@@ -1,5 +1,5 @@
 // Deadlines of many connections and exchanges with one timer: each holds a number, a sweep finds those that have passed. Accurate to a
-// second, which is enough for limits of many seconds and costs next to nothing per request.
+// sweep (a second, if nothing else is said), which is enough for limits of many seconds and costs next to nothing per request.
 
 import type { Clock } from '../lib/clock.ts';
 
@@ -21,7 +21,7 @@ export interface Deadlines {
 
 const SWEEP_MS = 1_000;
 
-export function createDeadlines(clock: Clock): Deadlines {
+export function createDeadlines(clock: Clock, sweepMs: number = SWEEP_MS): Deadlines {
   const waiting = new Set<DeadlineEntry>();
   let stopped = false;
   let cancel: (() => void) | null = null;
@@ -41,7 +41,7 @@ export function createDeadlines(clock: Clock): Deadlines {
   const arm = (): void => {
     if (cancel !== null || stopped || waiting.size === 0) return;
     nowMs = clock.monotonic();
-    cancel = clock.timer(SWEEP_MS, sweep);
+    cancel = clock.timer(sweepMs, sweep);
   };
 
   return {

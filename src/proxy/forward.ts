@@ -9,6 +9,7 @@ import type { Fields } from './fields.ts';
 import { KeptBody } from './kept-body.ts';
 import type { ProxyLimits } from './limits.ts';
 import type { AnswerHead, ClientObserver, Opening, UpstreamFailure, UpstreamObserver, UpstreamStream } from './message.ts';
+import { Pieces } from './pieces.ts';
 import type { Pool } from './pool.ts';
 import type { TargetState } from './target-state.ts';
 import { Tries } from './tries.ts';
@@ -51,7 +52,7 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
   #eventStream = false;
   /** The head has just been written: what of the body is there already leaves with it. */
   #beginning = false;
-  #queued: Buffer[] | null = null;
+  #queued: Pieces | null = null;
   #frames: { readonly client: FrameTracker; readonly target: FrameTracker } | null = null;
   #ends = 0;
   #goingAway = false;
@@ -182,7 +183,7 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
     if (this.#phase === 'body') this.#touch(this.#deps.limits.bodyIdleMs);
     if (this.#beginning) {
       if (upstream?.sendData(chunk) === false) this.#exchange.client.readBody(false);
-    } else if (this.#queued !== null) this.#queued.push(chunk);
+    } else if (this.#queued !== null) this.#queued.add(chunk);
     else this.#queue(chunk);
   }
 
@@ -207,7 +208,8 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
    * would be lost to a write that fails before.
    */
   #queue(chunk: Buffer): void {
-    const queued = [chunk];
+    const queued = new Pieces();
+    queued.add(chunk);
     this.#queued = queued;
     setImmediate(() => {
       if (this.#queued !== queued) return;
@@ -215,7 +217,7 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
       const upstream = this.#upstream;
       if (upstream === null) return;
       let room = true;
-      for (const piece of queued) room = upstream.sendData(piece);
+      for (const piece of queued.list) room = upstream.sendData(piece);
       if (this.#body.ended) this.#endBody();
       else if (!room) this.#exchange.client.readBody(false);
       upstream.flush();

@@ -2,6 +2,7 @@
 
 import type { Fields } from './fields.ts';
 import type { UpstreamStream } from './message.ts';
+import { Pieces } from './pieces.ts';
 
 export class KeptBody {
   bytes = 0;
@@ -9,7 +10,7 @@ export class KeptBody {
   ended: boolean;
   trailers: Fields | null = null;
   readonly #limitBytes: number;
-  #pieces: Buffer[] | null = null;
+  #pieces: Pieces | null = null;
   /** Some of it was read and is not kept. */
   #lost = false;
 
@@ -29,11 +30,13 @@ export class KeptBody {
     if (this.bytes > this.#limitBytes) {
       this.#lost = true;
       this.#pieces = null;
-    } else if (this.#pieces === null) this.#pieces = [piece];
-    else this.#pieces.push(piece);
+    } else {
+      this.#pieces ??= new Pieces();
+      this.#pieces.add(piece);
+    }
   }
 
   sendTo(upstream: UpstreamStream): void {
-    for (const piece of this.#pieces ?? []) upstream.sendData(piece);
+    for (const piece of this.#pieces?.list ?? []) upstream.sendData(piece);
   }
 }

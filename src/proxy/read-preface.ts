@@ -37,6 +37,8 @@ export function readPreface(
   socket.once('end', onGone);
   socket.once('close', onGone);
   socket.on('error', ignore);
+  // Whoever had it before may have stopped it.
+  socket.resume();
 }
 
 const ignore = (): void => undefined;

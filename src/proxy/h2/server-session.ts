@@ -5,8 +5,8 @@ import { constants, performServerHandshake } from 'node:http2';
 import type { ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { ClientConnection, ClientConnectionDeps } from '../client-connection.ts';
-import type { DeadlineEntry } from '../deadlines.ts';
-import type { ConnectionFacts } from '../message.ts';
+import type { DeadlineEntry, Deadlines } from '../deadlines.ts';
+import type { ConnectionFacts, RequestHead } from '../message.ts';
 import { readRequestHead } from './request-head.ts';
 import type { RefusedHead } from './request-head.ts';
 import { ServerStream } from './server-stream.ts';
@@ -22,12 +22,15 @@ const FIELDS = 128;
 /** Of the library for one connection, beyond which it refuses streams: what all may have on its way, and then some. */
 const MEMORY_MIB = 32;
 /** Streams that a client may take back: at once, and each second after that (CVE-2023-44487). */
-const RESET_BURST = 300;
+const RESET_BURST = STREAMS;
 const RESETS_PER_S = 50;
-/** Bytes that belong to no message: at once, and each second after that. 512 KiB are 30,000 pings. */
-const OVERHEAD_BURST = 512 * 1024;
-const OVERHEAD_PER_TICK = 32 * 1024;
-const TICK_MS = 1_000;
+/** Behind so many, a stream begins a turn later: what is taken back at once then costs little. */
+const RESETS = 16;
+/** Bytes that belong to no message: at once, and each second after that. 16 KiB are 960 pings. */
+const OVERHEAD_BURST = 16 * 1024;
+const OVERHEAD_PER_S = 4 * 1024;
+/** Pieces of bodies between two looks at what they cost. */
+const PIECES = 1_024;
 /** A header block beside its names and values: frame, indices, and what a priority costs. */
 const HEADER_BYTES = 64;
 /** After our end of the connection: so long for the client's. */
@@ -35,10 +38,17 @@ const LINGER_MS = 2_000;
 /** The highest stream there can be: whoever is told it may still begin streams, and knows that it shall not. */
 const LAST_STREAM = 2 ** 31 - 1;
 
+export interface ServerSessionDeps extends ClientConnectionDeps {
+  /** Calls each session a few times a second: what a flood costs until then is what it may cost. */
+  readonly ticks: Deadlines;
+  /** A connection from there is ended for what it costs. */
+  readonly onCostly: (address: string) => void;
+}
+
 export class ServerSession implements ClientConnection, DeadlineEntry, StreamOwner {
   readonly socket: Socket;
   readonly facts: ConnectionFacts;
-  readonly #deps: ClientConnectionDeps;
+  readonly #deps: ServerSessionDeps;
   readonly #session: ServerHttp2Session;
   deadlineMs = 0;
   idleSinceMs: number;
@@ -47,19 +57,23 @@ export class ServerSession implements ClientConnection, DeadlineEntry, StreamOwn
   #ending = false;
   /** Monotonic; with it the connection ends although something is still open. */
   #endMs = Infinity;
-  /** Bytes of messages since the last tick, and all bytes until then. */
+  /** Streams that the client took back. */
+  #resets = 0;
+  #judgedMs: number;
+  #pieces = 0;
+  /** Bytes of messages since the last look, and all bytes until then. */
   #useful = 0;
   #bytesRead = 0;
   #bytesWritten = 0;
-  #unread = 0;
   #overheadLeft = OVERHEAD_BURST;
 
   /** @param socket connected, and behind its TLS handshake where it has one; nothing of it was read, or it was put back. */
-  constructor(socket: Socket, facts: ConnectionFacts, deps: ClientConnectionDeps) {
+  constructor(socket: Socket, facts: ConnectionFacts, deps: ServerSessionDeps) {
     this.socket = socket;
     this.facts = facts;
     this.#deps = deps;
-    this.idleSinceMs = deps.deadlines.now();
+    this.idleSinceMs = deps.ticks.now();
+    this.#judgedMs = this.idleSinceMs;
     const session = performServerHandshake(socket, {
       maxHeaderListPairs: FIELDS + 5,
       maxSettings: 32,
@@ -78,10 +92,17 @@ export class ServerSession implements ClientConnection, DeadlineEntry, StreamOwn
       },
     });
     this.#session = session;
+    // The library takes what was put back piece by piece, and goes on after a piece that has ended the session: with an exception.
+    if (socket.readableLength > 0) {
+      const read = socket.read.bind(socket);
+      socket.read = (size) => (session.destroyed ? null : read(size));
+    }
     session.setLocalWindowSize(CONNECTION_WINDOW);
     session.on('stream', (stream: ServerHttp2Stream, _headers: unknown, _flags: number, raw: string[]) => this.#onStream(stream, raw));
-    // Whatever went wrong, the socket closes, and that does the rest.
-    session.on('error', () => undefined);
+    session.on('error', (error: NodeJS.ErrnoException) => {
+      // Not of the connection below: the client broke the protocol or one of the bounds above.
+      if (error.code?.startsWith('ERR_HTTP2') === true) deps.onCostly(facts.address);
+    });
     session.on('close', () => this.#onClose());
     socket.on('error', () => undefined);
     // HTTP/2 knows no connection of which one side is over.
@@ -107,12 +128,15 @@ export class ServerSession implements ClientConnection, DeadlineEntry, StreamOwn
 
   received(bytes: number): void {
     this.#useful += bytes;
+    this.#pieces += 1;
+    if (this.#pieces % PIECES === 0) this.#judge(0);
   }
 
-  closed(): void {
+  closed(reset: boolean): void {
     this.#streams -= 1;
+    if (reset) this.#resets += 1;
     if (this.#streams > 0) return;
-    this.idleSinceMs = this.#deps.deadlines.now();
+    this.idleSinceMs = this.#deps.ticks.now();
     if (this.#ending) this.#endMs = Math.min(this.#endMs, this.idleSinceMs + LINGER_MS);
   }
 
@@ -125,8 +149,16 @@ export class ServerSession implements ClientConnection, DeadlineEntry, StreamOwn
       return;
     }
     this.#useful += read.bytes + HEADER_BYTES;
+    if (this.#resets < RESETS) return this.#begin(stream, read.head);
+    stream.on('error', () => undefined);
+    setImmediate(() => {
+      if (!stream.closed && !stream.destroyed) this.#begin(stream, read.head);
+    });
+  }
+
+  #begin(stream: ServerHttp2Stream, head: RequestHead): void {
     this.#streams += 1;
-    this.#deps.onExchange(new ServerStream(this, stream, read.head));
+    this.#deps.onExchange(new ServerStream(this, stream, head));
   }
 
   #refuse(stream: ServerHttp2Stream, { status, why }: RefusedHead): void {
@@ -137,56 +169,54 @@ export class ServerSession implements ClientConnection, DeadlineEntry, StreamOwn
   }
 
   #wait(): void {
-    this.deadlineMs = this.#deps.deadlines.now() + TICK_MS;
-    this.#deps.deadlines.add(this);
+    // With the next sweep, and not again in this one.
+    this.deadlineMs = this.#deps.ticks.now() + 1;
+    this.#deps.ticks.add(this);
   }
 
   onDeadline(): void {
     if (this.#session.destroyed) return;
-    const { limits, deadlines } = this.#deps;
-    const nowMs = deadlines.now();
+    const { limits, ticks } = this.#deps;
+    const nowMs = ticks.now();
     if (nowMs >= this.#endMs) {
       this.#session.destroy();
       return;
     }
-    if (this.#isCostly()) {
-      this.#deps.onRefused(400, 'an HTTP/2 client sends more around its messages than in them');
-      this.#session.destroy(undefined, NGHTTP2_ENHANCE_YOUR_CALM);
-      return;
-    }
+    const sinceMs = nowMs - this.#judgedMs;
+    this.#judgedMs = nowMs;
+    if (!this.#judge((OVERHEAD_PER_S * sinceMs) / 1_000)) return;
     const idleMs = this.#served === 0 ? limits.headerTimeoutMs : limits.clientIdleMs;
     if (this.#streams === 0 && nowMs - this.idleSinceMs >= idleMs) this.#end();
     this.#wait();
   }
 
-  /** Once per tick: what came beside messages is more than there is leave for. What is sent asks for window updates. */
-  #isCostly(): boolean {
+  /** False, and the end of the connection, where more came beside messages than there is leave for. What is sent asks for window updates. */
+  #judge(refillBytes: number): boolean {
+    if (this.#session.destroyed) return false;
     const { bytesRead, bytesWritten } = this.socket;
     const allowed = this.#useful * 3 + (bytesWritten - this.#bytesWritten) / 16;
-    let overhead = bytesRead - this.#bytesRead - allowed;
-    if (overhead > 0) {
-      // Body that is there and was not wanted yet belongs to a message too.
-      const unread = this.#session.state.effectiveRecvDataLength ?? 0;
-      overhead -= unread - this.#unread;
-      this.#unread = unread;
-    }
+    const overhead = bytesRead - this.#bytesRead - allowed;
     this.#bytesRead = bytesRead;
     this.#bytesWritten = bytesWritten;
     this.#useful = 0;
-    this.#overheadLeft = Math.min(OVERHEAD_BURST, this.#overheadLeft + OVERHEAD_PER_TICK - Math.max(0, overhead));
-    return this.#overheadLeft < 0;
+    this.#overheadLeft = Math.min(OVERHEAD_BURST, this.#overheadLeft + refillBytes - Math.max(0, overhead));
+    if (this.#overheadLeft >= 0) return true;
+    this.#deps.onRefused(400, 'an HTTP/2 client sends more around its messages than in them');
+    this.#deps.onCostly(this.facts.address);
+    this.#session.destroy(undefined, NGHTTP2_ENHANCE_YOUR_CALM);
+    return false;
   }
 
   /** Says that it is over, and waits for what is open and for the client to hear it. */
   #end(): void {
     if (this.#ending) return;
     this.#ending = true;
-    if (this.#streams === 0) this.#endMs = this.#deps.deadlines.now() + LINGER_MS;
+    if (this.#streams === 0) this.#endMs = this.#deps.ticks.now() + LINGER_MS;
     this.#session.close();
   }
 
   #onClose(): void {
-    this.#deps.deadlines.delete(this);
+    this.#deps.ticks.delete(this);
     this.socket.destroy();
   }
 }

@@ -7,6 +7,7 @@ import { FIELD } from '../fields.ts';
 import type { Fields } from '../fields.ts';
 import type { AnswerHead, ClientObserver, ClientStream, ConnectionFacts, RequestHead } from '../message.ts';
 import { UNKNOWN_LENGTH } from '../message.ts';
+import { Pieces } from '../pieces.ts';
 import { BROKEN_OFF, fieldObject, pushFields, trailersOf } from './library.ts';
 
 const { NGHTTP2_NO_ERROR } = constants;
@@ -16,9 +17,10 @@ export interface StreamOwner {
   readonly facts: ConnectionFacts;
   /** Now, as a Date field says it. */
   date(): string;
-  /** Bytes of a body came, which are not overhead. */
+  /** A piece of a body has come, which is no overhead. */
   received(bytes: number): void;
-  closed(): void;
+  /** `reset`: the client took the request back. */
+  closed(reset: boolean): void;
 }
 
 export class ServerStream implements ClientStream {
@@ -33,6 +35,8 @@ export class ServerStream implements ClientStream {
   #reading = false;
   /** Of the request body, where it was said. */
   #left: number;
+  /** END_STREAM has come. */
+  #endStream = false;
   #requestTrailers: Fields | null = null;
   #mustContinue: boolean;
   #answering = false;
@@ -41,6 +45,8 @@ export class ServerStream implements ClientStream {
   /** Of the answer, where it was said; UNKNOWN_LENGTH where it was not. */
   #answerLeft = UNKNOWN_LENGTH;
   #trailers: Fields | null = null;
+  /** Held back for company, until a flush. */
+  #unsent: Pieces | null = null;
   /** The last byte of the answer is with the library. */
   #sentEnd = false;
   #clientEnded = false;
@@ -55,14 +61,25 @@ export class ServerStream implements ClientStream {
     this.bodyEnded = head.length === 0;
     this.#left = head.length;
     this.#mustContinue = head.expectsContinue;
-    // They may come before anybody wants the body.
-    if (!this.bodyEnded)
-      stream.on('trailers', (_fields, _flags, raw: string[] = []) => {
-        this.#requestTrailers = trailersOf(raw);
-      });
+    if (!this.bodyEnded || head.upgrade !== null) this.#watch();
     // The close event follows and does the rest.
     stream.on('error', ignore);
-    stream.on('close', () => this.#onClose());
+    stream.on('close', () => this.#onClose(stream.rstCode !== NGHTTP2_NO_ERROR));
+  }
+
+  /** Sees what arrives before anybody wants it. */
+  #watch(): void {
+    const stream = this.#stream;
+    const push = stream.push.bind(stream);
+    stream.push = (chunk: Buffer | null, encoding) => {
+      if (chunk !== null) this.#owner.received(chunk.length);
+      // The library ends a stream that was reset without an error, too.
+      else if (!stream.closed) this.#endStream = true;
+      return push(chunk, encoding);
+    };
+    stream.on('trailers', (_fields, _flags, raw: string[] = []) => {
+      this.#requestTrailers = trailersOf(raw);
+    });
   }
 
   get bodyStopped(): boolean {
@@ -90,7 +107,6 @@ export class ServerStream implements ClientStream {
   }
 
   #onData(chunk: Buffer): void {
-    this.#owner.received(chunk.length);
     if (this.#over) return;
     this.#mustContinue = false;
     if (!this.#tunnel && this.#left !== UNKNOWN_LENGTH) {
@@ -110,8 +126,7 @@ export class ServerStream implements ClientStream {
       return;
     }
     if (this.bodyEnded) return;
-    // The library ends a stream that was reset without an error, too.
-    if (this.#left > 0 || this.#stream.closed) return this.#break();
+    if (this.#left > 0 || !this.#endStream) return this.#break();
     this.bodyEnded = true;
     this.#observer?.onBodyEnd(this.#requestTrailers);
   }
@@ -173,14 +188,27 @@ export class ServerStream implements ClientStream {
         this.abort();
         return true;
       }
-      if (this.#answerLeft === 0) {
-        // So that the last piece carries the end of the stream.
-        this.#sentEnd = true;
-        this.#stream.end(chunk);
-        return true;
-      }
     }
-    if (this.#stream.write(chunk)) return true;
+    this.#unsent ??= new Pieces();
+    this.#unsent.add(chunk);
+    if (this.#answerLeft === 0 && !this.#tunnel) {
+      // So that the last piece carries the end of the stream.
+      this.#sentEnd = true;
+      this.#end();
+      return true;
+    }
+    const { bytes } = this.#unsent;
+    return (bytes < JOIN_BYTES && bytes + this.#stream.writableLength < this.#stream.writableHighWaterMark) || this.#write();
+  }
+
+  /** Sends what waits; false where the stream wants no more for now. */
+  #write(): boolean {
+    const { bytes, list } = this.#unsent ?? NOTHING;
+    this.#unsent = null;
+    let room = true;
+    if (bytes > 0 && bytes <= JOIN_BYTES && list.length > 1) room = this.#stream.write(Buffer.concat(list, bytes));
+    else for (const piece of list) room = this.#stream.write(piece);
+    if (room) return true;
     if (!this.#waitsForDrain) {
       this.#waitsForDrain = true;
       this.#stream.once('drain', () => {
@@ -191,18 +219,26 @@ export class ServerStream implements ClientStream {
     return false;
   }
 
+  /** Sends what waits, and ends the stream. */
+  #end(): void {
+    const { bytes, list } = this.#unsent ?? NOTHING;
+    this.#unsent = null;
+    if (list.length === 0) this.#stream.end();
+    else this.#stream.end(list.length === 1 ? list[0] : Buffer.concat(list, bytes));
+  }
+
   sendEnd(trailers: Fields | null): void {
     if (this.#over) return;
     if (this.#tunnel) {
       this.#sentEnd = true;
-      this.#stream.end();
+      this.#end();
       if (this.#clientEnded) this.#over = true;
       return;
     }
     if (!this.#bodiless && this.#answerLeft > 0) return this.abort();
     this.#over = true;
     this.#trailers = trailers;
-    if (!this.#sentEnd && !this.#bodiless) this.#stream.end();
+    if (!this.#sentEnd && !this.#bodiless) this.#end();
     // The rest of the request is not wanted (RFC 9113 §8.1).
     if (!this.bodyEnded) this.#stopRequest();
   }
@@ -213,9 +249,8 @@ export class ServerStream implements ClientStream {
     else stream.once('finish', () => stream.close(NGHTTP2_NO_ERROR));
   }
 
-  /** The library sends what there is once per turn of the event loop. */
   flush(): void {
-    // Nothing is held back here.
+    if (!this.#gone && !this.#sentEnd && this.#unsent !== null) this.#write();
   }
 
   abort(): void {
@@ -228,14 +263,17 @@ export class ServerStream implements ClientStream {
     return this.#over || this.#stream.closed || this.#stream.destroyed;
   }
 
-  #onClose(): void {
-    this.#owner.closed();
+  #onClose(reset: boolean): void {
+    this.#owner.closed(reset && !this.#over);
     if (this.#over) return;
     this.#over = true;
     this.#observer?.onClientGone();
   }
 }
 
+const NOTHING = new Pieces();
+/** Together they are copied into one buffer. */
+const JOIN_BYTES = 16 * 1_024;
 const ignore = (): void => undefined;
 
 /** Belongs to the handshake of HTTP/1.1 alone. */
