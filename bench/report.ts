@@ -6,6 +6,8 @@ export interface Figure {
   readonly unit: string;
   /** The value must not be above it. */
   readonly target?: number;
+  /** The value must not be below it. */
+  readonly least?: number;
 }
 
 export interface Report {
@@ -18,16 +20,22 @@ function formatValue(value: number): string {
   return Number.isInteger(value) ? String(value) : value >= 100 ? value.toFixed(0) : value.toPrecision(3);
 }
 
-export function meetsTarget(figure: Figure): boolean {
-  return figure.target === undefined || figure.value <= figure.target;
+export function meetsTarget({ value, target = Infinity, least = -Infinity }: Figure): boolean {
+  return value <= target && value >= least;
+}
+
+function targetText(figure: Figure): string {
+  const { target, least } = figure;
+  const met = meetsTarget(figure);
+  const above = target === undefined ? '' : `  ${met ? 'within' : 'MISSES'} ${formatValue(target)}`;
+  return least === undefined ? above : `${above}  ${met ? 'met' : 'NOT MET'}: at least ${formatValue(least)}`;
 }
 
 /** The lines of a report. */
 export function formatReport(report: Report): string {
-  const width = Math.max(...report.figures.map((figure) => figure.name.length));
+  const width = Math.max(0, ...report.figures.map((figure) => figure.name.length));
   const lines = report.figures.map((figure) => {
-    const target = figure.target === undefined ? '' : `  ${meetsTarget(figure) ? 'within' : 'MISSES'} ${formatValue(figure.target)}`;
-    return `  ${figure.name.padEnd(width)}  ${formatValue(figure.value).padStart(9)} ${figure.unit.padEnd(4)}${target}`.trimEnd();
+    return `  ${figure.name.padEnd(width)}  ${formatValue(figure.value).padStart(9)} ${figure.unit.padEnd(4)}${targetText(figure)}`.trimEnd();
   });
   return `${report.bench}\n${lines.join('\n')}`;
 }

@@ -11,7 +11,9 @@ const words = process.argv.slice(2).filter((word) => !word.startsWith('--'));
 const flags = process.argv.slice(2).filter((word) => word.startsWith('--'));
 /** What says in its first lines how it is run is a benchmark; the other files here are parts of them. */
 const names = readdirSync(join(root, 'bench'))
-  .filter((file) => /^\/\/ .*Run: node bench\//mu.test(readFileSync(join(root, 'bench', file), 'utf8').slice(0, 1000)))
+  .filter(
+    (file) => file.endsWith('.ts') && /^\/\/ .*Run: node bench\//mu.test(readFileSync(join(root, 'bench', file), 'utf8').slice(0, 1000)),
+  )
   .map((file) => file.replace(/\.ts$/u, ''))
   .sort();
 const unknown = words.filter((word) => !names.includes(word));
