@@ -17,6 +17,15 @@ function finds(program: string): boolean {
   return false;
 }
 
+function runs(program: string, ...words: readonly string[]): boolean {
+  try {
+    execFileSync(program, words, { stdio: 'ignore', timeout: 15_000 });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 function npmReachesRegistry(): boolean {
   try {
     execFileSync('npm', ['view', 'ws', 'version', '--fetch-retries=0', '--fetch-timeout=5000'], { stdio: 'ignore', timeout: 15_000 });
@@ -52,6 +61,9 @@ const REQUIREMENTS = {
   lighttpd: { met: () => finds('lighttpd'), hint: 'apt-get install lighttpd' },
   apache2: { met: () => finds('apache2'), hint: 'apt-get install apache2-bin' },
   squid: { met: () => finds('squid'), hint: 'apt-get install squid' },
+  nghttp2: { met: () => finds('nghttp') && finds('h2load'), hint: 'apt-get install nghttp2' },
+  'python3-h2': { met: () => runs('/usr/bin/python3', '-c', 'import h2'), hint: 'apt-get install python3-h2' },
+  chromium: { met: () => finds('chromium'), hint: 'apt-get install chromium' },
   curl: { met: () => finds('curl'), hint: 'apt-get install curl' },
   readable: {
     met: () => {

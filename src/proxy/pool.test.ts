@@ -31,19 +31,23 @@ function aPool(): Pool {
 }
 
 /** Sends a request; resolves when its answer is over, and the connection free for the next. */
-function ask(pool: Pool, path = '/', to = target): Promise<void> {
+function ask(pool: Pool, path = '/', to = target, stopsAtData = false): Promise<void> {
   return new Promise((resolve, reject) => {
+    let opened: UpstreamStream | null = null;
     const observer = {
       onUpstreamContinue: () => undefined,
       onUpstreamInformational: () => undefined,
       onUpstreamHead: () => undefined,
-      onUpstreamData: () => undefined,
+      onUpstreamData: () => {
+        if (stopsAtData) opened?.readAnswer(false);
+      },
       onUpstreamPause: () => undefined,
       onUpstreamEnd: () => void setImmediate(resolve),
       onUpstreamDrain: () => undefined,
       onUpstreamFailed: ({ message }: { readonly message: string }) => reject(new Error(message)),
     };
-    const onOpened = (stream: UpstreamStream): void =>
+    const onOpened = (stream: UpstreamStream): void => {
+      opened = stream;
       stream.sendHead({
         method: 'GET',
         path,
@@ -56,6 +60,7 @@ function ask(pool: Pool, path = '/', to = target): Promise<void> {
         expectsContinue: false,
         takesTrailers: false,
       });
+    };
     pool.open(to, false, observer, { onOpened, onOpenFailed: (message) => reject(new Error(message)) });
   });
 }
@@ -72,6 +77,14 @@ test('a connection is used again, also by who names the same target anew', async
   await ask(pool, '/', { ...target });
   assert.equal(connections - before, 1);
   assert.deepEqual(pool.sizes(), { targets: 1, idle: 1, busy: 0 });
+});
+
+test('a connection whose answer was stopped with its last piece serves the next request', async () => {
+  const pool = aPool();
+  const before = connections;
+  await ask(pool, '/', target, true);
+  await ask(pool);
+  assert.equal(connections - before, 1);
 });
 
 test('a target that is forgotten keeps no connection; what is under way goes on, and is not kept afterwards', async () => {

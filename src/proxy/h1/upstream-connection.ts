@@ -251,6 +251,8 @@ export class UpstreamConnection implements UpstreamStream {
     this.#served += 1;
     const free = this.#keepAlive && this.#requestSent && !this.#ended;
     if (!free) this.abort();
+    // Its last piece may have been one too many for its client: whoever comes next shall be read for.
+    else if (this.socket.isPaused()) this.socket.resume();
     observer?.onUpstreamEnd(trailers);
     if (free && this.#phase === 'idle') this.#owner.onFree(this);
   }
