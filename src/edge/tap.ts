@@ -5,6 +5,7 @@ import type { Tap, TapBatch } from '../api/dataplane.ts';
 import type { Clock } from '../lib/clock.ts';
 import { matchesRequest } from '../model/request-filter.ts';
 import type { RequestFilter, RequestLine } from '../model/request-filter.ts';
+import { RecentLines } from './recent-lines.ts';
 
 export interface Taps {
   /** The line of a request that has ended. */
@@ -37,8 +38,7 @@ interface Watcher {
 }
 
 export function createTaps({ clock, post }: TapsOptions): Taps {
-  const ring: string[] = [];
-  let next = 0;
+  const recent = new RecentLines(RING);
   const watchers = new Map<string, Watcher>();
   const stopping = new AbortController();
 
@@ -73,7 +73,7 @@ export function createTaps({ clock, post }: TapsOptions): Taps {
   };
 
   const begin = (tap: Tap): void => {
-    const kept = [...ring.slice(next), ...ring.slice(0, next)].filter((line) => matches(tap.filter, line));
+    const kept = tap.tail === 0 ? [] : recent.all().filter((line) => matches(tap.filter, line));
     const watcher: Watcher = {
       tap,
       queue: tap.tail === 0 ? [] : kept.slice(-tap.tail),
@@ -88,8 +88,7 @@ export function createTaps({ clock, post }: TapsOptions): Taps {
 
   return {
     push: (line) => {
-      ring[next] = line;
-      next = (next + 1) % RING;
+      recent.push(line);
       if (watchers.size === 0) return;
       for (const watcher of watchers.values()) {
         if (!watcher.tap.follow || !matches(watcher.tap.filter, line)) continue;

@@ -20,7 +20,7 @@ const linesOf = async (path: string): Promise<string[]> => (await readFile(path,
 test('what does not fit into the queue is dropped, and the count of it stands in the file', () =>
   inFolder(async (folder) => {
     const path = join(folder, 'a.log');
-    const file = openRotatingFile(path, 1_000_000, { queueLength: 30 });
+    const file = openRotatingFile(path, 1_000_000, { queueBytes: 30 });
     for (let index = 0; index < 10; index += 1) file.write(`line ${index} ..\n`);
     assert.equal(file.lost(), 7);
     await file.close();
@@ -37,12 +37,12 @@ test('lines gather for a while and leave by one write, at once where there are m
     file.write('one\n');
     await clock.advance(99);
     assert.deepEqual(await linesOf(path), []);
-    file.write(`${'x'.repeat(70_000)}\n`);
+    file.write(`${'x'.repeat(140_000)}\n`);
     file.write('three\n');
     await file.close();
     assert.deepEqual(
       (await linesOf(path)).map((line) => line.length),
-      [3, 70_000, 5],
+      [3, 140_000, 5],
     );
   }));
 

@@ -7,6 +7,7 @@ import { rename, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import type { Clock } from '../lib/clock.ts';
+import { LineQueue } from './line-queue.ts';
 
 export interface RotatingFile {
   /** Queues one line (with its line end). Never throws. */
@@ -20,13 +21,13 @@ export interface RotatingFile {
 export interface RotatingFileOptions {
   /** Lines wait so long for company, so that many are one write; without it, for the next turn. */
   readonly gather?: { readonly clock: Clock; readonly ms: number };
-  /** What may wait for the disk, in characters; lines beyond it are dropped. */
-  readonly queueLength?: number;
+  /** What may wait for the disk, bytes; lines beyond it are dropped. */
+  readonly queueBytes?: number;
 }
 
-const QUEUE_LENGTH = 4 * 1024 * 1024;
+const QUEUE_BYTES = 4 * 1024 * 1024;
 /** So much leaves without waiting for company. */
-const GATHER_LENGTH = 64 * 1024;
+const GATHER_BYTES = 128 * 1024;
 const FLAGS = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT;
 
 const openFile = promisify(open);
@@ -35,12 +36,11 @@ const statFile = promisify(fstat);
 
 /** @param bytes size at which the file is set aside; at most about twice this is on disk. */
 export function openRotatingFile(path: string, bytes: number, options: RotatingFileOptions = {}): RotatingFile {
-  const { gather, queueLength = QUEUE_LENGTH } = options;
+  const { gather, queueBytes = QUEUE_BYTES } = options;
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   let descriptor = openSync(path, FLAGS, 0o600);
   let { size } = fstatSync(descriptor);
-  let queue = '';
-  let lines = 0;
+  const queue = new LineQueue();
   /** Not told in the file yet. */
   let dropped = 0;
   let lost = 0;
@@ -75,20 +75,24 @@ export function openRotatingFile(path: string, bytes: number, options: RotatingF
     });
 
   const pump = async (): Promise<void> => {
-    while (queue !== '') {
+    while (queue.length > 0) {
       const told = dropped;
-      const text =
-        told === 0 ? queue : `${queue}{"level":"warn","dropped":${told},"msg":"log lines were dropped: the disk is too slow or refused"}\n`;
-      const count = lines;
-      queue = '';
-      lines = 0;
+      const pieces = queue.take();
+      let written = 0;
       try {
-        await append(Buffer.from(text));
+        for (const piece of pieces) {
+          await append(piece.bytes.subarray(0, piece.length));
+          queue.giveBack(piece);
+          written += 1;
+        }
+        if (told > 0) await append(Buffer.from(droppedLine(told)));
         dropped -= told;
       } catch {
         // A full or failing disk must not stop the program that logs; the next line that can be written says what is missing.
-        dropped += count;
-        lost += count;
+        for (const { lines } of pieces.slice(written)) {
+          dropped += lines;
+          lost += lines;
+        }
         return;
       }
       // A file that cannot be set aside is appended to: that is the best that is left.
@@ -106,15 +110,14 @@ export function openRotatingFile(path: string, bytes: number, options: RotatingF
   return {
     write: (line) => {
       if (closed) return;
-      if (queue.length + line.length > queueLength) {
+      if (queue.length + line.length > queueBytes) {
         dropped += 1;
         lost += 1;
         return;
       }
-      queue += line;
-      lines += 1;
+      queue.push(line);
       if (writing !== null) return;
-      if (queue.length >= GATHER_LENGTH) {
+      if (queue.length >= GATHER_BYTES) {
         cancel?.();
         begin();
       } else if (cancel === null) {
@@ -134,4 +137,8 @@ export function openRotatingFile(path: string, bytes: number, options: RotatingF
       await closeFile(descriptor).catch(() => undefined);
     },
   };
+}
+
+function droppedLine(count: number): string {
+  return `{"level":"warn","dropped":${count},"msg":"log lines were dropped: the disk is too slow or refused"}\n`;
 }
