@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { RecentLines } from './recent-lines.ts';
 
 test('the latest lines are there, oldest first, each as it was', () => {

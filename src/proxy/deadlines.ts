@@ -6,6 +6,8 @@ import type { Clock } from '../lib/clock.ts';
 export interface DeadlineEntry {
   /** Monotonic time; may be moved at any moment. */
   deadlineMs: number;
+  /** Its place while it waits, else −1; nobody else's to touch. */
+  deadlineSlot: number;
   /** Called once; add it again to wait again. */
   onDeadline(): void;
 }
@@ -22,45 +24,56 @@ export interface Deadlines {
 const SWEEP_MS = 1_000;
 
 export function createDeadlines(clock: Clock, sweepMs: number = SWEEP_MS): Deadlines {
-  const waiting = new Set<DeadlineEntry>();
+  // A list in which everyone knows its own place, and no Set: one that requests come into and leave is laid out anew all the time, and each
+  // former layout keeps what was in it until the next full collection.
+  const waiting: DeadlineEntry[] = [];
   let stopped = false;
   let cancel: (() => void) | null = null;
   // Read once per sweep: deadlines are moved for every piece of every body.
   let nowMs = clock.monotonic();
 
+  const remove = (entry: DeadlineEntry): void => {
+    const slot = entry.deadlineSlot;
+    const last = waiting[waiting.length - 1];
+    if (slot === -1 || last === undefined) return;
+    waiting[slot] = last;
+    last.deadlineSlot = slot;
+    waiting.pop();
+    entry.deadlineSlot = -1;
+  };
   const sweep = (): void => {
     nowMs = clock.monotonic();
     cancel = null;
-    for (const entry of waiting) {
-      if (entry.deadlineMs > nowMs) continue;
-      waiting.delete(entry);
+    // From the end: whoever leaves meanwhile gives its place to the last one, which has been seen, or is seen once more.
+    for (let slot = waiting.length - 1; slot >= 0; slot = Math.min(slot, waiting.length) - 1) {
+      const entry = waiting[slot];
+      if (entry === undefined || entry.deadlineMs > nowMs) continue;
+      remove(entry);
       entry.onDeadline();
     }
     arm();
   };
   const arm = (): void => {
-    if (cancel !== null || stopped || waiting.size === 0) return;
+    if (cancel !== null || stopped || waiting.length === 0) return;
     nowMs = clock.monotonic();
     cancel = clock.timer(sweepMs, sweep);
   };
 
   return {
     add: (entry) => {
-      waiting.add(entry);
+      if (entry.deadlineSlot === -1) entry.deadlineSlot = waiting.push(entry) - 1;
       if (cancel === null) arm();
     },
-    delete: (entry) => {
-      waiting.delete(entry);
-    },
+    delete: remove,
     now: () => {
       if (cancel === null) nowMs = clock.monotonic();
       return nowMs;
     },
-    size: () => waiting.size,
+    size: () => waiting.length,
     stop: () => {
       stopped = true;
       cancel?.();
-      waiting.clear();
+      for (const entry of waiting.splice(0)) entry.deadlineSlot = -1;
     },
   };
 }

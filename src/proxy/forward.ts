@@ -3,7 +3,7 @@
 
 import type { Clock } from '../lib/clock.ts';
 import type { DeadlineEntry, Deadlines } from './deadlines.ts';
-import type { OpenCounts, OpenEntry } from './drain.ts';
+import type { OpenCounts, OpenEntry, OpenTarget } from './drain.ts';
 import type { Exchange, ExchangeResult } from './exchange.ts';
 import type { Fields } from './fields.ts';
 import { KeptBody } from './kept-body.ts';
@@ -37,13 +37,15 @@ type Phase = 'idle' | 'opening' | 'leave' | 'body' | 'answer' | 'relay' | 'tunne
 /** Runs an exchange to its end. It may be started again after `no_target`. */
 export class Forwarding implements ClientObserver, UpstreamObserver, Opening, DeadlineEntry, OpenEntry {
   deadlineMs = 0;
+  deadlineSlot = -1;
+  openOn: OpenTarget | null = null;
+  openSlot = -1;
   readonly #deps: ForwardDeps;
   readonly #exchange: Exchange;
   readonly #body: KeptBody;
   #phase: Phase = 'idle';
   #upstream: UpstreamStream | null = null;
   #opening: { cancel(): void } | null = null;
-  #leave: (() => void) | null = null;
   readonly #tries = new Tries();
   /** Where the try that is under way may wait no longer than a try may, and not as long as a request may. */
   #perTry = false;
@@ -87,7 +89,7 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
     facts.attempts += 1;
     this.#tries.begin(state, nowMs);
     this.#phase = 'opening';
-    this.#leave = this.#deps.open.enter(target.id, this);
+    this.#deps.open.enter(target.id, this);
     const opening = this.#deps.pool.open(target, request.upgrade !== null, this, this);
     // Null: it was opened, or failed, before open returned; then another try may be under way by now.
     if (opening !== null && this.#phase === 'opening') this.#opening = opening;
@@ -445,8 +447,7 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
   }
 
   #leaveTarget(): void {
-    this.#leave?.();
-    this.#leave = null;
+    this.#deps.open.leave(this);
     this.#tries.end(this.#deps.clock);
     this.#deps.deadlines.delete(this);
   }

@@ -33,9 +33,15 @@ export const staticServerFile: string = join(programRoot, isBundled ? 'program/s
 /** Flags that keep a long-running process small (measured; docs/decisions/0004-memory.md). */
 const LEAN = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=1'] as const;
 
+/**
+ * The same for a process that carries requests: a young generation in which what a request makes dies before the next collection, and no
+ * threads that help with one of a millisecond (measured; docs/decisions/0011-what-bounds-the-edge.md). Idle it is no larger.
+ */
+const BUSY = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=8', '--no-parallel-scavenge'] as const;
+
 /** argv of a further process of this program. */
 export function programArgv(...words: readonly string[]): readonly string[] {
-  return [process.execPath, ...LEAN, entry, ...words];
+  return [process.execPath, ...(words[0] === 'data-plane' ? BUSY : LEAN), entry, ...words];
 }
 
 /** Environment of a further process: nothing of ours but what Node and settings need. */

@@ -29,6 +29,7 @@ export class ServerConnection implements ClientConnection, DeadlineEntry, Exchan
   readonly #deps: ClientConnectionDeps;
   readonly output: Output;
   deadlineMs = 0;
+  deadlineSlot = -1;
   /** Set when the last answer ended, or at the accept. Monotonic, coarse. */
   idleSinceMs: number;
   #phase: Phase = 'head';

@@ -51,6 +51,7 @@ export class ServerSession implements ClientConnection, DeadlineEntry, StreamOwn
   readonly #deps: ServerSessionDeps;
   readonly #session: ServerHttp2Session;
   deadlineMs = 0;
+  deadlineSlot = -1;
   idleSinceMs: number;
   #streams = 0;
   #served = 0;
