@@ -1,155 +1,167 @@
-// The Edge beside nginx, HAProxy and Caddy from Debian and the best proxy from npm: all in one run, in turn, each with one worker on a
+// The Edge beside nginx, HAProxy and Caddy from Debian and the fastest proxy from npm: all in one run, in turn, each with one worker on a
 // core of its own, with their logs on. What counts is requests per second of the proxy's CPU, for that is what a machine is bought for.
-// Run: node bench/edge.ts [--json] [--quick] [--only=keep-alive,bodies,connections,tls,h2]
+// Run: node bench/edge.ts [--json] [--quick] [--only=keep-alive,bodies,connections,tls,h2,routes,sockets,workers]
 
 import { mkdtempSync, rmSync } from 'node:fs';
-import { availableParallelism, loadavg, tmpdir } from 'node:os';
+import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { h2load, wrk } from './edge/load.ts';
-import type { Round } from './edge/load.ts';
-import type { Program } from './edge/program.ts';
+import { CASES, IN_FLIGHT, figuresOf, formatMeasured, requireCores } from './edge/cases.ts';
 import { startLibra } from './edge/libra.ts';
+import { wrk } from './edge/load.ts';
+import { startNpmProxy } from './edge/npm-proxy.ts';
+import { freePorts } from './edge/program.ts';
+import type { Program } from './edge/program.ts';
 import { startCaddy, startHaproxy, startNginx } from './edge/proxies.ts';
 import type { Proxy } from './edge/proxies.ts';
 import { measureInTurn } from './edge/rounds.ts';
-import type { Effort, Measured } from './edge/rounds.ts';
+import type { Effort } from './edge/rounds.ts';
 import { startUpstream, writeBenchCertificate } from './edge/setting.ts';
 import type { Setting } from './edge/setting.ts';
+import { measureSockets, possibleSockets, startSocketsApp } from './edge/sockets.ts';
+import { rulesOf, writeRequests } from './edge/tables.ts';
 import { runBench } from './report.ts';
 import type { Figure, Report } from './report.ts';
 
-interface Case {
-  readonly name: string;
-  readonly title: string;
-  /** Null: the proxy does not offer it. */
-  readonly load: (proxy: Proxy) => ((seconds: number) => Promise<Round>) | null;
-  /** Least share of a peer's requests per CPU-second. */
-  readonly least?: Readonly<Record<string, number>>;
+const MIB = 2 ** 20;
+const FEW_ROUTES = 10;
+const MANY_ROUTES = 50_000;
+const SOCKETS = 10_000;
+
+interface Run {
+  readonly setting: Setting;
+  readonly effort: Effort;
+  readonly quick: boolean;
+  readonly say: (text: string) => void;
+  /** Everything that is to be ended. */
+  readonly programs: Program[];
 }
 
-/** HTTP/1.1 and HTTP/2 alike. */
-const IN_FLIGHT = 64;
-
-const CASES: readonly Case[] = [
-  {
-    name: 'keep-alive',
-    title: '1 KiB answers, 64 keep-alive connections',
-    load:
-      ({ plainUrl }) =>
-      (seconds) =>
-        wrk({ url: `${plainUrl}/small`, seconds, connections: IN_FLIGHT }),
-    // Asked for: 0.6 of nginx and 2.5 times Caddy. Aimed at: 0.8 of nginx.
-    least: { nginx: 0.6, Caddy: 2.5 },
-  },
-  {
-    name: 'bodies',
-    title: '64 KiB answers, 64 keep-alive connections',
-    load:
-      ({ plainUrl }) =>
-      (seconds) =>
-        wrk({ url: `${plainUrl}/large`, seconds, connections: IN_FLIGHT }),
-  },
-  {
-    name: 'connections',
-    title: '1 KiB answers, a connection for each request',
-    load:
-      ({ plainUrl }) =>
-      (seconds) =>
-        wrk({ url: `${plainUrl}/small`, seconds, connections: IN_FLIGHT, close: true }),
-  },
-  {
-    name: 'tls',
-    title: '1 KiB answers over TLS, 64 keep-alive connections',
-    load: ({ tlsUrl }) => (tlsUrl === null ? null : (seconds) => wrk({ url: `${tlsUrl}/small`, seconds, connections: IN_FLIGHT })),
-  },
-  {
-    name: 'h2',
-    title: '1 KiB answers over HTTP/2 and TLS, 8 connections of 8 streams',
-    load: ({ tlsUrl }) => (tlsUrl === null ? null : (seconds) => h2load({ url: `${tlsUrl}/small`, seconds, connections: 8, streams: 8 })),
-  },
-];
-
-function formatMeasured(title: string, all: readonly Measured[]): string {
-  const nginx = all.find(({ name }) => name === 'nginx');
-  const rows = all.map((one) => [
-    one.name,
-    Math.round(one.perCpuSecond).toLocaleString('en'),
-    nginx === undefined ? '' : (one.perCpuSecond / nginx.perCpuSecond).toFixed(2),
-    Math.round(one.perSecond).toLocaleString('en'),
-    one.p99Ms.toFixed(1),
-    (one.pssBytes / 2 ** 20).toFixed(0),
-    String(one.rounds),
-    `${(one.othersShare * 100).toFixed(0)} %`,
-  ]);
-  const head = ['', 'requests/CPU-s', 'of nginx', 'requests/s', 'p99 ms', 'PSS MiB', 'rounds', 'others'];
-  const widths = head.map((text, column) => Math.max(text.length, ...rows.map((row) => row[column]?.length ?? 0)));
-  const line = (cells: readonly string[]): string =>
-    cells.map((cell, column) => (column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0))).join('  ');
-  return [title, ...[head, ...rows].map((cells) => `  ${line(cells)}`)].join('\n');
+async function started<T extends Proxy | null>({ programs }: Run, starting: Promise<T>): Promise<T> {
+  const proxy = await starting;
+  if (proxy !== null) programs.push(proxy.program);
+  return proxy;
 }
 
-function figuresOf({ title, least = {} }: Case, all: readonly Measured[]): readonly Figure[] {
-  const libra = all.find(({ name }) => name === 'Libra');
-  return all.flatMap((one): Figure[] => {
-    const target = least[one.name];
-    const figures: Figure[] = [
-      { name: `${title}: ${one.name}: requests per CPU-second`, value: one.perCpuSecond, unit: '' },
-      { name: `${title}: ${one.name}: requests`, value: one.perSecond, unit: '/s' },
-      { name: `${title}: ${one.name}: slowest hundredth from`, value: one.p99Ms, unit: 'ms' },
-      { name: `${title}: ${one.name}: PSS`, value: one.pssBytes / 2 ** 20, unit: 'MiB' },
-    ];
-    if (libra === undefined || one === libra) return figures;
-    const share = libra.perCpuSecond / one.perCpuSecond;
-    return [
-      ...figures,
-      { name: `${title}: Libra's part of ${one.name}`, value: share, unit: '×', ...(target === undefined ? {} : { least: target }) },
-    ];
-  });
+async function stopped({ programs }: Run, program: Program): Promise<void> {
+  programs.splice(programs.indexOf(program), 1);
+  await program.stop();
+}
+
+async function runCases(run: Run, names: readonly string[]): Promise<readonly Figure[]> {
+  const { setting, effort, say } = run;
+  const cases = CASES.filter(({ name }) => names.includes(name));
+  if (cases.length === 0) return [];
+  const proxies: Proxy[] = [];
+  for (const start of [startLibra, startNginx, startHaproxy, startCaddy]) proxies.push(await started(run, start(setting)));
+  const npm = await started(run, startNpmProxy(setting));
+  if (npm === null) say('no registry can be reached: the proxy from npm is left out');
+  else proxies.push(npm);
+  const figures: Figure[] = [];
+  for (const one of cases) {
+    const contestants = proxies.flatMap((proxy) => {
+      const load = one.load(proxy);
+      return load === null ? [] : [{ name: proxy.name, program: proxy.program, load }];
+    });
+    const measured = await measureInTurn(contestants, effort);
+    say(formatMeasured(one.title, measured, 'nginx'));
+    figures.push(...figuresOf(one, measured));
+  }
+  for (const { program } of proxies) await stopped(run, program);
+  return figures;
+}
+
+/** The same requests per CPU-second, whether there are few Routes or many. */
+async function runRoutes(run: Run): Promise<readonly Figure[]> {
+  const { setting, effort, say } = run;
+  const contestants = [];
+  for (const count of [FEW_ROUTES, MANY_ROUTES]) {
+    const name = `${count.toLocaleString('en')} Routes`;
+    const { program, plainUrl } = await started(run, startLibra(setting, { name, rules: rulesOf(count) }));
+    const script = writeRequests(setting.folder, count);
+    contestants.push({ name, program, load: (seconds: number) => wrk({ url: plainUrl, seconds, connections: IN_FLIGHT, script }) });
+  }
+  const measured = await measureInTurn(contestants, effort);
+  const title = '1 KiB answers, requests for all Routes alike';
+  const [few, many] = measured;
+  say(formatMeasured(title, measured, few?.name ?? ''));
+  for (const { program } of contestants) await stopped(run, program);
+  const share = (many?.perCpuSecond ?? 0) / (few?.perCpuSecond ?? 1);
+  return [
+    ...figuresOf({ title }, measured),
+    { name: `${title}: part of its requests per CPU-second that is left with 50,000`, value: share, unit: '×', least: 0.8 },
+  ];
+}
+
+async function runSockets(run: Run): Promise<readonly Figure[]> {
+  const { setting, quick, say, programs } = run;
+  programs.push(await startSocketsApp(setting.folder, setting.socketsPort));
+  const most = possibleSockets(SOCKETS);
+  const steps = quick ? [1_000] : [1_000, most];
+  if (!quick && most < SOCKETS) say(`a process may have so few descriptors here that ${most} WebSockets stand for ${SOCKETS}`);
+  const figures: Figure[] = [];
+  for (const start of [startLibra, startNginx, startHaproxy, startCaddy]) {
+    const proxy = await started(run, start(setting));
+    for (const { sockets, bytes } of await measureSockets(proxy, steps)) {
+      const nominal = sockets === most ? SOCKETS : sockets;
+      const value = ((bytes / sockets) * nominal) / MIB;
+      const target = proxy.name === 'Libra' && nominal === SOCKETS ? { target: 300 } : {};
+      figures.push({ name: `${nominal.toLocaleString('en')} idle WebSockets: ${proxy.name}: PSS on top`, value, unit: 'MiB', ...target });
+    }
+    await stopped(run, proxy.program);
+  }
+  say(figures.map(({ name, value }) => `${name} ${value.toFixed(1)} MiB`).join('\n'));
+  return figures;
+}
+
+/** What a second worker takes, while both have just been at work. */
+async function runWorkers(run: Run): Promise<readonly Figure[]> {
+  const busy = async (name: string): Promise<Program> => {
+    const { program, plainUrl } = await started(run, startLibra(run.setting, { name }));
+    await wrk({ url: `${plainUrl}/small`, seconds: 1, connections: IN_FLIGHT });
+    return program;
+  };
+  const first = await busy('first worker');
+  const alone = first.pssBytes();
+  const second = await busy('second worker');
+  const value = (first.pssBytes() + second.pssBytes() - alone) / MIB;
+  for (const program of [first, second]) await stopped(run, program);
+  run.say(`a worker at work takes ${(alone / MIB).toFixed(1)} MiB PSS, a second one ${value.toFixed(1)} MiB more`);
+  return [
+    { name: 'PSS of a worker at work', value: alone / MIB, unit: 'MiB' },
+    { name: 'PSS of one further worker at work', value, unit: 'MiB', target: 50 },
+  ];
 }
 
 async function main(): Promise<Report> {
   const quick = process.argv.includes('--quick');
   const json = process.argv.includes('--json');
-  const only = process.argv
-    .find((word) => word.startsWith('--only='))
-    ?.slice('--only='.length)
-    .split(',');
-  const effort: Effort = quick ? { rounds: 2, repeats: 1, seconds: 1 } : { rounds: 5, repeats: 2, seconds: 2 };
-  const say = (text: string): void => {
-    if (!json) console.log(text);
-  };
+  const only = process.argv.find((word) => word.startsWith('--only='));
+  const all = [...CASES.map(({ name }) => name), 'routes', 'sockets', 'workers'];
+  const names = only?.slice('--only='.length).split(',') ?? all;
+  const unknown = names.filter((name) => !all.includes(name));
+  if (unknown.length > 0) throw new Error(`there is no case ${unknown.join(', ')}; there are ${all.join(', ')}`);
+  requireCores();
   const folder = mkdtempSync(join(tmpdir(), 'libra-bench-edge-'));
   const programs: Program[] = [];
-  const figures: Figure[] = [];
   try {
-    if (availableParallelism() < 2) throw new Error('the proxy and what makes the load need a core each');
     const upstream = await startUpstream(folder);
     programs.push(upstream.program);
-    const setting: Setting = { folder, certificate: writeBenchCertificate(folder), upstreamPort: upstream.port, socketsPort: 9 };
-    const proxies: Proxy[] = [];
-    for (const start of [startLibra, startNginx, startHaproxy, startCaddy]) {
-      const proxy = await start(setting);
-      programs.push(proxy.program);
-      proxies.push(proxy);
-    }
-    say(
-      `load average ${loadavg()
-        .map((load) => load.toFixed(1))
-        .join(' ')}`,
-    );
-    for (const one of CASES.filter(({ name }) => only?.includes(name) ?? true)) {
-      const contestants = proxies.flatMap((proxy) => {
-        const load = one.load(proxy);
-        return load === null ? [] : [{ name: proxy.name, program: proxy.program, load }];
-      });
-      const measured = await measureInTurn(contestants, effort);
-      say(formatMeasured(one.title, measured));
-      figures.push(...figuresOf(one, measured));
-    }
-    return {
-      bench: 'Edge: beside its peers, in one run',
-      figures: json ? figures : figures.filter(({ least, target }) => (least ?? target) !== undefined),
+    const [socketsPort = 0] = await freePorts(1);
+    const run: Run = {
+      setting: { folder, certificate: writeBenchCertificate(folder), upstreamPort: upstream.port, socketsPort },
+      effort: quick ? { rounds: 2, repeats: 1, seconds: 1, warmSeconds: 1 } : { rounds: 5, repeats: 2, seconds: 1, warmSeconds: 3 },
+      quick,
+      say: json ? () => undefined : (text) => console.log(text),
+      programs,
     };
+    const load = loadavg().map((value) => value.toFixed(1));
+    run.say(`load average before: ${load.join(' ')}`);
+    const figures = [...(await runCases(run, names))];
+    if (names.includes('routes')) figures.push(...(await runRoutes(run)));
+    if (names.includes('sockets')) figures.push(...(await runSockets(run)));
+    if (names.includes('workers')) figures.push(...(await runWorkers(run)));
+    const targeted = figures.filter(({ least, target }) => (least ?? target) !== undefined);
+    return { bench: 'Edge: what is asked of it', figures: json ? figures : targeted };
   } finally {
     await Promise.all(programs.map((program) => program.stop()));
     rmSync(folder, { recursive: true, force: true });

@@ -12,9 +12,10 @@ export interface Proxy {
   readonly name: string;
   readonly program: Program;
   readonly plainUrl: string;
-  /** HTTP/1.1 and HTTP/2 over TLS; null: not offered. */
-  readonly tlsUrl: string | null;
+  readonly tlsUrl: string;
   readonly plainPort: number;
+  /** Over TLS. */
+  readonly h2: boolean;
 }
 
 export interface Ports {
@@ -23,7 +24,7 @@ export interface Ports {
 }
 
 /** Connections that a process may have here, both of its sides together. */
-function descriptorLimit(): number {
+export function descriptorLimit(): number {
   const limit = /^Max open files\s+\d+\s+(\d+)/mu.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];
   return limit === undefined ? 1024 : Number(limit);
 }
@@ -35,7 +36,7 @@ export function folderOf(setting: Setting, name: string): string {
 }
 
 export function proxyOf(name: string, program: Program, { plain, tls }: Ports): Proxy {
-  return { name, program, plainPort: plain, plainUrl: `http://${HOST}:${plain}`, tlsUrl: tls === 0 ? null : `https://${HOST}:${tls}` };
+  return { name, program, plainPort: plain, plainUrl: `http://${HOST}:${plain}`, tlsUrl: `https://${HOST}:${tls}`, h2: true };
 }
 
 export async function takePorts(): Promise<Ports> {

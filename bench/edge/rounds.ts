@@ -21,6 +21,8 @@ export interface Effort {
   /** How many rounds more where others disturb. */
   readonly repeats: number;
   readonly seconds: number;
+  /** Before what counts, each. */
+  readonly warmSeconds: number;
 }
 
 export interface Measured {
@@ -60,13 +62,13 @@ async function measureRound({ name, program, load }: Contestant, seconds: number
 
 export async function measureInTurn(
   contestants: readonly Contestant[],
-  { rounds, repeats, seconds }: Effort,
+  { rounds, repeats, seconds, warmSeconds }: Effort,
 ): Promise<readonly Measured[]> {
   const figures = contestants.map((): Figures[] => []);
   const undisturbed = (): number =>
     Math.min(...figures.map((list) => list.filter(({ othersShare }) => othersShare <= DISTURBED_SHARE).length));
   // Caches and compilers, of the proxies and of the machine.
-  for (const contestant of contestants) await contestant.load(1);
+  for (const contestant of contestants) await contestant.load(warmSeconds);
   for (let round = 0; round < rounds + repeats && undisturbed() < rounds; round += 1)
     for (const [index, contestant] of contestants.entries()) figures[index]?.push(await measureRound(contestant, seconds));
   return contestants.map(({ name, program }, index) => {

@@ -57,12 +57,11 @@ export function writeBenchCertificate(folder: string): Certificate {
   return { chainPem, keyPem, ...files };
 }
 
-/** nginx that answers from memory: the small body from its configuration, the large one from an open file. */
+/** nginx that answers from memory. */
 export async function startUpstream(parent: string): Promise<{ readonly program: Program; readonly port: number }> {
   const folder = join(parent, 'upstream');
   mkdirSync(folder, { recursive: true });
   const [port = 0] = await freePorts(1);
-  writeFileSync(join(folder, 'large'), 'x'.repeat(LARGE_BYTES));
   const config = join(folder, 'nginx.conf');
   writeFileSync(
     config,
@@ -71,11 +70,12 @@ events { worker_connections 4096; }
 http {
   access_log off; client_body_temp_path ${folder}/b; proxy_temp_path ${folder}/p; fastcgi_temp_path ${folder}/f;
   uwsgi_temp_path ${folder}/u; scgi_temp_path ${folder}/s; keepalive_requests 1000000000; keepalive_timeout 300s;
-  sendfile on; open_file_cache max=16; default_type text/plain;
+  default_type text/plain;
   server {
     listen 127.0.0.1:${port};
-    location / { return 200 "${'x'.repeat(SMALL_BYTES)}"; }
-    location = /large { root ${folder}; }
+    set $small "${'x'.repeat(SMALL_BYTES)}";
+    location / { return 200 $small; }
+    location = /large { return 200 "${'$small'.repeat(LARGE_BYTES / SMALL_BYTES)}"; }
   }
 }
 `,
