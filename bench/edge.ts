@@ -149,7 +149,7 @@ async function main(): Promise<Report> {
     const [socketsPort = 0] = await freePorts(1);
     const run: Run = {
       setting: { folder, certificate: writeBenchCertificate(folder), upstreamPort: upstream.port, socketsPort },
-      effort: quick ? { rounds: 2, repeats: 1, seconds: 1, warmSeconds: 1 } : { rounds: 5, repeats: 2, seconds: 1, warmSeconds: 3 },
+      effort: quick ? { rounds: 2, repeats: 0, seconds: 1, warmSeconds: 1 } : { rounds: 5, repeats: 2, seconds: 1, warmSeconds: 3 },
       quick,
       say: json ? () => undefined : (text) => console.log(text),
       programs,

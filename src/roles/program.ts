@@ -37,7 +37,7 @@ const LEAN = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=1'
  * The same for a process that carries requests: a young generation in which what a request makes dies before the next collection, and no
  * threads that help with one of a millisecond (measured; docs/decisions/0011-what-bounds-the-edge.md). Idle it is no larger.
  */
-const BUSY = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=8', '--no-parallel-scavenge'] as const;
+const BUSY = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=4', '--no-parallel-scavenge'] as const;
 
 /** argv of a further process of this program. */
 export function programArgv(...words: readonly string[]): readonly string[] {

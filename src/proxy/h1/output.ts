@@ -7,8 +7,20 @@ const JOIN_BYTES = 16 * 1_024;
 /** Below this a piece joins the text: one short latin1 write costs less than a buffer of its own. */
 const JOIN_TEXT_BYTES = 4 * 1_024;
 
+/** Whose text leaves at the end of this turn of the event loop. */
+let soon: Output[] = [];
+
+function endTurn(): void {
+  const outputs = soon;
+  soon = [];
+  for (const output of outputs) output.flushQueued();
+}
+
 export class Output {
+  /** Times that something was written. */
+  writes = 0;
   readonly #socket: Socket;
+  #queued = false;
   #text = '';
   #pieces: Buffer[] | null = null;
   #bytes = 0;
@@ -49,6 +61,28 @@ export class Output {
     this.#bytes += sealed.length;
   }
 
+  /** It waits for the end of the turn. */
+  get queued(): boolean {
+    return this.#queued;
+  }
+
+  /**
+   * Writes what waits at the end of this turn, together with what others write then: the one who reads wakes up once for many, and waking
+   * it is the dearest part of a short write.
+   */
+  flushSoon(): void {
+    if (this.#queued) return;
+    this.#queued = true;
+    if (soon.push(this) === 1) setImmediate(endTurn);
+  }
+
+  /** What was to leave at the end of the turn leaves now. */
+  flushQueued(): void {
+    if (!this.#queued) return;
+    this.#queued = false;
+    if (this.waiting && !this.#socket.destroyed) this.flush();
+  }
+
   /** Writes what waits; false where the socket wants no more for now. */
   flush(): boolean {
     const socket = this.#socket;
@@ -56,9 +90,11 @@ export class Output {
       if (this.#text === '') return !socket.writableNeedDrain;
       const text = this.#text;
       this.#text = '';
+      this.writes += 1;
       return socket.write(text, 'latin1');
     }
     if (this.#text !== '') this.#sealText();
+    this.writes += 1;
     const pieces = this.#pieces;
     const bytes = this.#bytes;
     this.#pieces = null;

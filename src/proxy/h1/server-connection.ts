@@ -94,6 +94,7 @@ export class ServerConnection implements ClientConnection, DeadlineEntry, Exchan
   }
 
   endSending(): void {
+    this.output.flushQueued();
     this.socket.end();
   }
 
@@ -195,6 +196,7 @@ export class ServerConnection implements ClientConnection, DeadlineEntry, Exchan
     this.#phase = 'ending';
     this.#held = null;
     this.#discardLeft = this.#deps.limits.discardBytes;
+    this.output.flushQueued();
     this.socket.end();
     this.#wait(LINGER_MS);
     this.socket.resume();
@@ -202,6 +204,7 @@ export class ServerConnection implements ClientConnection, DeadlineEntry, Exchan
 
   refuse(status: RefusedMessage['status'] | 408, why: string): -1 {
     this.#deps.onRefused(status, why);
+    this.output.flushQueued();
     this.socket.write(refusalText(status, why), 'latin1');
     this.end();
     return -1;
@@ -213,6 +216,7 @@ export class ServerConnection implements ClientConnection, DeadlineEntry, Exchan
     this.#exchange = null;
     if (exchange.answering) this.abort();
     else {
+      this.output.flushQueued();
       this.socket.write(refusalText(400, why), 'latin1');
       this.end();
     }
@@ -224,6 +228,8 @@ export class ServerConnection implements ClientConnection, DeadlineEntry, Exchan
     this.#phase = 'ending';
     this.#deps.deadlines.delete(this);
     if (this.socket.destroyed) return;
+    // Answers before this one are whole.
+    this.output.flushQueued();
     // TLS sockets have no reset of their own.
     if ('encrypted' in this.socket) this.socket.destroy();
     else this.socket.resetAndDestroy();

@@ -196,11 +196,15 @@ export class ServerExchange implements ClientStream {
       output.piece(chunk);
       output.text(CRLF);
     } else {
-      output.piece(chunk);
       if (this.#framing === 'length') {
         this.#answerLeft -= chunk.length;
-        if (this.#answerLeft < 0) this.#breakOff();
+        // Before any of it is with those that are about to leave.
+        if (this.#answerLeft < 0) {
+          this.#breakOff();
+          return true;
+        }
       }
+      output.piece(chunk);
     }
     return output.unsent < this.#connection.limits.writeBytes || output.flush();
   }
@@ -221,13 +225,13 @@ export class ServerExchange implements ClientStream {
       return;
     }
     if (this.#framing === 'chunked') output.text(lastChunkText(trailers));
-    output.flush();
+    output.flushSoon();
     this.#finish();
   }
 
   flush(): void {
     if (this.#over || !this.#connection.output.waiting) return;
-    this.#connection.output.flush();
+    this.#connection.output.flushSoon();
     this.#connection.moved();
   }
 

@@ -43,6 +43,8 @@ export class UpstreamConnection implements UpstreamStream {
   #requestSent = false;
   #chunkedRequest = false;
   #sentAnything = false;
+  /** Of the output, when the request was given to it. */
+  #writesBefore = 0;
   #held: Buffer | null = null;
   #left = 0;
   #chunked: ChunkedReader | null = null;
@@ -85,11 +87,12 @@ export class UpstreamConnection implements UpstreamStream {
     this.#upgrade = request.upgrade !== null;
     this.#chunkedRequest = request.length === UNKNOWN_LENGTH;
     this.#sentAnything = true;
+    this.#writesBefore = this.#output.writes;
     this.#key = this.#upgrade && !request.fields.has('sec-websocket-key') ? webSocketKey() : '';
     this.#output.text(requestHeadText(request, this.#key));
     if (request.length !== 0) return;
     this.#requestSent = true;
-    this.#output.flush();
+    this.#output.flushSoon();
   }
 
   sendData(chunk: Buffer): boolean {
@@ -116,7 +119,7 @@ export class UpstreamConnection implements UpstreamStream {
   }
 
   flush(): void {
-    if (this.#phase !== 'closed' && this.#output.waiting) this.#output.flush();
+    if (this.#phase !== 'closed' && this.#output.waiting) this.#output.flushSoon();
   }
 
   readAnswer(wanted: boolean): void {
@@ -134,6 +137,7 @@ export class UpstreamConnection implements UpstreamStream {
   }
 
   #onData(chunk: Buffer): void {
+    if (this.#phase === 'head' && this.#output.writes === this.#writesBefore) return this.#answeredUnasked();
     const held = this.#held;
     this.#held = null;
     const data = held === null ? chunk : Buffer.concat([held, chunk]);
@@ -259,6 +263,13 @@ export class UpstreamConnection implements UpstreamStream {
 
   #invalid(message: string): void {
     this.#fail('invalid', message);
+    this.abort();
+  }
+
+  /** The request has not left: whatever this is, it is no answer to it. */
+  #answeredUnasked(): void {
+    this.#sentAnything = false;
+    this.#fail('reset', 'the target sent an answer before it was asked');
     this.abort();
   }
 
