@@ -64,7 +64,7 @@ export class ServerStream implements ClientStream {
     if (!this.bodyEnded || head.upgrade !== null) this.#watch();
     // The close event follows and does the rest.
     stream.on('error', ignore);
-    stream.on('close', () => this.#onClose(stream.rstCode !== NGHTTP2_NO_ERROR));
+    stream.once('close', () => this.#onClose(stream.rstCode !== NGHTTP2_NO_ERROR));
   }
 
   /** Sees what arrives before anybody wants it. */
@@ -264,10 +264,14 @@ export class ServerStream implements ClientStream {
   }
 
   #onClose(reset: boolean): void {
+    const observer = this.#observer;
+    // The library's list of streams keeps those that are over for a while (docs/decisions/0011-what-bounds-the-edge.md): that shall not keep
+    // the exchange, too.
+    this.#observer = null;
     this.#owner.closed(reset && !this.#over);
     if (this.#over) return;
     this.#over = true;
-    this.#observer?.onClientGone();
+    observer?.onClientGone();
   }
 }
 
