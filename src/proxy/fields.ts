@@ -151,6 +151,10 @@ const KEPT_LENGTH = 64;
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/u;
 
 const spellings = new Map<string, FieldName>();
+/** Some of them by length, first and last letter, so that a name in a head is found without being cut out and hashed. */
+const SLOTS = 1_024;
+const slotSpellings: string[] = Array.from({ length: SLOTS }, () => '');
+const slotNames: (FieldName | null)[] = Array.from({ length: SLOTS }, () => null);
 for (const name of [...COMMON, ...ORIGIN, ...Object.keys(KINDS)]) for (const spelling of [name, name.toLowerCase()]) fieldName(spelling);
 
 /** The name in this spelling; null where it is no token (RFC 9110 §5.6.2). */
@@ -158,11 +162,35 @@ export function fieldName(spelling: string): FieldName | null {
   const known = spellings.get(spelling);
   if (known !== undefined) return known;
   if (!TOKEN.test(spelling)) return null;
-  const lower = spelling.toLowerCase();
+  const isKept = spellings.size < KEPT_SPELLINGS && spelling.length <= KEPT_LENGTH;
+  // A text of its own: what was cut out of a head would keep the whole head.
+  const own = isKept ? Buffer.from(spelling, 'latin1').toString('latin1') : spelling;
+  const lower = own.toLowerCase();
   const kind = kindOf(lower);
-  const made = { lower, prefix: `${spelling}: `, kind, inTrailers: kind === FIELD.plain && !NOT_IN_TRAILERS.has(lower) };
-  if (spellings.size < KEPT_SPELLINGS && spelling.length <= KEPT_LENGTH) spellings.set(spelling, made);
+  const made = { lower, prefix: `${own}: `, kind, inTrailers: kind === FIELD.plain && !NOT_IN_TRAILERS.has(lower) };
+  if (isKept) keep(own, made);
   return made;
+}
+
+function keep(spelling: string, name: FieldName): void {
+  spellings.set(spelling, name);
+  const slot = slotOf(spelling.length, spelling.charCodeAt(0), spelling.charCodeAt(spelling.length - 1));
+  if (slotNames[slot] !== null) return;
+  slotNames[slot] = name;
+  slotSpellings[slot] = spelling;
+}
+
+function slotOf(length: number, first: number, last: number): number {
+  return (length * 37 + first * 11 + last) & (SLOTS - 1);
+}
+
+/** The name that stands in `text` from `from` to before `to`; null where it is no token. */
+export function fieldNameIn(text: string, from: number, to: number): FieldName | null {
+  const length = to - from;
+  const slot = slotOf(length, text.charCodeAt(from), text.charCodeAt(to - 1));
+  const spelling = slotSpellings[slot];
+  if (spelling !== undefined && spelling.length === length && length > 0 && text.startsWith(spelling, from)) return slotNames[slot] ?? null;
+  return fieldName(text.slice(from, to));
 }
 
 /** The name of a field that the program itself writes. Throws where it is no token. */

@@ -1,7 +1,7 @@
 // The field lines of a head or a trailer section (RFC 9112 §5), strictly: CRLF ends a line and nothing else does, no folding, no white
 // space before the colon, no control characters. What frames the message is taken out here and never crosses the proxy as text.
 
-import { FIELD, Fields, fieldName } from '../fields.ts';
+import { FIELD, Fields, fieldNameIn } from '../fields.ts';
 
 const CR = 13;
 const LF = 10;
@@ -67,7 +67,7 @@ export function parseFieldLines(text: string, at: number): FieldLines {
     count += 1;
     if (count > MAX_FIELDS) return refuse(lines, `there are more than ${MAX_FIELDS} fields`, 431);
     const colon = text.indexOf(':', line);
-    const name = colon === -1 ? null : fieldName(text.slice(line, colon));
+    const name = colon === -1 ? null : fieldNameIn(text, line, colon);
     if (name === null) return refuse(lines, nameProblem(text, line));
     let end = colon + 1;
     for (let code = text.charCodeAt(end); code !== CR; code = text.charCodeAt(end)) {

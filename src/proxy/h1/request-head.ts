@@ -1,7 +1,7 @@
 // The head of a request (RFC 9112 §3): one way to read it, or a refusal. What is read here is written anew for the target; the text
 // itself never crosses.
 
-import { fieldName } from '../fields.ts';
+import { fieldName, fieldNameIn } from '../fields.ts';
 import type { RequestHead } from '../message.ts';
 import { UNKNOWN_LENGTH } from '../message.ts';
 import { hasOption, parseFieldLines } from './field-lines.ts';
@@ -31,7 +31,7 @@ export function parseRequestHead(text: string): ParsedRequest | RefusedMessage {
   // A method is a token, as a field name is.
   if (space < 1 || space > MAX_METHOD_LENGTH) return refused('the request line has no method');
   const method = text.slice(0, space);
-  if (fieldName(method) === null) return refused('the method is not valid');
+  if (fieldNameIn(text, 0, space) === null) return refused('the method is not valid');
   let end = space + 1;
   // Visible ASCII: neither white space nor control characters, and nothing that each server would decode in its own way.
   for (let code = text.charCodeAt(end); code > 32 && code < 127; code = text.charCodeAt(end)) end += 1;
