@@ -2,6 +2,7 @@
 // says back tells rollouts when a table is in force and an old Instance has no open requests.
 
 import type { TrafficPolicy } from '../model/traffic-policy.ts';
+import type { RouteTo } from '../model/route-match.ts';
 import type { RequestFilter } from '../model/request-filter.ts';
 import type { Share } from '../model/traffic-split.ts';
 import type { VersionCount } from '../model/version-counts.ts';
@@ -53,13 +54,7 @@ export interface RouteGroup {
   readonly healthPath?: string;
 }
 
-export interface RouteRule {
-  /** Lower-case; a leading `*.` is one label or more. */
-  readonly host: string;
-  /** Prefix on whole segments. */
-  readonly path: string;
-  /** All must be equal; names lower-case. */
-  readonly headers: Readonly<Record<string, string>>;
+export interface RouteRule extends RouteTo {
   readonly group: string;
 }
 
@@ -83,11 +78,13 @@ export interface RouteTable {
 
 export type TableMessage =
   | { readonly type: 'snapshot'; readonly sequence: number; readonly table: RouteTable }
-  /** Follows exactly the message with sequence − 1. `rules` null: unchanged. */
+  /** Follows exactly the message with sequence − 1. */
   | {
       readonly type: 'delta';
       readonly sequence: number;
-      readonly rules: readonly RouteRule[] | null;
+      /** By routeKey, a new one or in place of another; absent: none. */
+      readonly putRules?: readonly RouteRule[];
+      readonly removeRules?: readonly string[];
       readonly putGroups: readonly RouteGroup[];
       readonly removeGroups: readonly string[];
       /** By name; absent: none. */

@@ -246,7 +246,9 @@ export const routeShape = (z: Z) =>
   z.object({
     host: z.string(),
     path: z.string(),
-    headers: z.record(z.string(), z.string()),
+    pathType: z.enum(['prefix', 'exact', 'pattern']),
+    conditions: z.array(z.string()).describe('What it asks beside host and path'),
+    policy: z.array(z.string()).describe('What it does beside sending a request on'),
     app: z.string(),
     environment: z.string(),
     entrypoint: z.string(),

@@ -126,7 +126,7 @@ async function startControl(
   values.check();
   const certificates = await createCertificates(context, { sealer });
   const routing = createRouting(context, {
-    certificatesFor: certificates.forHosts,
+    certificates: certificates.source,
     ...(options.edgeReconnectGraceMs === undefined ? {} : { reconnectGraceMs: options.edgeReconnectGraceMs }),
   });
   undo.push(() => routing.stop());

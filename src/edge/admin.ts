@@ -3,10 +3,10 @@
 import http from 'node:http';
 import { chmod, rename, rm, stat } from 'node:fs/promises';
 import type { Edge } from './edge.ts';
-import type { TableState } from './table-state.ts';
+import type { KeptTable } from './table-state.ts';
 
 /** Private keys stay where they are. */
-function withoutKeys(state: TableState | null): unknown {
+function withoutKeys(state: KeptTable | null): unknown {
   if (state?.table.certificates === undefined) return state;
   const certificates = state.table.certificates.map(({ name, untilMs }) => ({ name, untilMs }));
   return { ...state, table: { ...state.table, certificates } };

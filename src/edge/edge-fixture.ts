@@ -147,6 +147,8 @@ export interface TestEdge {
   savedSequence(): number | null;
   /** Sends a snapshot and waits until it is in force. */
   install(table: RouteTable): Promise<void>;
+  /** Changes rules by a delta and waits until it is in force. */
+  change(putRules: readonly RouteRule[], removeRules: readonly string[]): Promise<void>;
   /** Changes groups by a delta and waits until it is in force. */
   put(...groups: RouteGroup[]): Promise<void>;
   stop(): Promise<void>;
@@ -187,9 +189,13 @@ export async function startEdge(options: Partial<EdgeOptions> = {}): Promise<Tes
       sequence += 1;
       return send({ type: 'snapshot', sequence, table });
     },
+    change: (putRules, removeRules) => {
+      sequence += 1;
+      return send({ type: 'delta', sequence, putRules, removeRules, putGroups: [], removeGroups: [] });
+    },
     put: (...putGroups) => {
       sequence += 1;
-      return send({ type: 'delta', sequence, rules: null, putGroups, removeGroups: [] });
+      return send({ type: 'delta', sequence, putGroups, removeGroups: [] });
     },
     stop: async () => {
       await edge.stop({ drainMs: 0 });

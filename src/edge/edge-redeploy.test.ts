@@ -229,7 +229,7 @@ test('a gap in the deltas asks for a new snapshot and keeps the old table until 
   cleanups.push(() => app.kill());
   const table = { rules: [rule('app.localhost', 'app')], groups: [group('app', [app.target])] };
   await edge.install(table);
-  edge.link.push({ type: 'delta', sequence: 7, rules: [], putGroups: [], removeGroups: ['app'] });
+  edge.link.push({ type: 'delta', sequence: 7, putGroups: [], removeGroups: ['app'] });
   await until('it asks again', () => edge.link.connections() === 2);
   assert.equal((await call(edge.port, 'app.localhost', '/')).status, 200);
   edge.link.push({ type: 'snapshot', sequence: 7, table: { ...table, rules: [] } });

@@ -23,13 +23,14 @@ import { createHolds } from './holds.ts';
 import { createIdentify } from './identity.ts';
 import type { EdgeLink } from './link.ts';
 import { createEdgeMetrics } from './metrics.ts';
+import { createRoutePolicies } from './policy/route-policies.ts';
 import { createRecorder } from './recorder.ts';
 import { createRouting } from './routing.ts';
 import { createCertificates } from './tls/certificates.ts';
 import { startSync } from './sync.ts';
 import type { Sync } from './sync.ts';
 import { loadTable, saveTable } from './table-file.ts';
-import type { TableState } from './table-state.ts';
+import type { KeptTable } from './table-state.ts';
 import { createTaps } from './tap.ts';
 import { createVersionCounts } from './version-counts.ts';
 import { createVersions } from './versions.ts';
@@ -68,7 +69,7 @@ export interface Edge {
   /** Prometheus text. */
   metrics(): string;
   /** The table in force; null before the first. */
-  table(): TableState | null;
+  table(): KeptTable | null;
   health(): { readonly sequence: number | null; readonly connected: boolean; readonly connections: number; readonly open: number };
 }
 
@@ -86,6 +87,15 @@ function openAccessLog({ accessLog, clock, log }: EdgeOptions): AccessLog {
     log.warn({ error, file: accessLog.file }, 'access log cannot be opened; serving without');
     return noAccessLog;
   }
+}
+
+/** Of the first plain and the first https listener. */
+function portsOf(
+  addresses: readonly { readonly port: number }[],
+  listen: readonly ListenAddress[],
+): { readonly http: number | null; readonly https: number | null } {
+  const of = (tls: boolean): number | null => addresses[listen.findIndex((address) => (address.tls === true) === tls)]?.port ?? null;
+  return { http: of(false), https: of(true) };
 }
 
 export function createEdge(options: EdgeOptions): Edge {
@@ -130,6 +140,7 @@ export function createEdge(options: EdgeOptions): Edge {
     versions: createVersions(),
     versionCounts,
     holds,
+    policies: createRoutePolicies({ clock, ports: () => portsOf(front.addresses(), options.listen) }),
   });
   const front = createFront({
     listen: options.listen,
@@ -144,12 +155,12 @@ export function createEdge(options: EdgeOptions): Edge {
     onRefused: (status) => metrics.refused(status),
   });
   const report = (): EdgeReport | null => {
-    const state = routing.state();
-    if (state === null) return null;
+    const sequence = routing.sequence();
+    if (sequence === null) return null;
     const versions = versionCounts.report();
     return {
       edgeId: options.edgeId,
-      sequence: state.sequence,
+      sequence,
       draining: routing.draining(),
       ejected: groups.ejected(),
       ...(versions === undefined ? {} : { versions }),
@@ -160,7 +171,9 @@ export function createEdge(options: EdgeOptions): Edge {
     start: async () => {
       const kept = await loadTable(options.tableFile, log);
       if (kept !== null) {
-        routing.install(kept);
+        const message = { type: 'snapshot', ...kept } as const;
+        await routing.prepare(message);
+        routing.apply(message);
         log.info({ sequence: kept.sequence, rules: kept.table.rules.length }, 'serving from the kept route table');
       }
       await front.start();
@@ -168,12 +181,15 @@ export function createEdge(options: EdgeOptions): Edge {
         link,
         clock,
         log,
-        apply: (message) => routing.apply(message),
+        apply: async (message) => {
+          await routing.prepare(message);
+          return routing.apply(message);
+        },
         report,
         onTaps: (wanted) => taps.want(wanted),
         save: async () => {
-          const state = routing.state();
-          if (state !== null && options.savesTable !== false) await saveTable(options.tableFile, state);
+          const kept = options.savesTable === false ? null : routing.kept();
+          if (kept !== null) await saveTable(options.tableFile, kept);
         },
       });
       log.info({ addresses: front.addresses(), version: options.version }, 'edge is listening');
@@ -206,15 +222,15 @@ export function createEdge(options: EdgeOptions): Edge {
             help: 'Instances that are left out after failures.',
             value: groups.ejected().length,
           },
-          { name: 'libra_edge_table_sequence', help: 'Sequence of the route table in force.', value: routing.state()?.sequence ?? 0 },
+          { name: 'libra_edge_table_sequence', help: 'Sequence of the route table in force.', value: routing.sequence() ?? 0 },
           { name: 'libra_edge_control_connected', help: '1 while control is connected.', value: sync?.connected() === true ? 1 : 0 },
         ],
         [{ name: 'libra_edge_log_lines_lost_total', help: 'Lines that the access log could not take.', value: accessLog.lost() }],
       );
     },
-    table: () => routing.state(),
+    table: () => routing.kept(),
     health: () => ({
-      sequence: routing.state()?.sequence ?? null,
+      sequence: routing.sequence(),
       connected: sync?.connected() ?? false,
       connections: front.connections(),
       open: open.total(),

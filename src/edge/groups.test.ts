@@ -48,12 +48,12 @@ const ids = (groups: Groups, count: number): string[] => Array.from({ length: co
 test('only active targets are picked, and turn and state survive a change of the table', () => {
   const { groups } = build();
   const inTurn = (...targets: RouteTarget[]): RouteGroup => ({ ...group('g', targets), policy: IN_TURN });
-  groups.replace([inTurn(target('a'), target('b'), target('old', 'draining'))]);
+  groups.change([inTurn(target('a'), target('b'), target('old', 'draining'))], []);
   assert.deepEqual(ids(groups, 3), ['a', 'b', 'a']);
   const live = groups.get('g');
   const b = pickOne(groups);
   b.begin();
-  groups.replace([inTurn(target('a'), target('b'))]);
+  groups.change([inTurn(target('a'), target('b'))], []);
   assert.equal(groups.get('g'), live);
   const [a, again] = [pickOne(groups), pickOne(groups)];
   assert.equal(again, b);
@@ -66,10 +66,10 @@ test('only active targets are picked, and turn and state survive a change of the
 test('a change of one group does not touch another, and a group that is gone gives nothing', () => {
   const { groups } = build();
   const other = group('other', [target('x')]);
-  groups.replace([group('g', [target('a')]), other]);
+  groups.change([group('g', [target('a')]), other], []);
   const [live, kept] = [groups.get('g'), groups.get('other')];
   const before = kept?.pick(FACTS, null);
-  groups.replace([other]);
+  groups.change([other], ['g']);
   assert.equal(groups.get('other'), kept);
   assert.equal(kept?.pick(FACTS, null), before);
   assert.equal(live?.pick(FACTS, null), null);
@@ -77,7 +77,7 @@ test('a change of one group does not touch another, and a group that is gone giv
 
 test('a target that refused is left out for a while, unless it is the only one that is left', async () => {
   const { groups, clock, ejected } = build();
-  groups.replace([group('g', [target('a'), target('b')])]);
+  groups.change([group('g', [target('a'), target('b')])], []);
   const a = pickOne(groups);
   a.refused(clock.monotonic(), a.begin());
   const b = pickOne(groups);
@@ -91,7 +91,7 @@ test('a target that refused is left out for a while, unless it is the only one t
 
 test('a full target is passed over; where all are full the answer is busy', () => {
   const { groups } = build(1);
-  groups.replace([group('g', [target('a'), target('b')])]);
+  groups.change([group('g', [target('a'), target('b')])], []);
   const first = pickOne(groups);
   first.begin();
   const second = pickOne(groups);
@@ -108,7 +108,7 @@ test('the version is chosen first, then a target of it; without a choice never t
   const { groups } = build();
   const split = { percent: 50, rules: [], sticky: null, stableDeploymentId: 'd', candidateDeploymentId: 'new' };
   const targets = [target('a'), target('b'), { ...target('c'), deploymentId: 'new' }, { ...target('other'), deploymentId: 'odd' }];
-  groups.replace([{ ...group('g', targets), split }]);
+  groups.change([{ ...group('g', targets), split }], []);
   const choice = (candidate: boolean): VersionChoice => ({ isCandidate: () => candidate, setCookie: () => null });
   const picked = (version?: VersionChoice): Set<string> => {
     const found = Array.from({ length: 30 }, () => pick(groups, [], version));
@@ -125,18 +125,18 @@ test('the version is chosen first, then a target of it; without a choice never t
 
 test('waiting ends in order with a target, with false after its time, and is bounded', async () => {
   const { groups, clock } = build();
-  groups.replace([group('g', [], 'starting')]);
+  groups.change([group('g', [], 'starting')], []);
   const { signal } = new AbortController();
   const ended: string[] = [];
   const first = groups.wait('g', signal).then((again) => ended.push(`first ${String(again)}`));
   const second = groups.wait('g', signal).then((again) => ended.push(`second ${String(again)}`));
   assert.equal(await groups.wait('g', signal), false);
-  groups.replace([group('g', [], 'starting')]);
+  groups.change([group('g', [], 'starting')], []);
   assert.equal(groups.waiting(), 2);
-  groups.replace([group('g', [target('a')])]);
+  groups.change([group('g', [target('a')])], []);
   await Promise.all([first, second]);
   assert.deepEqual(ended, ['first true', 'second true']);
-  groups.replace([group('g', [], 'starting')]);
+  groups.change([group('g', [], 'starting')], []);
   const late = groups.wait('g', signal);
   await clock.advance(5_000);
   assert.equal(await late, false);
@@ -145,13 +145,13 @@ test('waiting ends in order with a target, with false after its time, and is bou
 
 test('a client that leaves, and a group that fails, end the wait', async () => {
   const { groups } = build();
-  groups.replace([group('g', [], 'starting')]);
+  groups.change([group('g', [], 'starting')], []);
   const client = new AbortController();
   const left = groups.wait('g', client.signal);
   client.abort();
   assert.equal(await left, false);
   const failed = groups.wait('g', new AbortController().signal);
-  groups.replace([group('g', [], 'down')]);
+  groups.change([group('g', [], 'down')], []);
   assert.equal(await failed, true);
   assert.equal(groups.waiting(), 0);
 });

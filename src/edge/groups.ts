@@ -33,8 +33,8 @@ export interface Groups {
   /** Resolves when the group has changed so that asking again makes sense, or with false: time is over, or too many wait. */
   wait(id: string, signal: AbortSignal): Promise<boolean>;
   waiting(): number;
-  /** Puts groups into force, which are all there are; gives the targets that get no new requests from now on. */
-  replace(groups: readonly RouteGroup[]): readonly Target[];
+  /** Puts groups into force and takes others out; gives the targets that get no new requests from now on. */
+  change(put: readonly RouteGroup[], remove: readonly string[]): readonly Target[];
   /** Every target that finishes what it has. */
   draining(): readonly RouteTarget[];
   /** Ids of targets that are left out now. */
@@ -159,26 +159,22 @@ export function createGroups(options: GroupsOptions): Groups {
       for (const list of waiters.values()) count += list.size;
       return count;
     },
-    replace: (groups) => {
+    change: (put, remove) => {
       const gone: Target[] = [];
       const note = (entry: Entry): void => void (entry.draining.length > 0 ? draining.add(entry) : draining.delete(entry));
-      for (const group of groups) {
+      for (const id of remove) {
+        const entry = entries.get(id);
+        if (entry === undefined) continue;
+        entries.delete(id);
+        gone.push(...entry.close());
+        note(entry);
+      }
+      for (const group of put) {
         const known = entries.get(group.id);
-        // A change of one App costs the others nothing.
-        if (known?.group === group) continue;
         const entry = known ?? new Entry(group, options, random);
         if (known === undefined) entries.set(group.id, entry);
         else gone.push(...entry.apply(group));
         note(entry);
-      }
-      if (entries.size > groups.length) {
-        const kept = new Set(groups.map((group) => group.id));
-        for (const [id, entry] of entries) {
-          if (kept.has(id)) continue;
-          entries.delete(id);
-          gone.push(...entry.close());
-          note(entry);
-        }
       }
       for (const id of waiters.keys()) {
         const entry = entries.get(id);

@@ -519,20 +519,18 @@ describe('HTTP/2 behind', () => {
 
 test('an Edge that stops lets HTTP/2 clients finish and tells them to go', async (t) => {
   const edge = await startEdge({ h2c: true });
-  let finish = (): void => undefined;
-  const app = await startInstance('i1', (_request, response) => {
-    finish = () => text(response, 'slow');
-  });
+  const held: ServerResponse[] = [];
+  const app = await startInstance('i1', (_request, response) => void held.push(response));
   t.after(() => app.kill());
   await edge.install({ rules: [rule(HOST, 'app')], groups: [group('app', [app.target])] });
   const session = http2.connect(`http://127.0.0.1:${edge.port}`);
   const slow = ask(session, '/slow');
-  await until('it is open', () => edge.edge.health().open === 1);
+  await until('the Instance has it', () => held.length === 1);
   const goaway = once(session, 'goaway');
   const stopped = edge.edge.stop({ drainMs: 10_000 });
   const [code] = (await goaway) as [number];
   assert.equal(code, 0);
-  finish();
+  for (const response of held) text(response, 'slow');
   assert.equal((await slow).body.toString(), 'slow');
   await once(session, 'close');
   await stopped;

@@ -13,11 +13,14 @@ import type { AnswerHead, ClientObserver, ClientStream, RequestHead, UpstreamReq
 import { RetryBudget } from '../proxy/retry-budget.ts';
 import type { PickFacts } from '../proxy/target-group.ts';
 import type { TargetState } from '../proxy/target-state.ts';
+import { Asked } from './asked.ts';
 import type { Groups, LiveGroup } from './groups.ts';
 import type { Holds } from './holds.ts';
 import type { Identify, Identity } from './identity.ts';
 import { renderPage } from './pages/page.ts';
 import type { Situation } from './pages/situation.ts';
+import type { CompiledPolicy, PolicyAnswer, PolicyPass, RoutePolicies } from './policy/route-policies.ts';
+import type { RateState } from './policy/rate-limit.ts';
 import type { Recorder } from './recorder.ts';
 import type { Routing } from './routing.ts';
 import type { VersionCounts } from './version-counts.ts';
@@ -33,6 +36,7 @@ export interface HandlerDeps {
   readonly versions: Versions;
   readonly holds: Holds;
   readonly versionCounts: VersionCounts;
+  readonly policies: RoutePolicies;
 }
 
 const REQUEST_ID = knownField('X-Request-Id');
@@ -66,6 +70,7 @@ class Handling implements Exchange, PickFacts, RequestFacts {
   readonly client: ClientStream;
   readonly request: UpstreamRequest;
   readonly facts: ExchangeFacts;
+  readonly bodyBytes: number;
   readonly #deps: HandlerDeps;
   readonly #atMs: number;
   readonly #identity: Identity;
@@ -77,6 +82,10 @@ class Handling implements Exchange, PickFacts, RequestFacts {
   #counted: string | null = null;
   #forwarding: Forwarding | null = null;
   #waiting: AbortController | null = null;
+  /** Of its Route; null: it has none. */
+  readonly #policy: CompiledPolicy | null;
+  #rate: RateState | null = null;
+  #cancelTimeout: (() => void) | null = null;
 
   constructor(deps: HandlerDeps, client: ClientStream) {
     const { clock } = deps;
@@ -95,15 +104,25 @@ class Handling implements Exchange, PickFacts, RequestFacts {
       bytesOut: 0,
     };
     const target = canonicalTarget(head.method, head.target, head.host);
-    this.#found = target.type === 'bad' ? { type: 'bad_request', why: target.why } : find(deps, target, head);
     const authority = target.type === 'bad' ? '' : target.authority;
     this.#identity = deps.identify(client, authority);
+    this.#found =
+      target.type === 'bad' ? { type: 'bad_request', why: target.why } : find(deps, target, head, this.#identity.client.address);
+    const policy = this.#found.type === 'group' ? deps.policies.of(this.#found.rule) : null;
+    this.#policy = policy;
+    this.bodyBytes = policy?.bodyBytes ?? Infinity;
+    let path = target.type === 'bad' ? '' : target.path;
+    if (policy !== null) {
+      const rewritten = policy.path(path);
+      if (rewritten === null) this.#found = { type: 'bad_request', why: 'what the Route makes of the path is no path' };
+      path = rewritten ?? '';
+    }
     this.request = {
       method: head.method,
-      path: target.type === 'bad' ? '' : target.path + target.query,
-      authority,
+      path: target.type === 'bad' ? '' : path + target.query,
+      authority: policy?.host ?? authority,
       scheme: connection.scheme,
-      fields: head.fields,
+      fields: policy === null ? head.fields : policy.requestFields(head.fields),
       origin: this.#identity.origin,
       length: head.length,
       upgrade: head.upgrade,
@@ -115,7 +134,8 @@ class Handling implements Exchange, PickFacts, RequestFacts {
   start(): void {
     if (this.#found.type === 'group') {
       this.#forwarding = new Forwarding(this.#deps.forwarding, this);
-      this.#begin(this.#found.live);
+      if (this.#policy === null) this.#begin(this.#found.live);
+      else this.#check(this.#policy, this.#found.live);
     } else {
       this.client.observe(NOBODY);
       this.#end({ type: 'no_target', reason: 'none' }, this.#found);
@@ -132,6 +152,53 @@ class Handling implements Exchange, PickFacts, RequestFacts {
 
   header(name: string): string | undefined {
     return this.client.head.fields.combined(name);
+  }
+
+  /** Asks the policy of the Route. */
+  #check(policy: CompiledPolicy, live: LiveGroup): void {
+    const { head } = this.client;
+    // Canonical by now: only what was could be found.
+    const target = canonicalTarget(head.method, head.target, head.host);
+    if (target.type === 'bad') return;
+    const pass = policy.check({
+      method: head.method,
+      scheme: this.#identity.client.scheme,
+      authority: target.authority,
+      path: target.path,
+      query: target.query,
+      address: this.address,
+      field: (lower) => head.fields.combined(lower),
+      length: head.length,
+    });
+    if (!(pass instanceof Promise)) return this.#pass(pass, policy, live);
+    const waiting = new AbortController();
+    this.#waiting = waiting;
+    void pass.then((known) => {
+      if (waiting.signal.aborted) return;
+      this.#waiting = null;
+      this.#pass(known, policy, live);
+    });
+  }
+
+  #pass({ answer, rate }: PolicyPass, policy: CompiledPolicy, live: LiveGroup): void {
+    this.#rate = rate;
+    if (answer !== null) {
+      this.#end(HERE, answer.situation, answer);
+      return;
+    }
+    const { timeoutMs } = policy;
+    if (timeoutMs !== null)
+      this.#cancelTimeout = this.#deps.clock.timer(timeoutMs, () => this.#timeOut(`the Route gives it ${timeoutMs} ms`));
+    this.#begin(live);
+  }
+
+  #timeOut(message: string): void {
+    if (this.#waiting === null) return this.#forwarding?.timeOut(message);
+    this.#waiting.abort();
+    this.#waiting = null;
+    if (this.#found.type !== 'group') return;
+    const { app, environment } = this.#found.live.group;
+    this.#end({ type: 'failed', reason: 'timeout', message }, { type: 'timeout', app, environment });
   }
 
   #begin(live: LiveGroup): void {
@@ -175,16 +242,24 @@ class Handling implements Exchange, PickFacts, RequestFacts {
   }
 
   retries(): Retries {
-    return this.#found.type === 'group' ? this.#found.live.targets.retries : NO_RETRIES;
+    if (this.#found.type !== 'group') return NO_RETRIES;
+    const { retries } = this.#found.live.targets;
+    const own = this.#policy?.retries ?? null;
+    return own === null ? retries : { policy: own, budget: retries.budget };
   }
 
   editAnswer({ fields }: AnswerHead): void {
     if (!fields.has('x-request-id')) fields.push(REQUEST_ID, this.#identity.requestId);
+    this.#policy?.answerFields(fields, this.#origin, this.#rate);
     const cookie = this.#version?.setCookie() ?? null;
     if (cookie !== null) fields.add('Set-Cookie', cookie);
     if (this.#found.type !== 'group' || this.#state === null) return;
     const sticky = this.#found.live.targets.stickyCookie(this.#state, this);
     if (sticky !== null) fields.add('Set-Cookie', sticky);
+  }
+
+  get #origin(): string | undefined {
+    return this.client.head.fields.get('origin');
   }
 
   onResult(result: ExchangeResult): void {
@@ -198,7 +273,7 @@ class Handling implements Exchange, PickFacts, RequestFacts {
       void this.#wait(live);
       return;
     }
-    this.#end(result, situationOf(result, live.group));
+    this.#end(result, situationOf(result, live.group, this.bodyBytes));
   }
 
   /** Until the group has a target. */
@@ -230,8 +305,20 @@ class Handling implements Exchange, PickFacts, RequestFacts {
     this.#deps.versionCounts.observe(groupId, target.id, failed, latencyMs);
   }
 
-  #end(result: ExchangeResult, page: Situation | null): void {
-    const status = page === null ? statusOf(result) : answerPage(this.client, page, this.#identity.requestId);
+  /** @param answer of a policy. */
+  #end(result: ExchangeResult, page: Situation | null, answer?: PolicyAnswer): void {
+    this.#cancelTimeout?.();
+    const edit = (fields: Fields): void => {
+      if (answer !== undefined) for (const [name, value] of answer.fields.pairs()) fields.add(name, value);
+      if (answer?.isWhole !== true) this.#policy?.answerFields(fields, this.#origin, this.#rate);
+    };
+    const { requestId } = this.#identity;
+    const status =
+      page !== null
+        ? answerPage(this.client, page, requestId, edit)
+        : answer === undefined
+          ? statusOf(result)
+          : answerBare(this.client, answer.status, requestId, edit);
     const durationMs = this.#deps.clock.monotonic() - this.facts.startedMs;
     const found = this.#found.type === 'group' ? { rule: this.#found.rule, group: this.#found.live.group } : null;
     if (found !== null) this.#count(found.group.id, result, durationMs);
@@ -248,13 +335,17 @@ class Handling implements Exchange, PickFacts, RequestFacts {
   }
 }
 
-function find({ routing, groups }: HandlerDeps, { host, path, decodedPath }: CanonicalTarget, head: RequestHead): Found | Situation {
+function find(
+  { routing, groups }: HandlerDeps,
+  { host, path, query, decodedPath }: CanonicalTarget,
+  head: RequestHead,
+  address: string,
+): Found | Situation {
   const table = routing.table();
   if (table === null) return { type: 'no_table' };
-  const header = (name: string): string | undefined => head.fields.combined(name);
-  const rule = table.match({ host, path: path === '*' ? '/' : path, header });
+  const rule = table.match(new Asked(head, host, path === '*' ? '/' : path, query, address));
   // A target that decodes the slash would serve what another Route guards.
-  if (decodedPath !== null && table.match({ host, path: decodedPath, header }) !== rule) {
+  if (decodedPath !== null && table.match(new Asked(head, host, decodedPath, query, address)) !== rule) {
     return { type: 'bad_request', why: 'an encoded slash in the path makes it unclear which Route is meant' };
   }
   if (rule === null) return table.knowsHost(host) ? { type: 'no_path', host, path } : { type: 'no_host', host };
@@ -267,10 +358,23 @@ const WAITED: ExchangeResult = { type: 'no_target', reason: 'waited' };
 /** Of what is not forwarded at all. */
 const NO_RETRIES: Retries = { policy: { attempts: 1, budgetPercent: 0, perTryMs: 0, unsafe: false }, budget: new RetryBudget(0) };
 
-function answerPage(client: ClientStream, situation: Situation, requestId: string): number {
+/** Of what a Route answers itself. */
+const HERE: ExchangeResult = { type: 'no_target', reason: 'none' };
+
+/** An answer without a body. */
+function answerBare(client: ClientStream, status: number, requestId: string, edit: (fields: Fields) => void): number {
+  const fields = Fields.of('X-Request-Id', requestId);
+  edit(fields);
+  client.sendHead({ status, reason: '', fields, length: 0 }, false);
+  client.sendEnd(null);
+  return status;
+}
+
+function answerPage(client: ClientStream, situation: Situation, requestId: string, edit: (fields: Fields) => void): number {
   const page = renderPage(situation, client.head.fields.get('accept'), requestId);
   const body = Buffer.from(page.body);
   const fields = Fields.of(...Object.entries(page.headers).flat(), 'X-Request-Id', requestId);
+  edit(fields);
   const head: AnswerHead = { status: page.status, reason: '', fields, length: body.length };
   // What is left of a body that stopped arriving would be taken for the next request.
   client.sendHead(head, situation.type === 'client_timeout');
@@ -279,7 +383,7 @@ function answerPage(client: ClientStream, situation: Situation, requestId: strin
   return page.status;
 }
 
-function situationOf(result: ExchangeResult, group: RouteGroup): Situation | null {
+function situationOf(result: ExchangeResult, group: RouteGroup, bodyBytes: number): Situation | null {
   const { app, environment } = group;
   switch (result.type) {
     case 'answered':
@@ -295,6 +399,7 @@ function situationOf(result: ExchangeResult, group: RouteGroup): Situation | nul
       return { type: 'no_instance', app, environment };
     case 'failed':
       if (result.reason === 'client_timeout') return { type: 'client_timeout' };
+      if (result.reason === 'too_large') return { type: 'too_large', bytes: bodyBytes };
       return { type: result.reason === 'timeout' ? 'timeout' : 'broken', app, environment };
   }
 }
@@ -328,7 +433,7 @@ function isFailed(result: ExchangeResult): boolean | null {
     case 'cut':
       return true;
     case 'failed':
-      return result.reason === 'client_timeout' ? null : true;
+      return result.reason === 'client_timeout' || result.reason === 'too_large' ? null : true;
     case 'no_target':
     case 'client_gone':
       return null;

@@ -11,7 +11,7 @@ test('who waits goes on in order when the pause ends, and with false when its ti
   const clock = createFakeClock();
   const holds = createHolds(clock);
   const paused = (forMs: number, max = 10): RouteGroup => ({ ...group('g', []), hold: { untilMs: clock.now() + forMs, max } });
-  holds.retain([paused(1000)]);
+  holds.change([paused(1000)], []);
   assert.deepEqual([holds.isHeld('g'), holds.isHeld('other')], [true, false]);
   const seen: string[] = [];
   const wait = (name: string, signal = never): Promise<void> => holds.wait('g', signal).then((flow) => void seen.push(`${name} ${flow}`));
@@ -19,16 +19,16 @@ test('who waits goes on in order when the pause ends, and with false when its ti
   const first = [wait('a'), wait('gone', gone.signal), wait('b'), wait('c')];
   gone.abort();
   assert.equal(holds.waiting(), 3);
-  holds.retain([group('g', [])]);
+  holds.change([group('g', [])], []);
   await Promise.all(first);
   assert.deepEqual(seen, ['gone false', 'a true', 'b true', 'c true']);
   assert.equal(await holds.wait('g', never), true, 'nothing is held');
 
-  holds.retain([paused(1000)]);
+  holds.change([paused(1000)], []);
   const second = wait('d');
   await clock.advance(900);
   // A pause that is set anew takes along who waits already.
-  holds.retain([paused(1000)]);
+  holds.change([paused(1000)], []);
   await clock.advance(900);
   assert.equal(holds.waiting(), 1);
   await clock.advance(100);
@@ -36,7 +36,7 @@ test('who waits goes on in order when the pause ends, and with false when its ti
   assert.equal(seen.at(-1), 'd false');
   assert.equal(await holds.wait('g', never), false, 'its time is over');
 
-  holds.retain([paused(1000, 2)]);
+  holds.change([paused(1000, 2)], []);
   const third = [wait('e'), wait('f')];
   assert.equal(await holds.wait('g', never), false, 'two wait already');
   holds.stop();

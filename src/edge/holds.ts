@@ -9,8 +9,8 @@ export interface Holds {
   /** Resolves with true when the pause has ended, with false when the request may wait no longer, or too many wait already. */
   wait(groupId: string, signal: AbortSignal): Promise<boolean>;
   waiting(): number;
-  /** The groups in force. */
-  retain(groups: readonly RouteGroup[]): void;
+  /** Groups that have changed, and those that are no more. */
+  change(put: readonly RouteGroup[], remove: readonly string[]): void;
   stop(): void;
 }
 
@@ -30,6 +30,12 @@ export function createHolds(clock: Clock): Holds {
     const waiters = [...entry.waiters];
     entry.waiters.clear();
     for (const resolve of waiters) resolve(flow);
+  };
+  const end = (id: string): void => {
+    const entry = held.get(id);
+    if (entry === undefined) return;
+    held.delete(id);
+    release(entry, true);
   };
   const arm = (entry: Held): void => {
     entry.cancelTimer?.();
@@ -64,16 +70,12 @@ export function createHolds(clock: Clock): Holds {
       for (const { waiters } of held.values()) count += waiters.size;
       return count;
     },
-    retain: (groups) => {
-      const now = new Map(groups.flatMap((group) => (group.hold === undefined ? [] : [[group.id, group.hold] as const])));
-      for (const [id, entry] of held) {
-        if (now.has(id)) continue;
-        held.delete(id);
-        release(entry, true);
-      }
-      for (const [id, hold] of now) {
+    change: (put, remove) => {
+      for (const id of remove) end(id);
+      for (const { id, hold } of put) {
         const entry = held.get(id);
-        if (entry === undefined) held.set(id, { hold, waiters: new Set(), cancelTimer: null });
+        if (hold === undefined) end(id);
+        else if (entry === undefined) held.set(id, { hold, waiters: new Set(), cancelTimer: null });
         else {
           entry.hold = hold;
           arm(entry);

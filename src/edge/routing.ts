@@ -1,26 +1,30 @@
 // The table in force: swapped as a whole between two requests, kept on disk, and with it which targets drain and until when. It is the
 // only place where a table comes into force.
 
-import type { RouteTarget, TableMessage } from '../api/dataplane.ts';
+import type { RouteRule, RouteTarget, TableMessage } from '../api/dataplane.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { OpenCounts } from '../proxy/drain.ts';
 import type { Pool } from '../proxy/pool.ts';
 import type { Groups } from './groups.ts';
 import type { Holds } from './holds.ts';
-import { compileTable } from './table.ts';
-import type { CompiledTable } from './table.ts';
+import { loadPatterns, patternsLoaded } from '../model/patterns.ts';
+import { patternsOf } from '../model/route-match.ts';
+import { createRouteTable } from '../model/route-table.ts';
+import type { RouteTable } from '../model/route-table.ts';
 import type { Certificates } from './tls/certificates.ts';
-import { applyMessage } from './table-state.ts';
-import type { TableState } from './table-state.ts';
+import { createTableState } from './table-state.ts';
+import type { KeptTable, TableChange } from './table-state.ts';
 import type { VersionCounts } from './version-counts.ts';
 
 export interface Routing {
   /** Null before the first table. */
-  table(): CompiledTable | null;
-  state(): TableState | null;
-  /** Puts a state into force, from disk or from control. */
-  install(state: TableState): void;
-  /** Applies a message of control; false: it leaves a gap. */
+  table(): RouteTable<RouteRule> | null;
+  sequence(): number | null;
+  /** The table in force as it is kept on disk; null before the first. */
+  kept(): KeptTable | null;
+  /** Before `apply`: loads what the rules of a message need. Null where they need nothing. */
+  prepare(message: TableMessage): Promise<void> | null;
+  /** Applies a message of control, or a table from disk as a snapshot; false: it leaves a gap. */
   apply(message: TableMessage): boolean;
   /** Open requests and streams of every draining target. */
   draining(): Record<string, number>;
@@ -40,8 +44,8 @@ export interface RoutingDeps {
 
 export function createRouting(deps: RoutingDeps): Routing {
   const { clock, groups, pool, open, versionCounts, holds, certificates } = deps;
-  let state: TableState | null = null;
-  let table: CompiledTable | null = null;
+  const state = createTableState();
+  const table = createRouteTable<RouteRule>([]);
   let draining: ReadonlyMap<string, RouteTarget> = new Map();
   let cancelDeadline: (() => void) | null = null;
 
@@ -59,26 +63,31 @@ export function createRouting(deps: RoutingDeps): Routing {
     if (nextMs !== Infinity) cancelDeadline = clock.timer(nextMs, enforce);
   };
 
-  const install = (next: TableState): void => {
-    if (table === null || state?.table.rules !== next.table.rules) table = compileTable(next.table.rules);
-    state = next;
-    certificates.replace(next.table.certificates ?? []);
-    pool.forget(groups.replace(next.table.groups));
-    versionCounts.retain(next.table.groups);
+  const install = (change: TableChange): void => {
+    for (const key of change.removeRules) table.remove(key);
+    for (const rule of change.putRules.values()) table.put(rule);
+    certificates.change(change.putCertificates, change.removeCertificates);
+    pool.forget(groups.change(change.putGroups, change.removeGroups));
+    versionCounts.change(change.putGroups, change.removeGroups);
     draining = new Map(groups.draining().map((target) => [target.instanceId, target]));
     enforce();
     // Last: what has waited finds everything in force.
-    holds.retain(next.table.groups);
+    holds.change(change.putGroups, change.removeGroups);
   };
 
   return {
-    table: () => table,
-    state: () => state,
-    install,
+    table: () => (state.sequence() === null ? null : table),
+    sequence: () => state.sequence(),
+    kept: () => state.kept(),
+    prepare: (message) => {
+      if (patternsLoaded()) return null;
+      const rules = message.type === 'snapshot' ? message.table.rules : message.type === 'delta' ? (message.putRules ?? []) : [];
+      return rules.some((rule) => patternsOf(rule).length > 0) ? loadPatterns() : null;
+    },
     apply: (message) => {
-      const next = applyMessage(state, message);
-      if (next === null) return message.type === 'ping';
-      if (next !== state) install(next);
+      const change = state.apply(message);
+      if (change === 'gap') return false;
+      if (change !== null) install(change);
       return true;
     },
     draining: () => Object.fromEntries(Array.from(draining.keys(), (id) => [id, open.count(id)])),

@@ -16,7 +16,7 @@ export interface SyncOptions {
   readonly clock: Clock;
   readonly log: Log;
   /** False: the message leaves a gap. */
-  readonly apply: (message: TableMessage) => boolean;
+  readonly apply: (message: TableMessage) => Promise<boolean>;
   readonly report: () => EdgeReport | null;
   /** Who watches requests; nobody at the beginning of a connection. */
   readonly onTaps: (taps: readonly Tap[]) => void;
@@ -77,7 +77,7 @@ export function startSync(options: SyncOptions): Sync {
         options.onTaps(message.taps);
         continue;
       }
-      if (!options.apply(message)) {
+      if (!(await options.apply(message))) {
         log.warn({ type: message.type }, 'route table message leaves a gap; asking for a snapshot');
         return;
       }

@@ -2,20 +2,37 @@
 // file is replaced by rename, and what does not look like a table is left out with a warning.
 
 import { readFile } from 'node:fs/promises';
+import { setImmediate } from 'node:timers/promises';
 import type { RouteTable } from '../api/dataplane.ts';
 import { messageOf } from '../lib/failure.ts';
 import { replaceFileDurably } from '../sys/durable-file.ts';
 import type { Log } from '../sys/log.ts';
-import type { TableState } from './table-state.ts';
+import type { KeptTable } from './table-state.ts';
 
 const FILE_SCHEMA = 1;
+const PART = 500;
 
-export function saveTable(file: string, state: TableState): Promise<void> {
-  return replaceFileDurably(file, JSON.stringify({ schema: FILE_SCHEMA, sequence: state.sequence, table: state.table }));
+/** In parts, with requests between them: a large table takes longer to write down than a request may wait. */
+export async function saveTable(file: string, { sequence, table }: KeptTable): Promise<void> {
+  const list = async (items: readonly unknown[]): Promise<string> => {
+    let text = '';
+    for (let at = 0; at < items.length; at += PART) {
+      const part = JSON.stringify(items.slice(at, at + PART)).slice(1, -1);
+      text += at === 0 ? part : `,${part}`;
+      await setImmediate();
+    }
+    return `[${text}]`;
+  };
+  const [rules, groups] = [await list(table.rules), await list(table.groups)];
+  const certificates = table.certificates === undefined ? '' : `,"certificates":${await list(table.certificates)}`;
+  await replaceFileDurably(
+    file,
+    `{"schema":${FILE_SCHEMA},"sequence":${sequence},"table":{"rules":${rules},"groups":${groups}${certificates}}}`,
+  );
 }
 
 /** The kept table; null where there is none or it is damaged. */
-export async function loadTable(file: string, log: Log): Promise<TableState | null> {
+export async function loadTable(file: string, log: Log): Promise<KeptTable | null> {
   let text: string;
   try {
     text = await readFile(file, 'utf8');

@@ -1,46 +1,89 @@
-// What control has said so far: a snapshot with the deltas since. Pure; a message that does not follow the one before is a gap, after
-// which only a new snapshot counts.
+// What control has said so far: a snapshot with the deltas since. A message that does not follow the one before is a gap, after which only
+// a new snapshot counts. What a message changes is told apart, so that one change costs what it changes and not what there is.
 
-import type { RouteTable, TableCertificate, TableMessage } from '../api/dataplane.ts';
+import type { RouteGroup, RouteRule, RouteTable, TableCertificate, TableMessage } from '../api/dataplane.ts';
+import { routeKey } from '../model/route-match.ts';
 
-export interface TableState {
+/** A table as it is kept on disk and shown. */
+export interface KeptTable {
   readonly sequence: number;
   readonly table: RouteTable;
 }
 
-/** The state after a message; null where it leaves a gap. A ping changes nothing. */
-export function applyMessage(state: TableState | null, message: TableMessage): TableState | null {
-  switch (message.type) {
-    case 'snapshot':
-      return { sequence: message.sequence, table: message.table };
-    case 'taps':
-    case 'ping':
-      return state;
-    case 'delta': {
-      if (state === null || message.sequence !== state.sequence + 1) return null;
-      const groups = new Map(state.table.groups.map((group) => [group.id, group]));
-      for (const id of message.removeGroups) groups.delete(id);
-      for (const group of message.putGroups) groups.set(group.id, group);
-      return {
-        sequence: message.sequence,
-        table: {
-          rules: message.rules ?? state.table.rules,
-          groups: [...groups.values()],
-          certificates: certificatesAfter(state.table.certificates ?? [], message),
-        },
-      };
-    }
-  }
+/** What comes into force, and what is over. Rules are named by routeKey, groups by id, certificates by name. */
+export interface TableChange {
+  readonly putRules: ReadonlyMap<string, RouteRule>;
+  readonly removeRules: readonly string[];
+  readonly putGroups: readonly RouteGroup[];
+  readonly removeGroups: readonly string[];
+  readonly putCertificates: readonly TableCertificate[];
+  readonly removeCertificates: readonly string[];
 }
 
-/** The same list where nothing changed, so that whoever holds it sees that. */
-function certificatesAfter(
-  before: readonly TableCertificate[],
-  { putCertificates = [], removeCertificates = [] }: Extract<TableMessage, { type: 'delta' }>,
-): readonly TableCertificate[] {
-  if (putCertificates.length === 0 && removeCertificates.length === 0) return before;
-  const byName = new Map(before.map((certificate) => [certificate.name, certificate]));
-  for (const name of removeCertificates) byName.delete(name);
-  for (const certificate of putCertificates) byName.set(certificate.name, certificate);
-  return [...byName.values()];
+export interface TableState {
+  /** Null before the first table. */
+  sequence(): number | null;
+  /** 'gap': it does not follow. Null: it changes nothing. */
+  apply(message: TableMessage): TableChange | 'gap' | null;
+  kept(): KeptTable | null;
+}
+
+export function createTableState(): TableState {
+  let sequence: number | null = null;
+  const rules = new Map<string, RouteRule>();
+  const groups = new Map<string, RouteGroup>();
+  const certificates = new Map<string, TableCertificate>();
+
+  const take = (change: TableChange): TableChange => {
+    for (const key of change.removeRules) rules.delete(key);
+    for (const [key, rule] of change.putRules) rules.set(key, rule);
+    for (const id of change.removeGroups) groups.delete(id);
+    for (const group of change.putGroups) groups.set(group.id, group);
+    for (const name of change.removeCertificates) certificates.delete(name);
+    for (const certificate of change.putCertificates) certificates.set(certificate.name, certificate);
+    return change;
+  };
+  /** What has to go so that only these are there. */
+  const beside = (there: ReadonlyMap<string, unknown>, kept: ReadonlySet<string>): string[] =>
+    [...there.keys()].filter((key) => !kept.has(key));
+
+  return {
+    sequence: () => sequence,
+    apply: (message) => {
+      switch (message.type) {
+        case 'taps':
+        case 'ping':
+          return null;
+        case 'snapshot': {
+          const { table } = message;
+          const putRules = byKey(table.rules);
+          const putCertificates = table.certificates ?? [];
+          sequence = message.sequence;
+          return take({
+            putRules,
+            removeRules: beside(rules, new Set(putRules.keys())),
+            putGroups: table.groups,
+            removeGroups: beside(groups, new Set(table.groups.map((group) => group.id))),
+            putCertificates,
+            removeCertificates: beside(certificates, new Set(putCertificates.map((certificate) => certificate.name))),
+          });
+        }
+        case 'delta': {
+          if (sequence === null || message.sequence !== sequence + 1) return 'gap';
+          sequence = message.sequence;
+          const { putRules = [], removeRules = [], putGroups, removeGroups, putCertificates = [], removeCertificates = [] } = message;
+          return take({ putRules: byKey(putRules), removeRules, putGroups, removeGroups, putCertificates, removeCertificates });
+        }
+      }
+    },
+    kept: () => {
+      if (sequence === null) return null;
+      const table = { rules: [...rules.values()], groups: [...groups.values()] };
+      return { sequence, table: certificates.size === 0 ? table : { ...table, certificates: [...certificates.values()] } };
+    },
+  };
+}
+
+function byKey(rules: readonly RouteRule[]): ReadonlyMap<string, RouteRule> {
+  return new Map(rules.map((rule) => [routeKey(rule), rule]));
 }

@@ -5,8 +5,8 @@ import type { RouteGroup, VersionReport } from '../api/dataplane.ts';
 import { bucketOf, LATENCY_BOUNDS_MS } from '../model/version-counts.ts';
 
 export interface VersionCounts {
-  /** The groups in force. */
-  retain(groups: readonly RouteGroup[]): void;
+  /** Groups that have changed, and those that are no more. */
+  change(put: readonly RouteGroup[], remove: readonly string[]): void;
   /** The outcome of one try. `latencyMs` null: there was no answer to time. */
   observe(groupId: string, targetId: string, failed: boolean, latencyMs: number | null): void;
   /** undefined where no split is in force. */
@@ -29,17 +29,19 @@ interface Counted {
 }
 
 export function createVersionCounts(): VersionCounts {
-  let counted = new Map<string, Counted>();
+  const counted = new Map<string, Counted>();
   return {
-    retain: (groups) => {
-      const next = new Map<string, Counted>();
-      for (const group of groups) {
+    change: (put, remove) => {
+      for (const id of remove) counted.delete(id);
+      for (const group of put) {
         // A version that gets nothing is compared with nobody.
-        if (group.split === undefined || (group.split.percent === 0 && group.split.rules.length === 0)) continue;
+        if (group.split === undefined || (group.split.percent === 0 && group.split.rules.length === 0)) {
+          counted.delete(group.id);
+          continue;
+        }
         const deployments = new Map(group.targets.map((target) => [target.instanceId, target.deploymentId]));
-        next.set(group.id, { deployments, counts: counted.get(group.id)?.counts ?? new Map<string, Count>() });
+        counted.set(group.id, { deployments, counts: counted.get(group.id)?.counts ?? new Map<string, Count>() });
       }
-      counted = next;
     },
     observe: (groupId, targetId, failed, latencyMs) => {
       if (counted.size === 0) return;

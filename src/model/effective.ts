@@ -4,6 +4,8 @@
 import type { Environment } from './documents.ts';
 import type { EntrypointSpec, EnvValue, Manifest, RouteSpec } from './manifest-types.ts';
 import { PRODUCTION, defaultHost } from './names.ts';
+import { routeKey } from './route-match.ts';
+import type { RouteTo } from './route-match.ts';
 
 function own<T>(record: Readonly<Record<string, T>>, key: string): T | undefined {
   return Object.hasOwn(record, key) ? record[key] : undefined;
@@ -20,7 +22,7 @@ export function effectiveEntrypoints(manifest: Manifest, environmentName: string
   const routesElsewhere = (routes: readonly RouteSpec[]): readonly RouteSpec[] => {
     const moved: RouteSpec[] = [];
     for (const route of routes) {
-      const key = routeKey({ ...route, host: '' });
+      const key = routeKey(routeOf({ ...route, host: '' }));
       if (claimed.has(key)) continue;
       claimed.add(key);
       moved.push({ ...route, host: '' });
@@ -33,15 +35,23 @@ export function effectiveEntrypoints(manifest: Manifest, environmentName: string
     const change = section === undefined ? undefined : own(section.entrypoints, name);
     let routes = change?.routes ?? spec.routes;
     if (change?.routes === undefined && environmentName !== PRODUCTION && spec.routes !== null) routes = routesElsewhere(spec.routes);
-    if (routes === null && name === 'web') claimed.add(routeKey({ host: '', path: '/', match: { headers: {} } }));
+    if (routes === null && name === 'web') claimed.add(routeKey({ host: '', path: '/', headers: {} }));
     result.set(name, { ...spec, instances: change?.instances ?? spec.instances, resources: change?.resources ?? spec.resources, routes });
   }
   return Object.fromEntries(Object.entries(manifest.entrypoints).map(([name, spec]) => [name, result.get(name) ?? spec]));
 }
 
-function routeKey(route: RouteSpec): string {
-  const headers = Object.entries(route.match.headers).sort(([a], [b]) => (a < b ? -1 : 1));
-  return JSON.stringify([route.host, route.path, headers]);
+/** A Route of a manifest as what it asks and does. */
+export function routeOf({ host, path, pathType, match, policy }: RouteSpec): RouteTo {
+  const headers = Object.fromEntries(Object.entries(match.headers).map(([name, value]) => [name.toLowerCase(), value]));
+  return {
+    ...match,
+    host: host.toLowerCase(),
+    path,
+    headers,
+    ...(pathType === undefined ? {} : { pathType }),
+    ...(policy === undefined ? {} : { policy }),
+  };
 }
 
 /** The declared variables of one Entrypoint in one Environment, weakest layer first: manifest, Entrypoint, Environment, Environment's Entrypoint. */

@@ -7,7 +7,9 @@
 // stop; services are always restarted, one-offs never.
 
 import { completeTraffic } from './manifest-traffic.ts';
-import type { BuildInput, EntrypointInput, EnvironmentInput, OverrideInput, ResourcesInput, RouteInput } from './manifest-schema.ts';
+import type { BuildInput, EntrypointInput, EnvironmentInput, OverrideInput, ResourcesInput } from './manifest-schema.ts';
+import { completeRoute } from './manifest-route.ts';
+import type { RouteInput } from './manifest-route.ts';
 import type {
   Build,
   EntrypointOverride,
@@ -78,11 +80,7 @@ function bounds<T>(
 }
 
 function completeRoutes(input: readonly RouteInput[]): readonly RouteSpec[] {
-  return input.map((route) => ({
-    host: route.host ?? '',
-    path: route.path ?? '/',
-    match: { headers: Object.fromEntries(Object.entries(route.match?.headers ?? {}).map(([name, value]) => [name.toLowerCase(), value])) },
-  }));
+  return input.map(completeRoute);
 }
 
 function completeHealth(input: EntrypointInput['health'], listens: boolean): Health {

@@ -4,6 +4,7 @@
 import type { z } from 'zod';
 import { either, field, list, mapOf, section } from './manifest-fields.ts';
 import type { At } from './manifest-fields.ts';
+import { routeSection } from './manifest-route.ts';
 import { trafficSection } from './manifest-traffic.ts';
 import {
   absolutePath,
@@ -15,8 +16,6 @@ import {
   duration,
   env,
   fileMode,
-  headers,
-  host,
   image,
   innerPath,
   integer,
@@ -91,13 +90,7 @@ const health = section({
   grace: duration(0, HOUR_MS).optional(),
 });
 
-const route = section({
-  host: host.optional(),
-  path: urlPath.optional(),
-  match: section({ headers: headers.optional() }).optional(),
-});
-
-const routes = list(route, 'routes');
+const routes = list(routeSection, 'routes');
 
 const labels = mapOf(
   'labels',
@@ -182,7 +175,6 @@ export const environmentSection = section({
 export type EnvironmentInput = z.output<typeof environmentSection>;
 export type BuildInput = z.output<typeof buildSection>;
 export type ResourcesInput = z.output<typeof resources>;
-export type RouteInput = z.output<typeof route>;
 export type OverrideInput = z.output<typeof overrideSection>;
 
 /** The keys of the top level. */

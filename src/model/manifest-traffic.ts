@@ -50,7 +50,7 @@ const eject = either(
   }),
 );
 
-const retries = either(
+export const retriesSection = either(
   off,
   section({
     attempts: integer(1, 10).optional(),
@@ -68,7 +68,7 @@ export const trafficSection = section({
   maxConnections: integer(1, MOST_OPEN).optional(),
   slowStart: duration(0, 10 * MINUTE_MS).optional(),
   eject: eject.optional(),
-  retries: retries.optional(),
+  retries: retriesSection.optional(),
 });
 
 type TrafficInput = z.output<typeof trafficSection>;
@@ -109,7 +109,7 @@ function completeEject(input: TrafficInput['eject']): EjectPolicy | null {
   };
 }
 
-function completeRetries(input: TrafficInput['retries']): RetryPolicy {
+export function completeRetries(input: TrafficInput['retries']): RetryPolicy {
   const defaults = DEFAULT_TRAFFIC.retries;
   if (input === undefined) return defaults;
   if (input === false) return { ...defaults, attempts: 1 };

@@ -1,5 +1,7 @@
 // The manifest after parsing: every default filled in, every quantity in a plain unit. Only model/manifest.ts makes these.
 
+import type { RouteMatch } from './route-match.ts';
+import type { RoutePolicy } from './route-policy.ts';
 import type { TrafficPolicy } from './traffic-policy.ts';
 
 import type { CanaryPlan } from './canary.ts';
@@ -45,9 +47,12 @@ export interface Health {
 export interface RouteSpec {
   /** Lower-case host name; a leading `*.` label is a wildcard. Empty: the Environment's default host, which effectiveRoutes fills in. */
   readonly host: string;
-  /** Prefix on whole segments, starts with `/`. */
+  /** Starts with `/`, but for a pattern. */
   readonly path: string;
-  readonly match: { readonly headers: Readonly<Record<string, string>> };
+  /** Absent: the path is a prefix on whole segments. */
+  readonly pathType?: 'exact' | 'pattern';
+  readonly match: RouteMatch;
+  readonly policy?: RoutePolicy;
 }
 
 export type EntrypointRun = 'service' | 'schedule' | 'before-deploy' | 'manual';

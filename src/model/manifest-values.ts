@@ -147,13 +147,6 @@ export const host: z.ZodType<string> = field('a host name such as shop.example.c
   return /^[^:]+:\d+$/u.test(lower) ? new Error(`expected a host name alone, ${found(value)}; leave out the port`) : undefined;
 });
 
-export const headers: z.ZodType<Readonly<Record<string, string>>> = mapOf(
-  'headers',
-  (key) => (HEADER.test(key) ? null : 'is not a valid header name'),
-  text('the value of the header, in quotes', (value) => !hasControl(value) && value.length <= 1000),
-  20,
-);
-
 /** A token of RFC 9110 §5.6.2, as the names of header fields and cookies are. */
 export function token(expected: string): z.ZodType<string> {
   return text(expected, (value) => HEADER.test(value));

@@ -5,6 +5,9 @@ import { listensOf, runOf } from './manifest-defaults.ts';
 import { isRecord } from './manifest-fields.ts';
 import type { BuildInput, EntrypointInput, EnvironmentInput } from './manifest-schema.ts';
 import { nearest } from './nearest.ts';
+import { matchOf, placeOf } from './manifest-route.ts';
+import { routeKey } from './route-match.ts';
+import { placeText } from './route-text.ts';
 
 /** The parts that could be read; what could not has been reported already and is absent here. */
 export interface ManifestParts {
@@ -93,27 +96,22 @@ function checkPorts(parts: ManifestParts, report: Report): void {
 function checkRouteClaims(parts: ManifestParts, report: Report): void {
   const owners = new Map<string, string>();
   const web = parts.entrypoints.get('web');
-  if (web !== undefined && web.routes === undefined && listensOf('web', web, false)) owners.set(claim('', '/', {}), 'web');
+  if (web !== undefined && web.routes === undefined && listensOf('web', web, false))
+    owners.set(routeKey({ host: '', path: '/', headers: {} }), 'web');
   for (const [name, { routes }] of parts.entrypoints) {
     for (const [index, route] of (routes ?? []).entries()) {
-      const key = claim(route.host ?? '', route.path ?? '/', route.match?.headers ?? {});
+      const claimed = { host: route.host ?? '', ...placeOf(route.path), ...matchOf(route.match) };
+      const key = routeKey(claimed);
       const owner = owners.get(key);
       if (owner === undefined) owners.set(key, name);
       else if (owner !== name) {
         report(
           ['entrypoints', name, 'routes', index],
-          `${route.host ?? 'the default host'}${route.path ?? '/'} already leads to the Entrypoint ${owner}`,
+          `${placeText({ ...claimed, host: route.host ?? 'the default host' })} already leads to the Entrypoint ${owner}`,
         );
       }
     }
   }
-}
-
-function claim(host: string, path: string, headers: Readonly<Record<string, string>>): string {
-  const sorted = Object.entries(headers)
-    .map(([name, value]) => `${name.toLowerCase()}:${value}`)
-    .toSorted();
-  return JSON.stringify([host, path, sorted]);
 }
 
 function checkEnvironments(parts: ManifestParts, report: Report): void {

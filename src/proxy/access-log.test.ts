@@ -31,6 +31,7 @@ function exchange(path: string): Exchange {
     next: () => null,
     retries: () => ({ policy: DEFAULT_TRAFFIC.retries, budget: new RetryBudget(20) }),
     editAnswer: () => undefined,
+    bodyBytes: Infinity,
     onResult: () => undefined,
     facts: {
       startedMs: 0,

@@ -15,6 +15,8 @@ export interface Exchange {
   next(tried: Tried): TargetState | 'busy' | null;
   /** What may be tried again, and who pays; known after the first `next`. */
   retries(): Retries;
+  /** Most bytes that its body may have; Infinity: no limit. */
+  readonly bodyBytes: number;
   /** May change the fields of the answer before its head goes to the client. */
   editAnswer(head: AnswerHead): void;
   /** How it ended: called once for each start of its forwarding. */
@@ -48,7 +50,11 @@ export type ExchangeResult =
   /** No target is left to try and the client has got nothing yet: the caller answers. `waited`: there is none still, after a wait. */
   | { readonly type: 'no_target'; readonly reason: 'none' | 'waited' | 'refused' | 'busy' }
   /** The request may have reached the target, which then failed; the client has got nothing yet: the caller answers. */
-  | { readonly type: 'failed'; readonly reason: 'reset' | 'timeout' | 'client_timeout' | 'invalid_answer'; readonly message: string }
+  | {
+      readonly type: 'failed';
+      readonly reason: 'reset' | 'timeout' | 'client_timeout' | 'too_large' | 'invalid_answer';
+      readonly message: string;
+    }
   /** The answer broke off after its beginning; the client's connection was reset. */
   | { readonly type: 'cut'; readonly status: number; readonly message: string }
   | { readonly type: 'client_gone'; readonly status: number | null };

@@ -172,13 +172,20 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
 
   onBody(chunk: Buffer): void {
     const upstream = this.#upstream;
-    this.#exchange.facts.bytesIn += chunk.length;
+    const { facts, bodyBytes } = this.#exchange;
+    facts.bytesIn += chunk.length;
     if (this.#phase === 'tunnel') {
       this.#frames?.client.push(chunk);
       this.#touch(this.#deps.limits.streamIdleMs);
       if (this.#goingAway) return;
       if (upstream?.sendData(chunk) === false) this.#exchange.client.readBody(false);
       else upstream?.flush();
+      return;
+    }
+    if (facts.bytesIn > bodyBytes) {
+      if (this.#phase === 'relay') this.#cut(`the request body is longer than ${bodyBytes} bytes`);
+      else if (this.#phase !== 'over' && this.#phase !== 'idle')
+        this.#fail('too_large', `the request body is longer than ${bodyBytes} bytes`);
       return;
     }
     this.#body.add(chunk);
@@ -426,7 +433,13 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
     this.#finish({ type: 'upgraded' });
   }
 
-  #fail(reason: 'timeout' | 'client_timeout', message: string): void {
+  /** The time that the caller gives it is over; once the answer has begun, that counts no longer. */
+  timeOut(message: string): void {
+    if (this.#phase === 'opening' || this.#phase === 'leave' || this.#phase === 'body' || this.#phase === 'answer')
+      this.#fail('timeout', message);
+  }
+
+  #fail(reason: 'timeout' | 'client_timeout' | 'too_large', message: string): void {
     this.#stopUpstream();
     if (reason === 'timeout') this.#tries.failed(this.#deps.clock.monotonic());
     this.#leaveTarget();

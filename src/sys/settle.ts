@@ -11,17 +11,28 @@ const LOOK_MS = 3000;
 const QUIET = 0.05;
 
 /** Collects once when the process has been quiet for a while. Never keeps the process alive. Returns the cancelling. */
-export function settleMemory(clock: Clock, collect: () => void = collectEverything): () => void {
-  let seen = performance.eventLoopUtilization();
+export function settleMemory(
+  clock: Clock,
+  collect: () => void = collectEverything,
+  utilization: () => number = createUtilization(),
+): () => void {
   let cancel = clock.timer(LOOK_MS, look);
   function look(): void {
-    const now = performance.eventLoopUtilization();
-    const { utilization } = performance.eventLoopUtilization(now, seen);
-    seen = now;
-    if (utilization < QUIET) collect();
+    if (utilization() < QUIET) collect();
     else cancel = clock.timer(LOOK_MS, look);
   }
   return () => cancel();
+}
+
+/** The share since the last call. */
+function createUtilization(): () => number {
+  let seen = performance.eventLoopUtilization();
+  return () => {
+    const now = performance.eventLoopUtilization();
+    const { utilization } = performance.eventLoopUtilization(now, seen);
+    seen = now;
+    return utilization;
+  };
 }
 
 function collectEverything(): void {

@@ -10,12 +10,14 @@ export const routes: Command = {
     const client = await context.client();
     const reply = await client.environments.routes({ params: { app: await context.app(), environment: context.environment } });
     output.table(
-      ['URL', 'MATCH', 'ENTRYPOINT', 'INSTANCES'],
+      ['URL', 'MATCH', 'POLICY', 'ENTRYPOINT', 'INSTANCES'],
       reply.items.map((route) => [
         route.url,
-        Object.entries(route.headers)
-          .map(([name, value]) => `${name}: ${value}`)
-          .join(', '),
+        [
+          ...(route.pathType === 'prefix' ? [] : [`path ${route.pathType === 'exact' ? '=' : '~'} ${route.path}`]),
+          ...route.conditions,
+        ].join(', '),
+        route.policy.join(', '),
         route.entrypoint,
         String(route.targets),
       ]),

@@ -10,19 +10,22 @@ import { openLocalAuthority } from './local-authority.ts';
 
 export interface Certificates {
   readonly handlers: { readonly domains: NounHandlers<typeof table.domains> };
-  /** For these canonical hosts of Routes, wildcards included, in their order. */
-  readonly forHosts: (hosts: readonly string[]) => readonly TableCertificate[];
+  readonly source: {
+    /** For a canonical host, a wildcard included; the same one until it is nearly over. */
+    readonly of: (host: string) => TableCertificate;
+    readonly forget: (host: string) => void;
+  };
 }
 
 export async function createCertificates(context: ControlContext, deps: { readonly sealer: Sealer }): Promise<Certificates> {
   const authority = await openLocalAuthority(context, deps.sealer);
   return {
-    forHosts: (hosts) => {
-      authority.retain(new Set(hosts));
-      return hosts.map((host) => {
+    source: {
+      of: (host) => {
         const { name, chainPem, keyPem, untilMs } = authority.issue(host);
         return { name, chainPem, keyPem, untilMs };
-      });
+      },
+      forget: (host) => authority.forget(host),
     },
     handlers: {
       domains: {

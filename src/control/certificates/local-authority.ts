@@ -33,8 +33,7 @@ export interface LocalAuthority {
   readonly certificatePem: string;
   /** A certificate for the host name, wildcard or address; the same one until it is nearly over. */
   issue(name: string): ServerCertificate;
-  /** Forgets those of names that are not in the set. */
-  retain(names: ReadonlySet<string>): void;
+  forget(name: string): void;
 }
 
 /** Opens the authority of the store, or makes one. Throws what the store and the sealer refuse with. */
@@ -84,8 +83,8 @@ export async function openLocalAuthority(context: ControlContext, sealer: Sealer
       issued.set(name, made);
       return made;
     },
-    retain: (names) => {
-      for (const name of issued.keys()) if (!names.has(name)) issued.delete(name);
+    forget: (name) => {
+      issued.delete(name);
     },
   };
 }

@@ -20,7 +20,7 @@ import { pageOf } from '../server-page.ts';
 import { createWakeup } from '../wakeup.ts';
 import { draftDeployment } from './deployment-draft.ts';
 import type { Ask, DeploymentDraft, DraftDeps } from './deployment-draft.ts';
-import { makePlan, refuseOrGo } from './plan.ts';
+import { makePlan, preparePlan, refuseOrGo } from './plan.ts';
 import type { PlanDeps } from './plan.ts';
 import { newEnvironment } from './environments.ts';
 import { deploymentRecords, deploymentStatusRecords, environmentRecords } from './records.ts';
@@ -98,6 +98,7 @@ export function createDeploymentHandlers(context: ControlContext, deps: Deps): D
 
   const make = async (call: CreateCall): Promise<Deployment> => {
     const draft = draftDeployment(deps, call.params.app, call.params.environment, askOf(call));
+    await preparePlan(draft);
     refuseOrGo(makePlan(deps, draft));
     const { app, release, runtimeId } = draft;
     const storedApp = app === null ? undefined : view.get(appRecords, app.id);
@@ -178,7 +179,9 @@ export function createDeploymentHandlers(context: ControlContext, deps: Deps): D
         if (body.manifest !== null) {
           const manifest = readManifest(body.manifest);
           const ask: Ask = { cause: 'deploy', manifest, release: null, reset: body.reset, canary: body.canary };
-          return makePlan(deps, draftDeployment(deps, manifest.app, body.environment, ask));
+          const draft = draftDeployment(deps, manifest.app, body.environment, ask);
+          await preparePlan(draft);
+          return makePlan(deps, draft);
         }
         if (body.app === null || body.release === null) {
           throw new Failure('invalid_input', {
@@ -187,7 +190,9 @@ export function createDeploymentHandlers(context: ControlContext, deps: Deps): D
         }
         const release = releaseOf(body.app, body.release);
         const ask: Ask = { cause: 'deploy', manifest: release.manifest, release, reset: body.reset, canary: body.canary };
-        return makePlan(deps, draftDeployment(deps, body.app, body.environment, ask));
+        const draft = draftDeployment(deps, body.app, body.environment, ask);
+        await preparePlan(draft);
+        return makePlan(deps, draft);
       },
     },
     deployments: {

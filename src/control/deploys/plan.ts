@@ -6,7 +6,11 @@ import type { ApiTable } from '../../api/table.ts';
 import { Failure } from '../../lib/failure.ts';
 import { canaryInstances, describeCanary } from '../../model/canary.ts';
 import { describeDifferences } from '../../model/differences.ts';
-import { effectiveRoutes } from '../../model/effective.ts';
+import { effectiveRoutes, routeOf } from '../../model/effective.ts';
+import type { RouteSpec } from '../../model/manifest-types.ts';
+import { loadPatterns, patternProblem } from '../../model/patterns.ts';
+import { patternsOf } from '../../model/route-match.ts';
+import type { RouteConditions } from '../../model/route-match.ts';
 import type { Deployment } from '../../model/documents.ts';
 import { platformHost } from '../../model/names.ts';
 import type { View } from '../../store/view.ts';
@@ -25,11 +29,16 @@ export interface PlanDeps {
   readonly view: View;
   readonly settings: ControlSettings;
   /** Who has exactly this host, path and headers now; null for nobody. */
+  /** Who has a Route that matches the same requests. */
   readonly routeOwner: (
-    host: string,
-    path: string,
-    headers: Readonly<Record<string, string>>,
+    route: RouteConditions,
   ) => { readonly environmentId: string; readonly app: string; readonly environment: string } | null;
+}
+
+/** Before `makePlan`: loads what the patterns of its Routes are judged with. */
+export async function preparePlan(draft: DeploymentDraft): Promise<void> {
+  const specs = Object.values(draft.content.entrypoints);
+  if (specs.some((spec) => (spec.routes ?? []).some((route) => patternsOf(routeOf(route)).length > 0))) await loadPatterns();
 }
 
 export function makePlan(deps: PlanDeps, draft: DeploymentDraft): PlanReply {
@@ -156,7 +165,7 @@ function routesOf(deps: PlanDeps, draft: DeploymentDraft): readonly PlannedRoute
   return Object.values(draft.content.entrypoints).flatMap((spec) =>
     spec.run === 'service' && spec.listens
       ? effectiveRoutes(spec, draft.appName, draft.environmentName, deps.settings.domain).map((route): PlannedRoute => {
-          const owner = deps.routeOwner(route.host, route.path, route.match.headers);
+          const owner = deps.routeOwner(routeOf(route));
           const reserved = route.host.toLowerCase() === platformHost(deps.settings.domain);
           const taken = reserved || (owner !== null && owner.environmentId !== draft.environment?.id);
           const whose = reserved ? 'the platform itself' : `${owner?.app}/${owner?.environment}`;
@@ -165,10 +174,24 @@ function routesOf(deps: PlanDeps, draft: DeploymentDraft): readonly PlannedRoute
             message: `The route ${route.host}${route.path} of ${spec.name} belongs to ${whose}.`,
             hint: 'Give this App another host or path, or take the route from the other one first.',
           };
-          return { entrypoint: spec.name, host: route.host, path: route.path, refusal: taken ? refusal : null };
+          return { entrypoint: spec.name, host: route.host, path: route.path, refusal: taken ? refusal : patternRefusal(spec.name, route) };
         })
       : [],
   );
+}
+
+/** What is a pattern elsewhere may be none here: the engine of the Edges has the last word. */
+function patternRefusal(entrypoint: string, route: RouteSpec): Refusal | null {
+  for (const pattern of patternsOf(routeOf(route))) {
+    const problem = patternProblem(pattern);
+    if (problem !== null)
+      return {
+        code: 'unsupported',
+        message: `The pattern ${pattern} of a Route of ${entrypoint} cannot be used: it ${problem}.`,
+        hint: 'Patterns have the syntax of RE2: without looking around and without referring back.',
+      };
+  }
+  return null;
 }
 
 function urlFor(settings: ControlSettings, host: string, path: string): string {

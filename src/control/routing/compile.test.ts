@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import * as fc from 'fast-check';
 import type { RouteGroup } from '../../api/dataplane.ts';
 import type { Deployment, Environment, InstanceSpec, InstanceStatus } from '../../model/documents.ts';
 import type { EntrypointSpec, RouteSpec } from '../../model/manifest-types.ts';
 import { DEFAULT_TRAFFIC } from '../../model/traffic-policy.ts';
 import { aDeployment, anApp, anEntrypoint, anEnvironment, anInstance, aStatus } from '../test-context.ts';
-import { compileEnvironment, mergeRules, ruleKey } from './compile.ts';
-import type { CompiledEnvironment, EnvironmentInput } from './compile.ts';
+import { compileEnvironment } from './compile.ts';
+import type { EnvironmentInput } from './compile.ts';
 
 const route = (host: string, path = '/', headers: Record<string, string> = {}): RouteSpec => ({ host, path, match: { headers } });
 
@@ -121,49 +120,6 @@ test('what does not listen has neither rules nor groups, and a deleted Environme
     input([{ spec: anInstance(), status: aStatus() }], { environment: anEnvironment({ state: 'deleting' }) }),
   );
   assert.deepEqual([deleting.rules, deleting.groups], [[], []]);
-});
-
-const parts = fc.array(
-  fc.record({
-    createdAtMs: fc.integer({ min: 0, max: 3 }),
-    routes: fc.array(
-      fc.record({
-        host: fc.constantFrom('a', 'b'),
-        path: fc.constantFrom('/', '/x'),
-        headers: fc.constantFrom<Record<string, string>[]>({}, { beta: '1' }),
-      }),
-      { maxLength: 4 },
-    ),
-  }),
-  { maxLength: 6 },
-);
-
-test('whatever is claimed, each host, path and headers has one owner, the oldest claimant, in an order that depends on nothing else', () => {
-  fc.assert(
-    fc.property(parts, fc.infiniteStream(fc.nat()), (given, order) => {
-      const all: CompiledEnvironment[] = given.map((part, index) => ({
-        environmentId: `e${index}`,
-        createdAtMs: part.createdAtMs,
-        rules: part.routes.map((one) => ({ ...one, group: `e${index}/web` })),
-        groups: [],
-      }));
-      const merged = mergeRules(all);
-      assert.equal(new Set(merged.rules.map(ruleKey)).size, merged.rules.length);
-      for (const part of all) {
-        for (const rule of part.rules) {
-          const winner = merged.rules.find((one) => ruleKey(one) === ruleKey(rule));
-          const owner = all.find((one) => `${one.environmentId}/web` === winner?.group);
-          assert.ok(owner !== undefined && owner.createdAtMs <= part.createdAtMs);
-          if (owner !== part)
-            assert.ok(
-              merged.conflicts.some((conflict) => conflict.loserId === part.environmentId && ruleKey(conflict.rule) === ruleKey(rule)),
-            );
-        }
-      }
-      const shuffled = all.map((part) => ({ part, at: order.next().value })).sort((a, b) => a.at - b.at);
-      assert.deepEqual(mergeRules(shuffled.map(({ part }) => part)).rules, merged.rules);
-    }),
-  );
 });
 
 test('what an Entrypoint that is no more still answers has its drain, and no rule', () => {

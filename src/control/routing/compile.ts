@@ -3,7 +3,7 @@
 
 import { isDeepStrictEqual as sameValue } from 'node:util';
 import type { RouteGroup, RouteRule, RouteSplit, RouteTarget } from '../../api/dataplane.ts';
-import { effectiveRoutes } from '../../model/effective.ts';
+import { effectiveRoutes, routeOf } from '../../model/effective.ts';
 import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
 import type { App, Deployment, Environment, InstanceSpec, InstanceStatus } from '../../model/documents.ts';
 import type { EntrypointSpec } from '../../model/manifest-types.ts';
@@ -58,12 +58,7 @@ export function compileEnvironment(input: EnvironmentInput): CompiledEnvironment
   for (const [name, spec] of Object.entries((input.stable ?? input.candidate)?.entrypoints ?? {})) {
     if (spec.run !== 'service' || !spec.listens) continue;
     for (const route of effectiveRoutes(spec, app.name, environment.name, input.domain)) {
-      rules.push({
-        host: route.host.toLowerCase(),
-        path: route.path,
-        headers: lowerNames(route.match.headers),
-        group: `${environment.id}/${name}`,
-      });
+      rules.push({ ...routeOf(route), group: `${environment.id}/${name}` });
     }
   }
   const groups = [...entrypoints.values()].sort((a, b) => (a.name < b.name ? -1 : 1)).map((spec) => compileGroup(input, spec));
@@ -149,44 +144,4 @@ function isStarting(status: InstanceStatus | null): boolean {
 /** The first Deployment is on its way and nothing runs yet: a build, a before-deploy. */
 function isBeforeFirst(input: EnvironmentInput): boolean {
   return input.stable === null && input.candidate !== null && input.instances.length === 0;
-}
-
-export interface RuleConflict {
-  readonly rule: RouteRule;
-  /** Environment that has the route. */
-  readonly ownerId: string;
-  /** Environment that asked for it too. */
-  readonly loserId: string;
-}
-
-/** All rules in force, in a fixed order. Of two Environments that claim the same host, path and headers, the older one has it. */
-export function mergeRules(parts: Iterable<CompiledEnvironment>): {
-  readonly rules: readonly RouteRule[];
-  readonly conflicts: readonly RuleConflict[];
-} {
-  const ordered = [...parts].sort((a, b) => a.createdAtMs - b.createdAtMs || (a.environmentId < b.environmentId ? -1 : 1));
-  const owners = new Map<string, { readonly rule: RouteRule; readonly environmentId: string }>();
-  const conflicts: RuleConflict[] = [];
-  for (const part of ordered) {
-    for (const rule of part.rules) {
-      const key = ruleKey(rule);
-      const owner = owners.get(key);
-      if (owner === undefined) owners.set(key, { rule, environmentId: part.environmentId });
-      else if (owner.environmentId !== part.environmentId)
-        conflicts.push({ rule, ownerId: owner.environmentId, loserId: part.environmentId });
-    }
-  }
-  const sorted = [...owners].sort(([a], [b]) => (a < b ? -1 : 1));
-  return { rules: sorted.map(([, owner]) => owner.rule), conflicts };
-}
-
-/** Equal for rules that match the same requests. */
-export function ruleKey(rule: Pick<RouteRule, 'host' | 'path' | 'headers'>): string {
-  const headers = Object.entries(rule.headers).sort(([a], [b]) => (a < b ? -1 : 1));
-  return JSON.stringify([rule.host, rule.path, headers]);
-}
-
-/** Header names compare without case. */
-export function lowerNames(headers: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
-  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
 }

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import type { EdgeReport, RouteTable, TableMessage } from '../../api/dataplane.ts';
+import { routeKey } from '../../model/route-match.ts';
 import type { table } from '../../api/table.ts';
 import type { InstanceSpec } from '../../model/documents.ts';
 import { create, put, update } from '../../store/records.ts';
@@ -38,7 +39,7 @@ export async function connect(routing: Routing, context: TestContext, edgeId: st
   const stream: AsyncIterator<StreamItem<TableMessage>> = items[Symbol.asyncIterator]();
   let sequence = 0;
   let snapshots = 0;
-  let rules: RouteTable['rules'] = [];
+  const rules = new Map<string, RouteTable['rules'][number]>();
   const groups = new Map<string, RouteTable['groups'][number]>();
   const apply = (message: TableMessage): boolean => {
     if (message.type === 'ping' || message.type === 'taps') return false;
@@ -46,12 +47,14 @@ export async function connect(routing: Routing, context: TestContext, edgeId: st
       snapshots += 1;
       groups.clear();
       for (const group of message.table.groups) groups.set(group.id, group);
-      rules = message.table.rules;
+      rules.clear();
+      for (const rule of message.table.rules) rules.set(routeKey(rule), rule);
     } else {
       assert.equal(message.sequence, sequence + 1, 'a delta follows exactly the message before');
       for (const group of message.putGroups) groups.set(group.id, group);
       for (const id of message.removeGroups) groups.delete(id);
-      rules = message.rules ?? rules;
+      for (const key of message.removeRules ?? []) rules.delete(key);
+      for (const rule of message.putRules ?? []) rules.set(routeKey(rule), rule);
     }
     sequence = message.sequence;
     return true;
@@ -59,7 +62,10 @@ export async function connect(routing: Routing, context: TestContext, edgeId: st
   const first = await stream.next();
   assert.ok(first.done !== true && apply(first.value.data));
   return {
-    table: () => ({ rules, groups: [...groups.values()].sort((a, b) => (a.id < b.id ? -1 : 1)) }),
+    table: () => ({
+      rules: [...rules].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, rule]) => rule),
+      groups: [...groups.values()].sort((a, b) => (a.id < b.id ? -1 : 1)),
+    }),
     sequence: () => sequence,
     snapshots: () => snapshots,
     catchUp: async (limit = Number.POSITIVE_INFINITY) => {

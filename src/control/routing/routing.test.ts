@@ -160,8 +160,12 @@ test('of two Environments that claim one route the older keeps it, and an event 
       ),
       create(deploymentRecords, aDeployment({ id: 'deployment-9', appId: 'app-2', environmentId: 'environment-2', entrypoints })),
     );
-    assert.deepEqual(routing.routeOwner('shop.localhost', '/'), { environmentId: 'environment-1', app: 'shop', environment: 'production' });
-    assert.equal(routing.routeOwner('other.localhost', '/'), null);
+    assert.deepEqual(routing.routeOwner({ host: 'shop.localhost', path: '/', headers: {} }), {
+      environmentId: 'environment-1',
+      app: 'shop',
+      environment: 'production',
+    });
+    assert.equal(routing.routeOwner({ host: 'other.localhost', path: '/', headers: {} }), null);
     const lost = await routing.environmentRoutes(
       callOf<typeof table.environments.routes>({ params: { app: 'thief', environment: 'production' }, query: undefined, body: undefined }),
     );
@@ -247,7 +251,7 @@ test('an Edge that is too far behind for deltas gets a new snapshot', () =>
     await addInstance(context, anInstance());
     for (let turn = 0; turn < 600; turn += 1) {
       await context.view.commit(put(instanceStatusRecords, aStatus({ healthy: turn % 2 === 0 })));
-      routing.routeOwner('any.localhost', '/');
+      routing.routeOwner({ host: 'any.localhost', path: '/', headers: {} });
     }
     await edge.catchUp();
     assert.equal(edge.snapshots(), 2);

@@ -6,16 +6,18 @@ import { effectiveRoutes } from '../../model/effective.ts';
 import type { App, Environment } from '../../model/documents.ts';
 import type { RouteSpec } from '../../model/manifest-types.ts';
 import { defaultHost } from '../../model/names.ts';
+import { routeKey } from '../../model/route-match.ts';
+import { conditionTexts, policyTexts } from '../../model/route-text.ts';
+import type { RouteConditions } from '../../model/route-match.ts';
 import { appRecords } from '../apps/records.ts';
 import type { ControlContext, ControlSettings } from '../context.ts';
 import { deploymentRecords, environmentRecords } from '../deploys/records.ts';
 import type { Handler } from '../handler.ts';
 import { findEnvironment } from '../lookup.ts';
-import { lowerNames, ruleKey } from './compile.ts';
 import { createEdges } from './edges.ts';
 import type { Edges, TrafficState } from './edges.ts';
 import { createLiveTable } from './table.ts';
-import type { CertificatesFor } from './table.ts';
+import type { CertificateSource } from './table.ts';
 
 const RECONNECT_GRACE_MS = 5000;
 
@@ -29,8 +31,8 @@ export interface Routing {
   readonly handlers: Edges['handlers'];
   /** For the noun `environments`. */
   readonly environmentRoutes: Handler<typeof table.environments.routes>;
-  /** Who has exactly this host, path and headers now; null for nobody. */
-  readonly routeOwner: (host: string, path: string, headers?: Readonly<Record<string, string>>) => RouteOwner | null;
+  /** Who has a Route that matches the same requests now; null for nobody. */
+  readonly routeOwner: (route: RouteConditions) => RouteOwner | null;
   /** Where people reach the Environment: the first Route of `web`, else of any Entrypoint; the default host before a Deployment. null: nowhere. */
   readonly urlOf: (app: App, environment: Environment) => string | null;
   readonly trafficState: () => TrafficState;
@@ -44,10 +46,10 @@ export interface Routing {
 
 export function createRouting(
   context: ControlContext,
-  options: { readonly reconnectGraceMs?: number; readonly certificatesFor?: CertificatesFor } = {},
+  options: { readonly reconnectGraceMs?: number; readonly certificates?: CertificateSource } = {},
 ): Routing {
   const { view, settings } = context;
-  const live = createLiveTable(context, options.certificatesFor);
+  const live = createLiveTable(context, options.certificates);
   const edges = createEdges(context, { table: live, reconnectGraceMs: options.reconnectGraceMs ?? RECONNECT_GRACE_MS });
 
   const routesOf = (app: App, environment: Environment): readonly { readonly entrypoint: string; readonly route: RouteSpec }[] => {
@@ -70,27 +72,29 @@ export function createRouting(
         live
           .conflicts()
           .filter((conflict) => conflict.loserId === environment.document.id)
-          .map((conflict) => ruleKey(conflict.rule)),
+          .map((conflict) => routeKey(conflict.rule)),
       );
-      const inForce = (part?.rules ?? []).filter((rule) => !lost.has(ruleKey(rule)));
+      const inForce = (part?.rules ?? []).filter((rule) => !lost.has(routeKey(rule)));
       const reply = (rule: RouteRule): Awaited<ReturnType<Routing['environmentRoutes']>>['items'][number] => {
         const group = part?.groups.find((candidate) => candidate.id === rule.group);
         return {
           host: rule.host,
           path: rule.path,
-          headers: { ...rule.headers },
+          pathType: rule.pathType ?? 'prefix',
+          conditions: conditionTexts(rule),
+          policy: policyTexts(rule.policy),
           app: app.document.name,
           environment: environment.document.name,
           entrypoint: rule.group.slice(rule.group.indexOf('/') + 1),
-          url: routeUrl(settings, rule.host, rule.path),
+          url: routeUrl(settings, rule.host, rule.pathType === 'pattern' ? '/' : rule.path),
           targets: (group?.targets ?? []).filter((target) => target.state === 'active').length,
         };
       };
       return { items: inForce.map(reply) };
     },
-    routeOwner: (host, path, headers = {}) => {
+    routeOwner: (route) => {
       live.flush();
-      const rule = live.ruleOf(ruleKey({ host: host.toLowerCase(), path, headers: lowerNames(headers) }));
+      const rule = live.ruleOf(routeKey(route));
       const environment =
         rule === undefined ? undefined : view.get(environmentRecords, rule.group.slice(0, rule.group.indexOf('/')))?.document;
       const app = environment === undefined ? undefined : view.get(appRecords, environment.appId)?.document;

@@ -5,12 +5,15 @@ import { isDeepStrictEqual } from 'node:util';
 import type { RouteGroup, RouteRule, RouteTable, TableCertificate, TableMessage } from '../../api/dataplane.ts';
 import type { Deployment, InstanceSpec } from '../../model/documents.ts';
 import { canonicalHost } from '../../model/host.ts';
+import { routeKey } from '../../model/route-match.ts';
 import { appRecords } from '../apps/records.ts';
 import { instanceStatusRecords } from '../cluster/records.ts';
 import type { ControlContext } from '../context.ts';
 import { deploymentRecords, environmentRecords, instanceSpecRecords } from '../deploys/records.ts';
-import { compileEnvironment, mergeRules, ruleKey } from './compile.ts';
-import type { CompiledEnvironment, RuleConflict } from './compile.ts';
+import { createClaims } from './claims.ts';
+import type { RuleConflict } from './claims.ts';
+import { compileEnvironment } from './compile.ts';
+import type { CompiledEnvironment } from './compile.ts';
 
 const KEPT_DELTAS = 512;
 /** Changes of this long become one delta. */
@@ -36,7 +39,7 @@ export interface LiveTable {
   after(sequence: number): Delta | null | undefined;
   targetState(instanceId: string): TargetState;
   parts(): ReadonlyMap<string, CompiledEnvironment>;
-  /** The rule in force for exactly this host, path and headers, by ruleKey. */
+  /** The rule in force with this routeKey. */
   ruleOf(key: string): RouteRule | undefined;
   conflicts(): readonly RuleConflict[];
   /** Takes in all changes at once, without waiting for more of them. */
@@ -45,13 +48,18 @@ export interface LiveTable {
   stop(): void;
 }
 
-/** The certificates for the canonical hosts of the rules in force. */
-export type CertificatesFor = (hosts: readonly string[]) => readonly TableCertificate[];
+/** Where certificates come from. */
+export interface CertificateSource {
+  /** For a canonical host, a wildcard included; the same one until it is nearly over. */
+  of(host: string): TableCertificate;
+  /** No Route has the host any longer. */
+  forget(host: string): void;
+}
 
 /** Certificates that are nearly over are found this often. */
 const CERTIFICATES_EVERY_MS = 3_600_000;
 
-export function createLiveTable(context: ControlContext, certificatesFor: CertificatesFor = () => []): LiveTable {
+export function createLiveTable(context: ControlContext, source: CertificateSource | null = null): LiveTable {
   const { view, clock } = context;
   // Milliseconds of the start times a thousand: a later start is above every sequence of an earlier one.
   const first = clock.now() * 1000;
@@ -63,9 +71,11 @@ export function createLiveTable(context: ControlContext, certificatesFor: Certif
   const dirty = new Set<string>();
   const deltas: Delta[] = [];
   const listeners = new Set<() => void>();
-  let rules: readonly RouteRule[] = [];
-  let ruleByKey: ReadonlyMap<string, RouteRule> = new Map();
-  let conflicts: readonly RuleConflict[] = [];
+  const claims = createClaims(isDeepStrictEqual);
+  let known = new Set<string>();
+  /** How many rules of each key's host there are. */
+  const hostCounts = new Map<string, number>();
+  const hostOfKey = new Map<string, string>();
   let cancelTimer: (() => void) | null = null;
   const certificates = new Map<string, TableCertificate>();
   let certificatesDue = false;
@@ -118,18 +128,30 @@ export function createLiveTable(context: ControlContext, certificatesFor: Certif
     const at = sequence + 1;
     const putGroups: RouteGroup[] = [];
     const removeGroups: string[] = [];
-    let rulesChanged = false;
+    const putRules = new Map<string, RouteRule>();
+    const removeRules = new Set<string>();
     for (const environmentId of dirty) {
       const before = parts.get(environmentId);
       const after = compile(environmentId);
       if (after === null) parts.delete(environmentId);
       else parts.set(environmentId, after);
-      if (!isDeepStrictEqual(before?.rules ?? [], after?.rules ?? [])) rulesChanged = true;
+      if (!isDeepStrictEqual(before?.rules ?? [], after?.rules ?? [])) {
+        const { put, remove } = claims.change(environmentId, after);
+        for (const key of remove) {
+          putRules.delete(key);
+          removeRules.add(key);
+        }
+        for (const rule of put) {
+          const key = routeKey(rule);
+          removeRules.delete(key);
+          putRules.set(key, rule);
+        }
+      }
       const kept = new Set((after?.groups ?? []).map((group) => group.id));
       for (const group of after?.groups ?? []) {
-        const known = groups.get(group.id);
-        if (isDeepStrictEqual(known, group)) continue;
-        noteStates(known, group, at);
+        const was = groups.get(group.id);
+        if (isDeepStrictEqual(was, group)) continue;
+        noteStates(was, group, at);
         groups.set(group.id, group);
         putGroups.push(group);
       }
@@ -141,24 +163,50 @@ export function createLiveTable(context: ControlContext, certificatesFor: Certif
       }
     }
     dirty.clear();
-    const newRules = rulesChanged ? replaceRules() : null;
-    const changed = newRules !== null || certificatesDue ? replaceCertificates() : NO_CERTIFICATES;
+    const rulesChanged = putRules.size > 0 || removeRules.size > 0;
+    if (rulesChanged) tellConflicts();
+    const changed = certificatesAfter(putRules, removeRules);
     certificatesDue = false;
-    if (newRules === null && putGroups.length === 0 && removeGroups.length === 0 && changed === NO_CERTIFICATES) return;
+    if (!rulesChanged && putGroups.length === 0 && removeGroups.length === 0 && changed === NO_CERTIFICATES) return;
     sequence = at;
-    deltas.push({ type: 'delta', sequence, rules: newRules, putGroups, removeGroups, ...changed });
+    const rules = rulesChanged ? { putRules: [...putRules.values()], removeRules: [...removeRules] } : {};
+    deltas.push({ type: 'delta', sequence, ...rules, putGroups, removeGroups, ...changed });
     if (deltas.length > KEPT_DELTAS) deltas.shift();
     forgetAbsent();
     for (const listener of listeners) listener();
   };
 
-  const replaceCertificates = (): typeof NO_CERTIFICATES => {
-    const wanted = certificatesFor([...new Set(rules.map(certificateName).filter((name) => name !== null))]);
-    const put = wanted.filter((certificate) => !isSame(certificates.get(certificate.name), certificate));
-    const names = new Set(wanted.map((certificate) => certificate.name));
-    const gone = [...certificates.keys()].filter((name) => !names.has(name));
-    for (const name of gone) certificates.delete(name);
-    for (const certificate of put) certificates.set(certificate.name, certificate);
+  const certificatesAfter = (putRules: ReadonlyMap<string, RouteRule>, removeRules: ReadonlySet<string>): typeof NO_CERTIFICATES => {
+    if (source === null) return NO_CERTIFICATES;
+    const touched = new Set<string>();
+    const count = (host: string | null, by: number): void => {
+      if (host === null) return;
+      touched.add(host);
+      hostCounts.set(host, (hostCounts.get(host) ?? 0) + by);
+    };
+    for (const key of [...removeRules, ...putRules.keys()]) {
+      count(hostOfKey.get(key) ?? null, -1);
+      hostOfKey.delete(key);
+    }
+    for (const [key, rule] of putRules) {
+      const host = certificateName(rule);
+      if (host !== null) hostOfKey.set(key, host);
+      count(host, 1);
+    }
+    const put: TableCertificate[] = [];
+    const gone: string[] = [];
+    for (const host of certificatesDue ? [...hostCounts.keys()] : touched) {
+      if ((hostCounts.get(host) ?? 0) > 0) {
+        const certificate = source.of(host);
+        if (isSame(certificates.get(host), certificate)) continue;
+        certificates.set(host, certificate);
+        put.push(certificate);
+      } else {
+        hostCounts.delete(host);
+        source.forget(host);
+        if (certificates.delete(host)) gone.push(host);
+      }
+    }
     return put.length === 0 && gone.length === 0 ? NO_CERTIFICATES : { putCertificates: put, removeCertificates: gone };
   };
   const renewLater = (): void => {
@@ -169,15 +217,11 @@ export function createLiveTable(context: ControlContext, certificatesFor: Certif
     });
   };
 
-  const replaceRules = (): readonly RouteRule[] | null => {
-    const merged = mergeRules(parts.values());
-    const known = new Set(conflicts.map(conflictKey));
-    for (const conflict of merged.conflicts) if (!known.has(conflictKey(conflict))) reportConflict(context, conflict);
-    conflicts = merged.conflicts;
-    if (isDeepStrictEqual(merged.rules, rules)) return null;
-    rules = merged.rules;
-    ruleByKey = new Map(rules.map((rule) => [ruleKey(rule), rule]));
-    return rules;
+  /** Those that were not there before. */
+  const tellConflicts = (): void => {
+    const now = claims.conflicts();
+    for (const conflict of now) if (!known.has(conflictKey(conflict))) reportConflict(context, conflict);
+    known = new Set(now.map(conflictKey));
   };
 
   const touch = (environmentId: string | null | undefined): void => {
@@ -210,20 +254,20 @@ export function createLiveTable(context: ControlContext, certificatesFor: Certif
     sequence: () => sequence,
     firstSequence: () => first,
     snapshot: () => ({
-      rules,
+      rules: claims.rules(),
       groups: [...groups.values()].sort((a, b) => (a.id < b.id ? -1 : 1)),
       certificates: [...certificates.values()],
     }),
-    after: (known) => {
-      if (known === sequence) return null;
+    after: (last) => {
+      if (last === sequence) return null;
       const oldest = deltas[0];
-      if (oldest === undefined || known > sequence || known + 1 < oldest.sequence) return undefined;
-      return deltas[known + 1 - oldest.sequence];
+      if (oldest === undefined || last > sequence || last + 1 < oldest.sequence) return undefined;
+      return deltas[last + 1 - oldest.sequence];
     },
     targetState: (instanceId) => states.get(instanceId) ?? { state: 'absent', since: first },
     parts: () => parts,
-    ruleOf: (key) => ruleByKey.get(key),
-    conflicts: () => conflicts,
+    ruleOf: (key) => claims.ruleOf(key),
+    conflicts: () => claims.conflicts(),
     flush,
     onDelta: (listener) => {
       listeners.add(listener);
@@ -250,8 +294,7 @@ function isSame(a: TableCertificate | undefined, b: TableCertificate): boolean {
   return a !== undefined && a.chainPem === b.chainPem && a.keyPem === b.keyPem;
 }
 
-const conflictKey = (conflict: RuleConflict): string =>
-  `${conflict.ownerId} ${conflict.loserId} ${conflict.rule.host} ${conflict.rule.path}`;
+const conflictKey = (conflict: RuleConflict): string => `${conflict.ownerId} ${conflict.loserId} ${routeKey(conflict.rule)}`;
 
 function reportConflict(context: ControlContext, conflict: RuleConflict): void {
   const nameOf = (id: string): string => {

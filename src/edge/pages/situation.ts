@@ -14,7 +14,11 @@ export type Situation =
   | { readonly type: 'broken'; readonly app: string; readonly environment: string }
   | { readonly type: 'timeout'; readonly app: string; readonly environment: string }
   | { readonly type: 'busy'; readonly app: string; readonly environment: string }
-  | { readonly type: 'client_timeout' };
+  | { readonly type: 'client_timeout' }
+  | { readonly type: 'forbidden' }
+  | { readonly type: 'unauthorized' }
+  | { readonly type: 'too_many' }
+  | { readonly type: 'too_large'; readonly bytes: number };
 
 export interface PageText {
   readonly status: number;
@@ -43,6 +47,14 @@ export function pageText(situation: Situation): PageText {
       return text(400, 'Bad request', `The request cannot be understood: ${situation.why}.`);
     case 'client_timeout':
       return text(408, 'Request timeout', 'The request body stopped arriving.');
+    case 'forbidden':
+      return text(403, 'Forbidden', 'Requests from your address are not answered here.');
+    case 'unauthorized':
+      return text(401, 'Who are you?', 'A name and a password are asked for here.');
+    case 'too_many':
+      return text(429, 'Too many requests', 'You have asked more often than is allowed here. Try again in a while.');
+    case 'too_large':
+      return text(413, 'Too large', `A request body may be at most ${situation.bytes} bytes here.`);
     case 'no_table':
       return text(503, 'Starting', 'The Edge has just started and does not know any Route yet.', {
         hint: 'Try again in a moment. The state of the platform:',

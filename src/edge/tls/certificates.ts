@@ -7,7 +7,7 @@ import type { TableCertificate } from '../../api/dataplane.ts';
 import { canonicalHost } from '../../model/host.ts';
 
 export interface Certificates {
-  replace(certificates: readonly TableCertificate[]): void;
+  change(put: readonly TableCertificate[], remove: readonly string[]): void;
   /** For a server name as a client sent it; null where there is none. */
   contextFor(serverName: string): SecureContext | null;
   size(): number;
@@ -31,8 +31,7 @@ const CIPHERS = [
 export const TLS_VERSIONS = { minVersion: 'TLSv1.2', maxVersion: 'TLSv1.3', ciphers: CIPHERS, honorCipherOrder: false } as const;
 
 export function createCertificates(): Certificates {
-  let current: readonly TableCertificate[] = [];
-  let byName = new Map<string, TableCertificate>();
+  const byName = new Map<string, TableCertificate>();
   /** In the order of their last use. */
   const contexts = new Map<TableCertificate, SecureContext>();
 
@@ -44,12 +43,17 @@ export function createCertificates(): Certificates {
   };
 
   return {
-    replace: (certificates) => {
-      if (certificates === current) return;
-      current = certificates;
-      byName = new Map(certificates.map((certificate) => [certificate.name, certificate]));
-      const kept = new Set(certificates);
-      for (const certificate of contexts.keys()) if (!kept.has(certificate)) contexts.delete(certificate);
+    change: (put, remove) => {
+      const forget = (name: string): void => {
+        const known = byName.get(name);
+        if (known !== undefined) contexts.delete(known);
+        byName.delete(name);
+      };
+      for (const name of remove) forget(name);
+      for (const certificate of put) {
+        forget(certificate.name);
+        byName.set(certificate.name, certificate);
+      }
     },
     contextFor: (serverName) => {
       const certificate = find(serverName);

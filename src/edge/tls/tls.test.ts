@@ -140,7 +140,7 @@ describe('TLS', () => {
 
 test('contexts are made when they are asked for, and a certificate that cannot be used is told', () => {
   const certificates = createCertificates();
-  certificates.replace([{ ...certificate('bad.localhost'), chainPem: 'nonsense' }, certificate('good.localhost')]);
+  certificates.change([{ ...certificate('bad.localhost'), chainPem: 'nonsense' }, certificate('good.localhost')], []);
   assert.throws(() => certificates.contextFor('bad.localhost'));
   assert.notEqual(certificates.contextFor('good.localhost'), null);
   assert.equal(certificates.contextFor('good.localhost'), certificates.contextFor('GOOD.localhost.'));

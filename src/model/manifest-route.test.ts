@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { RouteSpec } from './manifest-types.ts';
+import { parseManifest } from './manifest.ts';
+
+const head = 'app: shop\nentrypoints:\n  web:\n    command: ./run\n    routes:\n';
+const routes = (yaml: string): readonly RouteSpec[] => {
+  const { manifest, problems: found } = parseManifest(`${head}${yaml}`);
+  assert.deepEqual(found, []);
+  return manifest?.entrypoints['web']?.routes ?? [];
+};
+const problems = (yaml: string): string[] =>
+  parseManifest(`${head}${yaml}`).problems.map(({ line, column, message }) => `${line}:${column} ${message}`);
+
+test('a Route may be as short as a path, and say all that it asks', () => {
+  assert.deepEqual(routes('      - path: /a\n'), [{ host: '', path: '/a', match: { headers: {} } }]);
+  assert.deepEqual(
+    routes(
+      '      - { path: { exact: /a }, match: { methods: [GET], headers: { X-A: "1", x-b: { present: false } }, query: { q: { pattern: "a+" } }, cookies: { c: "1" }, sources: [10.0.0.0/8], userAgent: { pattern: ".*Bot.*" } } }\n',
+    ),
+    [
+      {
+        host: '',
+        path: '/a',
+        pathType: 'exact',
+        match: {
+          headers: { 'x-a': '1', 'x-b': { present: false }, 'user-agent': { pattern: '.*Bot.*' } },
+          methods: ['GET'],
+          query: { q: { pattern: 'a+' } },
+          cookies: { c: '1' },
+          sources: ['10.0.0.0/8'],
+        },
+      },
+    ],
+  );
+});
+
+test('what a Route does has defaults that are said once', () => {
+  const [route] = routes(
+    '      - { path: /a, redirect: "https://b.example:8443/c", cors: { origins: ["https://a.example"] }, rateLimit: { requests: 5 }, timeout: 2s, body: 1Mi, allow: ["::1"], https: redirect }\n',
+  );
+  assert.deepEqual(route?.policy, {
+    allow: ['::1'],
+    https: 'redirect',
+    cors: { origins: ['https://a.example'], methods: ['GET', 'HEAD', 'POST'], headers: [], expose: [], credentials: false, maxAgeS: 600 },
+    rateLimit: { requests: 5, perMs: 1_000, burst: 5, by: 'address' },
+    redirect: { status: 302, scheme: 'https', host: 'b.example', port: 8443, path: { kind: 'full', value: '/c' } },
+    timeoutMs: 2_000,
+    bodyBytes: 1_048_576,
+  });
+  const [pattern] = routes('      - { path: { pattern: "/(.*)" }, rewrite: { path: /x/$1 } }\n');
+  assert.deepEqual(pattern?.policy, { rewrite: { path: { kind: 'pattern', value: '/x/$1' } } });
+});
+
+const wrong: Readonly<Record<string, RegExp>> = {
+  '- { path: { exact: /a, prefix: /b } }': /^6:\d+ .*cannot stand next to/u,
+  '- { path: { pattern: "(?=a)" } }': /linear time/u,
+  '- { path: { pattern: "(" } }': /^6:\d+ .*is no pattern/u,
+  '- { match: { sources: [10.0.0.0/99] } }': /an address or a range/u,
+  '- { match: { methods: [get] } }': /in capitals/u,
+  '- { match: { header: { a: "1" } } }': /did you mean headers/u,
+  '- { headers: { request: { set: { Host: x } } } }': /written by the Edge alone/u,
+  '- { headers: { response: { remove: [Content-Length] } } }': /written by the Edge alone/u,
+  '- { headers: { request: { set: { a: "x\\ny" } } } }': /a value in quotes/u,
+  '- { cors: { origins: ["*"], credentials: true } }': /every page could act/u,
+  '- { cors: { origins: ["https://a.example/path"] } }': /without a path/u,
+  '- { redirect: {} }': /back to the same place/u,
+  '- { redirect: "ftp://x" }': /an URL such as/u,
+  '- { redirect: "https://x.example", rewrite: { path: /a } }': /sent elsewhere/u,
+  '- { path: { exact: /a }, rewrite: { path: { prefix: /b } } }': /what a prefix covers/u,
+  '- { auth: { users: { a: secret } } }': /libra routes hash/u,
+  '- { rateLimit: { requests: 0 } }': /a whole number from 1/u,
+  '- { body: -1 }': /an amount/u,
+};
+for (const [yaml, expected] of Object.entries(wrong))
+  test(`refused, with its place: ${yaml}`, () => {
+    const found = problems(`      ${yaml}\n`);
+    assert.equal(found.length, 1, found.join('; '));
+    assert.match(found[0] ?? '', expected);
+  });
