@@ -53,7 +53,7 @@ export async function startNginx(setting: Setting): Promise<Proxy> {
   writeFileSync(
     config,
     `worker_processes 1; worker_rlimit_nofile ${descriptorLimit()}; daemon off; pid ${folder}/nginx.pid; error_log ${folder}/error.log crit;
-events { worker_connections ${descriptorLimit()}; }
+events { worker_connections ${2 * descriptorLimit()}; }
 http {
   access_log ${folder}/access.log combined buffer=64k flush=100ms;
   client_body_temp_path ${folder}/b; proxy_temp_path ${folder}/p; fastcgi_temp_path ${folder}/f; uwsgi_temp_path ${folder}/u;

@@ -12,7 +12,7 @@ import { descriptorLimit } from './proxies.ts';
 
 const CHILD = join(import.meta.dirname, 'socket-child.ts');
 /** Of a proxy, beside two for each WebSocket. */
-const OTHER_DESCRIPTORS = 150;
+const OTHER_DESCRIPTORS = 400;
 const SETTLE_MS = 1_000;
 
 export interface SocketCost {
