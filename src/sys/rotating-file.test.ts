@@ -46,6 +46,21 @@ test('lines gather for a while and leave by one write, at once where there are m
     );
   }));
 
+test('lines that come while others are written gather as those did', () =>
+  inFolder(async (folder) => {
+    const path = join(folder, 'a.log');
+    const clock = createFakeClock();
+    const file = openRotatingFile(path, 10_000_000, { gather: { clock, ms: 100 } });
+    file.write(`${'x'.repeat(140_000)}\n`);
+    file.write('two\n');
+    while ((await linesOf(path)).length === 0);
+    await clock.advance(0);
+    assert.equal((await linesOf(path)).length, 1);
+    for (let turn = 0; turn < 100 && (await linesOf(path)).length < 2; turn += 1) await clock.advance(100);
+    assert.deepEqual((await linesOf(path))[1], 'two');
+    await file.close();
+  }));
+
 test('two writers of one path lose no line when one of them sets the file aside', () =>
   inFolder(async (folder) => {
     const path = join(folder, 'a.log');

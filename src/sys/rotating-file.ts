@@ -74,8 +74,9 @@ export function openRotatingFile(path: string, bytes: number, options: RotatingF
       from(0);
     });
 
+  /** Writes what is there; what comes meanwhile waits for company as that did, or each write would find a few lines more. */
   const pump = async (): Promise<void> => {
-    while (queue.length > 0) {
+    do {
       const told = dropped;
       const pieces = queue.take();
       let written = 0;
@@ -97,14 +98,27 @@ export function openRotatingFile(path: string, bytes: number, options: RotatingF
       }
       // A file that cannot be set aside is appended to: that is the best that is left.
       if (size >= bytes) await rotate().catch(() => (size = 0));
-    }
+    } while (queue.length >= (closed ? 1 : GATHER_BYTES));
   };
 
   const begin = (): void => {
     cancel = null;
     writing ??= pump().finally(() => {
       writing = null;
+      schedule();
     });
+  };
+  const schedule = (): void => {
+    if (writing !== null || closed || queue.length === 0) return;
+    if (queue.length >= GATHER_BYTES) {
+      cancel?.();
+      begin();
+    } else if (cancel === null) {
+      if (gather === undefined) {
+        const handle = setImmediate(begin);
+        cancel = () => clearImmediate(handle);
+      } else cancel = gather.clock.timer(gather.ms, begin);
+    }
   };
 
   return {
@@ -116,16 +130,7 @@ export function openRotatingFile(path: string, bytes: number, options: RotatingF
         return;
       }
       queue.push(line);
-      if (writing !== null) return;
-      if (queue.length >= GATHER_BYTES) {
-        cancel?.();
-        begin();
-      } else if (cancel === null) {
-        if (gather === undefined) {
-          const handle = setImmediate(begin);
-          cancel = () => clearImmediate(handle);
-        } else cancel = gather.clock.timer(gather.ms, begin);
-      }
+      schedule();
     },
     lost: () => lost,
     close: async () => {
@@ -133,7 +138,7 @@ export function openRotatingFile(path: string, bytes: number, options: RotatingF
       closed = true;
       cancel?.();
       if (writing !== null) await writing;
-      await pump();
+      if (queue.length > 0) await pump();
       await closeFile(descriptor).catch(() => undefined);
     },
   };
