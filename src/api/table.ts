@@ -11,6 +11,7 @@ import { events } from './endpoints/events.ts';
 import { instances } from './endpoints/instances.ts';
 import { nodes, runtimes } from './endpoints/nodes.ts';
 import { requests } from './endpoints/requests.ts';
+import { routes } from './endpoints/routes.ts';
 import { system } from './endpoints/system.ts';
 
 export const table = {
@@ -28,6 +29,7 @@ export const table = {
   nodes,
   events,
   requests,
+  routes,
   domains,
   agent,
   dataplane,

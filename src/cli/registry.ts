@@ -46,6 +46,7 @@ export const registry: readonly CommandGroup[] = [
       { name: 'secrets unset', load: async () => (await import('./commands/secrets.ts')).secretsUnset },
       { name: 'domains ca', load: async () => (await import('./commands/domains.ts')).domainsCa },
       { name: 'routes', load: async () => (await import('./commands/routes.ts')).routes },
+      { name: 'routes explain', load: async () => (await import('./commands/routes.ts')).routesExplain },
       { name: 'routes hash', load: async () => (await import('./commands/routes-hash.ts')).routesHash },
     ],
   },

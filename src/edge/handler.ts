@@ -2,6 +2,7 @@
 
 import type { RouteGroup, RouteRule } from '../api/dataplane.ts';
 import type { Clock } from '../lib/clock.ts';
+import { findRoute } from '../model/asked.ts';
 import { canonicalTarget } from '../model/request-target.ts';
 import type { CanonicalTarget } from '../model/request-target.ts';
 import type { Tried } from '../proxy/balance.ts';
@@ -13,7 +14,6 @@ import type { AnswerHead, ClientObserver, ClientStream, RequestHead, UpstreamReq
 import { RetryBudget } from '../proxy/retry-budget.ts';
 import type { PickFacts } from '../proxy/target-group.ts';
 import type { TargetState } from '../proxy/target-state.ts';
-import { Asked } from './asked.ts';
 import type { Groups, LiveGroup } from './groups.ts';
 import type { Holds } from './holds.ts';
 import type { Identify, Identity } from './identity.ts';
@@ -335,22 +335,23 @@ class Handling implements Exchange, PickFacts, RequestFacts {
   }
 }
 
-function find(
-  { routing, groups }: HandlerDeps,
-  { host, path, query, decodedPath }: CanonicalTarget,
-  head: RequestHead,
-  address: string,
-): Found | Situation {
+function find({ routing, groups }: HandlerDeps, target: CanonicalTarget, head: RequestHead, address: string): Found | Situation {
   const table = routing.table();
   if (table === null) return { type: 'no_table' };
-  const rule = table.match(new Asked(head, host, path === '*' ? '/' : path, query, address));
-  // A target that decodes the slash would serve what another Route guards.
-  if (decodedPath !== null && table.match(new Asked(head, host, decodedPath, query, address)) !== rule) {
-    return { type: 'bad_request', why: 'an encoded slash in the path makes it unclear which Route is meant' };
+  const { host, path } = target;
+  const found = findRoute(table, head.method, target, (lower) => head.fields.combined(lower), address);
+  switch (found.type) {
+    case 'found': {
+      const live = groups.get(found.rule.group);
+      return live === null ? { type: 'no_host', host } : { type: 'group', live, rule: found.rule };
+    }
+    case 'ambiguous':
+      return { type: 'bad_request', why: 'an encoded slash in the path makes it unclear which Route is meant' };
+    case 'no_path':
+      return { type: 'no_path', host, path };
+    case 'no_host':
+      return { type: 'no_host', host };
   }
-  if (rule === null) return table.knowsHost(host) ? { type: 'no_path', host, path } : { type: 'no_host', host };
-  const live = groups.get(rule.group);
-  return live === null ? { type: 'no_host', host } : { type: 'group', live, rule };
 }
 
 /** Ends the wait for a group, so that it is not waited for again. */

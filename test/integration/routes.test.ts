@@ -36,6 +36,17 @@ test('Routes with conditions and policies serve as the manifest says, and belong
     assert.match(listed.stdout, /method DELETE/u);
     assert.match(listed.stdout, /password of 1 users/u);
 
+    const explained = await platform.cli('routes', 'explain', "curl -X DELETE 'http://shop.localhost/only' -H 'x: y'");
+    assert.equal(explained.code, 0, explained.stderr);
+    assert.match(explained.stdout, /to\s+shop\/production web, 1 Instance/u);
+    assert.match(explained.stdout, /by\s+shop\.localhost = \/only/u);
+    assert.match(explained.stdout, /since\s+method DELETE/u);
+    assert.match(explained.stdout, /shop\.localhost\/old .*path/u);
+    const nowhere = await platform.cli('routes', 'explain', '--json', 'nowhere.example/');
+    assert.equal(nowhere.code, 1);
+    assert.equal((JSON.parse(nowhere.stdout) as { outcome: string }).outcome, 'no_host'); // what the API answers
+    assert.match((await platform.cli('routes', '--all')).stdout, /shop\/production/u);
+
     const thief = writeApp(
       platform,
       'thief',

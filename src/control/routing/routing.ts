@@ -6,18 +6,21 @@ import { effectiveRoutes } from '../../model/effective.ts';
 import type { App, Environment } from '../../model/documents.ts';
 import type { RouteSpec } from '../../model/manifest-types.ts';
 import { defaultHost } from '../../model/names.ts';
+import { explainRequest } from '../../model/explain.ts';
 import { routeKey } from '../../model/route-match.ts';
 import { conditionTexts, policyTexts } from '../../model/route-text.ts';
 import type { RouteConditions } from '../../model/route-match.ts';
 import { appRecords } from '../apps/records.ts';
 import type { ControlContext, ControlSettings } from '../context.ts';
 import { deploymentRecords, environmentRecords } from '../deploys/records.ts';
-import type { Handler } from '../handler.ts';
+import type { Handler, NounHandlers } from '../handler.ts';
 import { findEnvironment } from '../lookup.ts';
 import { createEdges } from './edges.ts';
 import type { Edges, TrafficState } from './edges.ts';
 import { createLiveTable } from './table.ts';
 import type { CertificateSource } from './table.ts';
+
+type RouteReply = Awaited<ReturnType<Routing['environmentRoutes']>>['items'][number];
 
 const RECONNECT_GRACE_MS = 5000;
 
@@ -28,7 +31,7 @@ export interface RouteOwner {
 }
 
 export interface Routing {
-  readonly handlers: Edges['handlers'];
+  readonly handlers: Edges['handlers'] & { readonly routes: NounHandlers<typeof table.routes> };
   /** For the noun `environments`. */
   readonly environmentRoutes: Handler<typeof table.environments.routes>;
   /** Who has a Route that matches the same requests now; null for nobody. */
@@ -62,10 +65,45 @@ export function createRouting(
     );
   };
 
+  const replyOf = (rule: RouteRule): RouteReply => {
+    const group = live.groupOf(rule.group);
+    return {
+      host: rule.host,
+      path: rule.path,
+      pathType: rule.pathType ?? 'prefix',
+      conditions: conditionTexts(rule),
+      policy: policyTexts(rule.policy),
+      app: group?.app ?? '',
+      environment: group?.environment ?? '',
+      entrypoint: rule.group.slice(rule.group.indexOf('/') + 1),
+      url: routeUrl(settings, rule.host, rule.pathType === 'pattern' ? '/' : rule.path),
+      targets: (group?.targets ?? []).filter((target) => target.state === 'active').length,
+    };
+  };
+
   return {
-    handlers: edges.handlers,
+    handlers: {
+      ...edges.handlers,
+      routes: {
+        list: async () => {
+          live.flush();
+          return { items: live.snapshot().rules.map(replyOf) };
+        },
+        explain: async (call) => {
+          const { target, outcome, why, rule, others } = explainRequest(await live.matcher(), call.body);
+          return {
+            outcome,
+            why,
+            host: target?.host ?? null,
+            path: target?.path ?? null,
+            route: rule === null ? null : replyOf(rule),
+            others: others.map((other) => ({ route: replyOf(other.rule), miss: other.miss })),
+          };
+        },
+      },
+    },
     environmentRoutes: async (call) => {
-      const { app, environment } = findEnvironment(view, call.params.app, call.params.environment);
+      const { environment } = findEnvironment(view, call.params.app, call.params.environment);
       live.flush();
       const part = live.parts().get(environment.document.id);
       const lost = new Set(
@@ -75,22 +113,7 @@ export function createRouting(
           .map((conflict) => routeKey(conflict.rule)),
       );
       const inForce = (part?.rules ?? []).filter((rule) => !lost.has(routeKey(rule)));
-      const reply = (rule: RouteRule): Awaited<ReturnType<Routing['environmentRoutes']>>['items'][number] => {
-        const group = part?.groups.find((candidate) => candidate.id === rule.group);
-        return {
-          host: rule.host,
-          path: rule.path,
-          pathType: rule.pathType ?? 'prefix',
-          conditions: conditionTexts(rule),
-          policy: policyTexts(rule.policy),
-          app: app.document.name,
-          environment: environment.document.name,
-          entrypoint: rule.group.slice(rule.group.indexOf('/') + 1),
-          url: routeUrl(settings, rule.host, rule.pathType === 'pattern' ? '/' : rule.path),
-          targets: (group?.targets ?? []).filter((target) => target.state === 'active').length,
-        };
-      };
-      return { items: inForce.map(reply) };
+      return { items: inForce.map(replyOf) };
     },
     routeOwner: (route) => {
       live.flush();

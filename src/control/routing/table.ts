@@ -5,7 +5,10 @@ import { isDeepStrictEqual } from 'node:util';
 import type { RouteGroup, RouteRule, RouteTable, TableCertificate, TableMessage } from '../../api/dataplane.ts';
 import type { Deployment, InstanceSpec } from '../../model/documents.ts';
 import { canonicalHost } from '../../model/host.ts';
+import { loadPatterns } from '../../model/patterns.ts';
 import { routeKey } from '../../model/route-match.ts';
+import { createRouteTable } from '../../model/route-table.ts';
+import type { RouteTable as Matcher } from '../../model/route-table.ts';
 import { appRecords } from '../apps/records.ts';
 import { instanceStatusRecords } from '../cluster/records.ts';
 import type { ControlContext } from '../context.ts';
@@ -42,6 +45,10 @@ export interface LiveTable {
   /** The rule in force with this routeKey. */
   ruleOf(key: string): RouteRule | undefined;
   conflicts(): readonly RuleConflict[];
+  /** The matcher of the Edges over the rules in force; made when it is first asked for, and kept true from then on. */
+  matcher(): Promise<Matcher<RouteRule>>;
+  /** The group of a rule. */
+  groupOf(id: string): RouteGroup | undefined;
   /** Takes in all changes at once, without waiting for more of them. */
   flush(): void;
   onDelta(listener: () => void): () => void;
@@ -72,6 +79,7 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
   const deltas: Delta[] = [];
   const listeners = new Set<() => void>();
   const claims = createClaims(isDeepStrictEqual);
+  let matcher: Matcher<RouteRule> | null = null;
   let known = new Set<string>();
   /** How many rules of each key's host there are. */
   const hostCounts = new Map<string, number>();
@@ -164,7 +172,11 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
     }
     dirty.clear();
     const rulesChanged = putRules.size > 0 || removeRules.size > 0;
-    if (rulesChanged) tellConflicts();
+    if (rulesChanged) {
+      tellConflicts();
+      for (const key of removeRules) matcher?.remove(key);
+      for (const rule of putRules.values()) matcher?.put(rule);
+    }
     const changed = certificatesAfter(putRules, removeRules);
     certificatesDue = false;
     if (!rulesChanged && putGroups.length === 0 && removeGroups.length === 0 && changed === NO_CERTIFICATES) return;
@@ -268,6 +280,13 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
     parts: () => parts,
     ruleOf: (key) => claims.ruleOf(key),
     conflicts: () => claims.conflicts(),
+    matcher: async () => {
+      await loadPatterns();
+      flush();
+      matcher ??= createRouteTable(claims.rules());
+      return matcher;
+    },
+    groupOf: (id) => groups.get(id),
     flush,
     onDelta: (listener) => {
       listeners.add(listener);
