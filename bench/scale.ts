@@ -58,6 +58,7 @@ async function withBench(folder: string, body: (bench: Bench) => Promise<void>):
       domain: 'localhost',
       publicScheme: 'http' as const,
       publicPort: 8080,
+      apiThroughEdge: false,
       bundleBytes: 1e6,
       nodeGraceMs: 30_000,
       retainEndedMs: 1000,

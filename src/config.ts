@@ -152,6 +152,14 @@ export const SETTINGS = {
     defaultText: 'off',
     parse: oneOf('on', 'off'),
   },
+  edgeApi: {
+    flag: 'edge-api',
+    variable: 'LIBRA_EDGE_API',
+    placeholder: 'on|off',
+    help: 'whether the API is reached through the Edge as libra.<domain>, with its own authorisation',
+    defaultText: 'on',
+    parse: oneOf('on', 'off'),
+  },
   domain: {
     flag: 'domain',
     variable: 'LIBRA_DOMAIN',
@@ -267,6 +275,7 @@ export function loadSettings(flags: Readonly<Record<string, string | undefined>>
     edgeProxied: read('edgeProxied'),
     edgeTlsPort: read('edgeTlsPort'),
     edgeH2c: read('edgeH2c'),
+    edgeApi: read('edgeApi'),
     domain: read('domain'),
     nodeName: read('nodeName'),
     store: read('store'),

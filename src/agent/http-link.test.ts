@@ -48,6 +48,7 @@ async function platform(context: TestContext): Promise<Platform> {
       domain: 'localhost',
       publicScheme: 'http',
       publicPort: 8080,
+      apiThroughEdge: false,
       bundleBytes: 1e8,
       nodeGraceMs: 30_000,
       retainEndedMs: 60_000,

@@ -42,7 +42,15 @@ export const httpFetch: Transport['fetch'] = (url, { method, headers, body, sign
   const address = new URL(url);
   const { request } = process.getBuiltinModule(address.protocol === 'https:' ? 'node:https' : 'node:http');
   return new Promise((resolve, reject) => {
-    const call = request(address, { method, headers: { ...headers }, signal: signal ?? undefined, agent: false });
+    // Names below localhost are this machine (RFC 6761 §6.3), which not every resolver knows.
+    const lookup = address.hostname.endsWith('.localhost') ? { hostname: '127.0.0.1', servername: address.hostname } : {};
+    const call = request(address, {
+      method,
+      ...lookup,
+      headers: { host: address.host, ...headers },
+      signal: signal ?? undefined,
+      agent: false,
+    });
     call.on('response', (message) => {
       // An abort after the headers breaks the body: whoever reads it learns of it there.
       message.on('error', () => undefined);

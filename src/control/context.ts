@@ -15,6 +15,8 @@ export interface ControlSettings {
   /** Scheme, and port as it stands in URLs for people: `http`, 8080. */
   readonly publicScheme: 'http' | 'https';
   readonly publicPort: number;
+  /** The API is reached at the platform's host through the Edges too. */
+  readonly apiThroughEdge: boolean;
   /** Largest bundle, bytes. */
   readonly bundleBytes: number;
   /** Silence after which a Node is down, milliseconds. */

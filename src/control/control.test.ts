@@ -46,6 +46,7 @@ async function withMachine(run: (machine: Machine) => Promise<void>): Promise<vo
         domain: 'localhost',
         publicScheme: 'http',
         publicPort: 8080,
+        apiThroughEdge: false,
         bundleBytes: 1e6,
         nodeGraceMs: 30_000,
         retainEndedMs: 60_000,

@@ -205,5 +205,8 @@ async function startControl(
   undo.push(unsubscribe);
   address = await server.start(listen);
   undo.push(() => server.stop());
+  // Whoever listens everywhere is reached here.
+  const isEverywhere = address.host === '0.0.0.0' || address.host === '::';
+  if (settings.apiThroughEdge) routing.servePlatform({ nodeId, host: isEverywhere ? '127.0.0.1' : address.host, port: address.port });
   return { ...address, nodeId, ...tokens, edgeEnded: routing.edgeEnded };
 }

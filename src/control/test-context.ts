@@ -51,6 +51,7 @@ export async function createTestContext(settings: Partial<ControlSettings> = {})
       domain: 'localhost',
       publicScheme: 'http',
       publicPort: 8080,
+      apiThroughEdge: false,
       bundleBytes: 1e6,
       nodeGraceMs: 30_000,
       retainEndedMs: 60_000,

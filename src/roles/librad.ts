@@ -162,6 +162,7 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
         domain: settings.domain ?? 'localhost',
         publicScheme: 'http',
         publicPort: edgePort,
+        apiThroughEdge: settings.edgeApi !== 'off',
         bundleBytes: settings.bundleBytes ?? 1024 ** 3,
         nodeGraceMs: 30_000,
         retainEndedMs: settings.retainEndedMs ?? 86_400_000,

@@ -5,7 +5,7 @@ import type { table } from '../../api/table.ts';
 import { effectiveRoutes } from '../../model/effective.ts';
 import type { App, Environment } from '../../model/documents.ts';
 import type { RouteSpec } from '../../model/manifest-types.ts';
-import { defaultHost } from '../../model/names.ts';
+import { defaultHost, platformHost } from '../../model/names.ts';
 import { explainRequest } from '../../model/explain.ts';
 import { routeKey } from '../../model/route-match.ts';
 import { conditionTexts, policyTexts } from '../../model/route-text.ts';
@@ -42,6 +42,8 @@ export interface Routing {
   /** Resolves with true when every connected Edge has the table of this moment in force, with false after so long. */
   readonly everywhere: (timeoutMs: number) => Promise<boolean>;
   readonly onTrafficChange: (listener: () => void) => () => void;
+  /** Leads the platform's reserved host to its API. */
+  readonly servePlatform: (target: { readonly nodeId: string; readonly host: string; readonly port: number }) => void;
   readonly edges: Edges['list'];
   readonly edgeEnded: Edges['forget'];
   stop(): void;
@@ -135,6 +137,7 @@ export function createRouting(
     trafficState: edges.trafficState,
     everywhere: edges.everywhere,
     onTrafficChange: edges.onTrafficChange,
+    servePlatform: (target) => live.servePlatform(platformHost(settings.domain), target),
     edges: edges.list,
     edgeEnded: edges.forget,
     stop: () => {

@@ -5,6 +5,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { RouteGroup, RouteRule, RouteTable, TableCertificate, TableMessage } from '../../api/dataplane.ts';
 import type { Deployment, InstanceSpec } from '../../model/documents.ts';
 import { canonicalHost } from '../../model/host.ts';
+import { DEFAULT_TRAFFIC } from '../../model/traffic-policy.ts';
 import { loadPatterns } from '../../model/patterns.ts';
 import { routeKey } from '../../model/route-match.ts';
 import { createRouteTable } from '../../model/route-table.ts';
@@ -18,6 +19,8 @@ import type { RuleConflict } from './claims.ts';
 import { compileEnvironment } from './compile.ts';
 import type { CompiledEnvironment } from './compile.ts';
 
+/** Stands for the platform among the ids of Environments, which are UUIDs. */
+const PLATFORM = 'libra';
 const KEPT_DELTAS = 512;
 /** Changes of this long become one delta. */
 const COALESCE_MS = 5;
@@ -49,6 +52,8 @@ export interface LiveTable {
   matcher(): Promise<Matcher<RouteRule>>;
   /** The group of a rule. */
   groupOf(id: string): RouteGroup | undefined;
+  /** The platform's own API, at its reserved host. */
+  servePlatform(host: string, target: { readonly nodeId: string; readonly host: string; readonly port: number }): void;
   /** Takes in all changes at once, without waiting for more of them. */
   flush(): void;
   onDelta(listener: () => void): () => void;
@@ -140,7 +145,7 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
     const removeRules = new Set<string>();
     for (const environmentId of dirty) {
       const before = parts.get(environmentId);
-      const after = compile(environmentId);
+      const after = environmentId === PLATFORM ? platform : compile(environmentId);
       if (after === null) parts.delete(environmentId);
       else parts.set(environmentId, after);
       if (!isDeepStrictEqual(before?.rules ?? [], after?.rules ?? [])) {
@@ -236,6 +241,9 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
     known = new Set(now.map(conflictKey));
   };
 
+  /** Beside the Environments, and older than all of them. */
+  let platform: CompiledEnvironment | null = null;
+
   const touch = (environmentId: string | null | undefined): void => {
     if (environmentId === null || environmentId === undefined) return;
     dirty.add(environmentId);
@@ -287,6 +295,20 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
       return matcher;
     },
     groupOf: (id) => groups.get(id),
+    servePlatform: (host, target) => {
+      const group: RouteGroup = {
+        id: `${PLATFORM}/api`,
+        app: PLATFORM,
+        environment: 'production',
+        entrypoint: 'api',
+        state: 'serving',
+        targets: [{ instanceId: PLATFORM, deploymentId: '', state: 'active', drainUntilMs: null, ...target }],
+        // There is one API, which is asked however it fares.
+        policy: { ...DEFAULT_TRAFFIC, eject: null, slowStartMs: 0 },
+      };
+      platform = { environmentId: PLATFORM, createdAtMs: 0, rules: [{ host, path: '/', headers: {}, group: group.id }], groups: [group] };
+      touch(PLATFORM);
+    },
     flush,
     onDelta: (listener) => {
       listeners.add(listener);
