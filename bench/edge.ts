@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CASES, IN_FLIGHT, figuresOf, formatMeasured, requireCores } from './edge/cases.ts';
-import { startLibra } from './edge/libra.ts';
+import { buildLibra, startLibra } from './edge/libra.ts';
 import { wrk } from './edge/load.ts';
 import { startNpmProxy } from './edge/npm-proxy.ts';
 import { freePorts } from './edge/program.ts';
@@ -120,6 +120,8 @@ async function runWorkers(run: Run): Promise<readonly Figure[]> {
     await wrk({ url: `${plainUrl}/small`, seconds: 1, connections: IN_FLIGHT });
     return program;
   };
+  // Fills the cache of compiled code, as any earlier start has.
+  await stopped(run, await busy('any worker'));
   const first = await busy('first worker');
   const alone = first.pssBytes();
   const second = await busy('second worker');
@@ -141,6 +143,7 @@ async function main(): Promise<Report> {
   const unknown = names.filter((name) => !all.includes(name));
   if (unknown.length > 0) throw new Error(`there is no case ${unknown.join(', ')}; there are ${all.join(', ')}`);
   requireCores();
+  buildLibra();
   const folder = mkdtempSync(join(tmpdir(), 'libra-bench-edge-'));
   const programs: Program[] = [];
   try {

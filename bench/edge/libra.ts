@@ -1,6 +1,7 @@
-// Libra's data plane as it really runs: the process that the keeper starts, with its flags, its access log and its numbers, serving from
-// a kept table while control is away.
+// Libra's data plane as it really runs: the bundled program, as the process that the keeper starts, with its flags, its access log and its
+// numbers, serving from a kept table while control is away.
 
+import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RouteGroup, RouteRule, RouteTable } from '../../src/api/dataplane.ts';
@@ -11,6 +12,14 @@ import { folderOf, proxyOf, takePorts } from './proxies.ts';
 import type { Proxy } from './proxies.ts';
 import { HOST } from './setting.ts';
 import type { Setting } from './setting.ts';
+
+const PROGRAM = join(programRoot, 'dist/program/libra.js');
+
+/** Builds the program anew. Throws what the build said when it fails. */
+export function buildLibra(): void {
+  const built = spawnSync(process.execPath, [join(programRoot, 'scripts/build.ts')], { encoding: 'utf8', timeout: 120_000 });
+  if (built.status !== 0) throw new Error(`The bundle cannot be built: ${built.stderr}`);
+}
 
 function groupOf(id: string, port: number): RouteGroup {
   const target = {
@@ -31,6 +40,7 @@ export interface LibraOptions {
   readonly rules?: readonly RouteRule[];
 }
 
+/** After `buildLibra`. */
 export async function startLibra(setting: Setting, { name = 'Libra', rules = [] }: LibraOptions = {}): Promise<Proxy> {
   const folder = folderOf(setting, name.replaceAll(' ', '-'));
   const ports = await takePorts();
@@ -65,7 +75,7 @@ export async function startLibra(setting: Setting, { name = 'Libra', rules = [] 
   const program = await startProgram({
     name,
     // As programArgv says it, but for the entry: this program is another one.
-    argv: [node, ...words.map((word) => (word === process.argv[1] ? join(programRoot, 'src/main.ts') : word))],
+    argv: [node, ...words.map((word) => (word === process.argv[1] ? PROGRAM : word))],
     env: programEnv(process.env['PATH'] ?? '', folder),
     core: PROXY_CORE,
     output: join(folder, 'output.log'),
