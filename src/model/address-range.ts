@@ -74,3 +74,13 @@ export function createRanges(texts: readonly string[]): (address: string) => boo
     return address !== null && ranges.some((range) => contains(range, address));
   };
 }
+
+/** Whom limits count as one: an address of IPv4, or the /64 of one of IPv6, which a client has to itself and may go through at will. */
+export function networkOf(text: string): string {
+  if (!text.includes(':')) return text;
+  const groups = parseAddress(text);
+  if (groups === null) return text;
+  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, high = 0, low = 0] = groups;
+  if (a === 0 && b === 0 && c === 0 && d === 0 && e === 0 && f === 0xffff) return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
+  return `${[a, b, c, d].map((group) => group.toString(16)).join(':')}::/64`;
+}

@@ -69,6 +69,8 @@ const wrong: Readonly<Record<string, RegExp>> = {
   '- { redirect: "https://x.example", rewrite: { path: /a } }': /sent elsewhere/u,
   '- { path: { exact: /a }, rewrite: { path: { prefix: /b } } }': /what a prefix covers/u,
   '- { auth: { users: { a: secret } } }': /libra routes hash/u,
+  '- { auth: { users: { a: "$scrypt$ln=17,r=99,p=99$AAAAAAAAAAAAAAAAAAAAAA$BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB" } } }':
+    /libra routes hash/u,
   '- { rateLimit: { requests: 0 } }': /a whole number from 1/u,
   '- { body: -1 }': /an amount/u,
 };

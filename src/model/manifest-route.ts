@@ -7,6 +7,7 @@ import type { At } from './manifest-fields.ts';
 import { completeRetries, retriesSection } from './manifest-traffic.ts';
 import type { RouteSpec } from './manifest-types.ts';
 import { bool, duration, headerName, host, integer, oneOf, port, text, urlPath } from './manifest-values.ts';
+import { parsePasswordHash } from './password-hash.ts';
 import { patternProblem } from './patterns.ts';
 import { parseBytes } from './quantity.ts';
 import type { RouteMatch, ValueMatch } from './route-match.ts';
@@ -17,7 +18,6 @@ const MAX_BODY_BYTES = 2 ** 50;
 const STATUSES = [301, 302, 303, 307, 308] as const;
 const HEADER = /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$/u;
 const VALUE = /^[\t\x20-\x7e]{0,1000}$/u;
-const PHC = /^\$scrypt\$ln=(?:1[0-7]),r=\d{1,2},p=\d{1,2}\$[A-Za-z0-9+/]{16,64}\$[A-Za-z0-9+/]{32,128}$/u;
 /** Between the proxy and its neighbours, or said by the Edge alone: no Route may write them. */
 const NOT_EDITED =
   /^(?:host|connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|content-length|expect|forwarded|x-forwarded-.*|x-real-ip|x-request-id|x-libra-.*|traceparent|tracestate)$/iu;
@@ -148,7 +148,7 @@ const auth = section({
   users: mapOf(
     'users',
     (key) => (/^[^:\s]{1,100}$/u.test(key) ? null : 'is no name of a user'),
-    text('a hash as `libra routes hash` makes it', (value) => PHC.test(value)),
+    text('a hash as `libra routes hash` makes it', (value) => parsePasswordHash(value) !== null),
     100,
   ),
 });

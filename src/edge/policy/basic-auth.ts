@@ -3,6 +3,8 @@
 
 import { createHmac, randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
 import type { Clock } from '../../lib/clock.ts';
+import { networkOf } from '../../model/address-range.ts';
+import { parsePasswordHash } from '../../model/password-hash.ts';
 import type { BasicAuthPolicy } from '../../model/route-policy.ts';
 import { createRateLimiter } from './rate-limit.ts';
 
@@ -18,7 +20,7 @@ const REMEMBERED = 1_000;
 const REMEMBERED_MS = 5 * 60_000;
 const AT_ONCE = 2;
 const WAITING = 16;
-/** Wrong tries of one address. */
+/** Wrong tries of one address, or of one network of IPv6. */
 const TRIES = { requests: 10, perMs: 60_000, burst: 10, by: 'address' } as const;
 const MAX_CREDENTIALS = 1_024;
 
@@ -31,12 +33,8 @@ interface Hash {
 }
 
 function parseHash(text: string): Hash | null {
-  const parts = /^\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)$/u.exec(text);
-  if (parts === null) return null;
-  const [, ln, r, p, salt = '', key = ''] = parts;
-  const cost = 2 ** Number(ln);
-  if (cost < 2 ** 10 || cost > 2 ** 17) return null;
-  return { cost, blockSize: Number(r), parallelization: Number(p), salt: Buffer.from(salt, 'base64'), key: Buffer.from(key, 'base64') };
+  const hash = parsePasswordHash(text);
+  return hash === null ? null : { ...hash, salt: Buffer.from(hash.salt, 'base64'), key: Buffer.from(hash.key, 'base64') };
 }
 
 /** For a name that nobody has: as long in the making as that of a real one. */
@@ -94,7 +92,8 @@ export function createBasicAuth(policy: BasicAuthPolicy, hashing: ReturnType<typ
   };
   return {
     challenge: `Basic realm="${policy.realm}", charset="UTF-8"`,
-    check: (authorization, address) => {
+    check: (authorization, from) => {
+      const address = networkOf(from);
       const given = /^basic ([a-z0-9+/=]+)$/iu.exec(authorization ?? '')?.[1];
       if (given === undefined || given.length > MAX_CREDENTIALS) return 'wrong';
       const id = createHmac('sha256', secret).update(given).digest('base64');

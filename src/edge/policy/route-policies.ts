@@ -4,7 +4,7 @@
 
 import type { RouteRule } from '../../api/dataplane.ts';
 import type { Clock } from '../../lib/clock.ts';
-import { createRanges } from '../../model/address-range.ts';
+import { createRanges, networkOf } from '../../model/address-range.ts';
 import type { RedirectPolicy } from '../../model/route-policy.ts';
 import type { RetryPolicy } from '../../model/traffic-policy.ts';
 import { Fields } from '../../proxy/fields.ts';
@@ -111,10 +111,10 @@ function compilePolicy(
 
   const rateKey = ({ address, field }: PolicyRequest): string => {
     const by = rateLimit?.by ?? 'address';
-    if (by === 'address') return address;
+    if (by === 'address') return networkOf(address);
     if (by === 'route') return '';
     // Whoever does not say it shares with whoever else does not, at the same address.
-    return field(by.header)?.slice(0, KEY_LENGTH) ?? `address ${address}`;
+    return field(by.header)?.slice(0, KEY_LENGTH) ?? `address ${networkOf(address)}`;
   };
   const behindPassword = (request: PolicyRequest): PolicyPass => {
     let rate: RateState | null = null;
