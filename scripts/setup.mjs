@@ -55,7 +55,7 @@ if (!installed()) {
       process.stderr.write('Installing dependencies (once, about ten seconds) …\n');
       const npm = process.env.npm_execpath;
       const node = process.env.npm_node_execpath ?? process.execPath;
-      const flags = ['install', '--loglevel=error', '--no-audit', '--no-fund', '--no-update-notifier'];
+      const flags = ['install', '--ignore-scripts', '--loglevel=error', '--no-audit', '--no-fund', '--no-update-notifier'];
       const result = npm
         ? spawnSync(node, [npm, ...flags], { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] })
         : spawnSync('npm', flags, { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] });

@@ -2,6 +2,7 @@
 // says back tells rollouts when a table is in force and an old Instance has no open requests.
 
 import type { TrafficPolicy } from '../model/traffic-policy.ts';
+import type { AppPages } from '../model/app-pages.ts';
 import type { RouteTo } from '../model/route-match.ts';
 import type { RequestFilter } from '../model/request-filter.ts';
 import type { Share } from '../model/traffic-split.ts';
@@ -50,6 +51,8 @@ export interface RouteGroup {
   readonly hold?: RouteHold;
   /** Absent: DEFAULT_TRAFFIC. */
   readonly policy?: TrafficPolicy;
+  /** Of the App's own; absent: those of the Edge. */
+  readonly pages?: AppPages;
   /** Path of the HTTP health check, for looking at an ejected target; absent: there is none. */
   readonly healthPath?: string;
 }

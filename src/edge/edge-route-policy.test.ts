@@ -249,3 +249,22 @@ test('a Route gives an answer so long to begin', async () => {
   assert.equal((await ask('/')).status, 200);
   await until('nothing is open', () => edge.edge.health().open === 0);
 });
+
+test('an App has pages of its own, for people; programs get what they ask for', async () => {
+  const down = {
+    ...group('app', [], 'down'),
+    pages: { unavailable: '<h1>Back soon</h1>{{status}} {{request}}', default: '<h1>Sorry</h1>' },
+  };
+  await edge.install({ rules: [{ host: HOST, path: '/', headers: {}, group: 'app' }], groups: [down] });
+  const page = await ask('/', { headers: { accept: 'text/html' } });
+  assert.deepEqual([page.status, page.headers['content-type']], [503, 'text/html; charset=utf-8']);
+  assert.equal(page.body.toString(), `<h1>Back soon</h1>503 ${String(page.headers['x-request-id'])}`);
+  assert.equal(
+    (JSON.parse((await ask('/', { headers: { accept: 'application/json' } })).body.toString()) as { code: string }).code,
+    'no_instance',
+  ); // our own problem document
+  await edge.put({ ...down, state: 'stopped' });
+  assert.equal((await ask('/', { headers: { accept: 'text/html' } })).body.toString(), '<h1>Sorry</h1>');
+  await edge.put({ ...group('app', [], 'down') });
+  assert.match((await ask('/', { headers: { accept: 'text/html' } })).body.toString(), /No healthy Instance/u);
+});

@@ -2,6 +2,7 @@
 
 import type { RouteGroup, RouteRule } from '../api/dataplane.ts';
 import type { Clock } from '../lib/clock.ts';
+import type { AppPages } from '../model/app-pages.ts';
 import { findRoute } from '../model/asked.ts';
 import { canonicalTarget } from '../model/request-target.ts';
 import type { CanonicalTarget } from '../model/request-target.ts';
@@ -173,11 +174,20 @@ class Handling implements Exchange, PickFacts, RequestFacts {
     if (!(pass instanceof Promise)) return this.#pass(pass, policy, live);
     const waiting = new AbortController();
     this.#waiting = waiting;
-    void pass.then((known) => {
-      if (waiting.signal.aborted) return;
-      this.#waiting = null;
-      this.#pass(known, policy, live);
-    });
+    pass.then(
+      (known) => {
+        if (waiting.signal.aborted) return;
+        this.#waiting = null;
+        this.#pass(known, policy, live);
+      },
+      () => {
+        // What cannot be checked is not let in.
+        if (waiting.signal.aborted) return;
+        this.#waiting = null;
+        const { app, environment } = live.group;
+        this.#end(HERE, { type: 'busy', app, environment });
+      },
+    );
   }
 
   #pass({ answer, rate }: PolicyPass, policy: CompiledPolicy, live: LiveGroup): void {
@@ -315,7 +325,7 @@ class Handling implements Exchange, PickFacts, RequestFacts {
     const { requestId } = this.#identity;
     const status =
       page !== null
-        ? answerPage(this.client, page, requestId, edit)
+        ? answerPage(this.client, page, requestId, edit, this.#found.type === 'group' ? this.#found.live.group.pages : undefined)
         : answer === undefined
           ? statusOf(result)
           : answerBare(this.client, answer.status, requestId, edit);
@@ -371,8 +381,14 @@ function answerBare(client: ClientStream, status: number, requestId: string, edi
   return status;
 }
 
-function answerPage(client: ClientStream, situation: Situation, requestId: string, edit: (fields: Fields) => void): number {
-  const page = renderPage(situation, client.head.fields.get('accept'), requestId);
+function answerPage(
+  client: ClientStream,
+  situation: Situation,
+  requestId: string,
+  edit: (fields: Fields) => void,
+  pages: AppPages = {},
+): number {
+  const page = renderPage(situation, client.head.fields.get('accept'), requestId, pages);
   const body = Buffer.from(page.body);
   const fields = Fields.of(...Object.entries(page.headers).flat(), 'X-Request-Id', requestId);
   edit(fields);

@@ -9,7 +9,7 @@ import { scheduleTrouble, timezoneTrouble } from './schedule.ts';
 export type Report = (path: readonly PropertyKey[], message: string, at?: At) => void;
 
 /** Fields that mean nothing to an Entrypoint that runs once and ends. */
-const SERVICE_ONLY: readonly string[] = ['routes', 'instances', 'port', 'health', 'traffic', 'rollout', 'singleton', 'disconnect'];
+const SERVICE_ONLY: readonly string[] = ['routes', 'instances', 'port', 'health', 'traffic', 'pages', 'rollout', 'singleton', 'disconnect'];
 
 /** Checks one Entrypoint by what the file says of it; `raw` may have fields of a wrong type, which are reported elsewhere. */
 export function checkEntrypoint(name: string, raw: Readonly<Record<string, unknown>>, report: Report): void {

@@ -6,6 +6,7 @@
 // 1 success, 3 failures, 30s grace; traffic as in traffic-policy.ts; surge 1, unavailable 0, deadline 5m, drain 30s; SIGTERM and 30s to
 // stop; services are always restarted, one-offs never.
 
+import type { AppPages } from './app-pages.ts';
 import { completeTraffic } from './manifest-traffic.ts';
 import type { BuildInput, EntrypointInput, EnvironmentInput, OverrideInput, ResourcesInput } from './manifest-schema.ts';
 import { completeRoute } from './manifest-route.ts';
@@ -79,6 +80,10 @@ function bounds<T>(
   return make(request, input.limit ?? Math.max(defaults.limit, request));
 }
 
+function completePages(input: NonNullable<EntrypointInput['pages']>): AppPages {
+  return Object.fromEntries(Object.entries(input).filter(([, text]) => text !== undefined));
+}
+
 function completeRoutes(input: readonly RouteInput[]): readonly RouteSpec[] {
   return input.map(completeRoute);
 }
@@ -118,6 +123,7 @@ export function completeEntrypoint(name: string, input: EntrypointInput, build: 
     health: completeHealth(input.health, listens),
     routes: input.routes === undefined ? null : completeRoutes(input.routes),
     traffic: completeTraffic(input.traffic),
+    ...(input.pages === undefined ? {} : { pages: completePages(input.pages) }),
     rollout: {
       surge: input.rollout?.surge ?? 1,
       unavailable: input.rollout?.unavailable ?? 0,

@@ -52,6 +52,14 @@ test('what a Route does has defaults that are said once', () => {
   assert.deepEqual(pattern?.policy, { rewrite: { path: { kind: 'pattern', value: '/x/$1' } } });
 });
 
+test('an Entrypoint may have pages of its own', () => {
+  const text = "app: shop\nentrypoints:\n  web:\n    command: ./run\n    pages: { paused: '<p>soon</p>' }\n";
+  assert.deepEqual(parseManifest(text).manifest?.entrypoints['web']?.pages, { paused: '<p>soon</p>' });
+  const [problem] = parseManifest(text.replace('paused', 'pauses')).problems;
+  assert.match(problem?.message ?? '', /did you mean paused/u);
+  assert.match(parseManifest(text.replace('<p>soon</p>', 'x'.repeat(20_000))).problems[0]?.message ?? '', /longer than 16 KiB/u);
+});
+
 const wrong: Readonly<Record<string, RegExp>> = {
   '- { path: { exact: /a, prefix: /b } }': /^6:\d+ .*cannot stand next to/u,
   '- { path: { pattern: "(?=a)" } }': /linear time/u,

@@ -2,6 +2,7 @@
 // manifest-checks.ts.
 
 import type { z } from 'zod';
+import { PAGE_BYTES } from './app-pages.ts';
 import { either, field, list, mapOf, section } from './manifest-fields.ts';
 import type { At } from './manifest-fields.ts';
 import { routeSection } from './manifest-route.ts';
@@ -92,6 +93,21 @@ const health = section({
 
 const routes = list(routeSection, 'routes');
 
+const page = field(`HTML of at most ${PAGE_BYTES / 1024} KiB`, (value) => {
+  if (typeof value !== 'string' || value === '') return undefined;
+  return new TextEncoder().encode(value).length <= PAGE_BYTES ? value : new Error(`is longer than ${PAGE_BYTES / 1024} KiB`);
+});
+
+const pages = section({
+  starting: page.optional(),
+  stopped: page.optional(),
+  paused: page.optional(),
+  unavailable: page.optional(),
+  error: page.optional(),
+  denied: page.optional(),
+  default: page.optional(),
+});
+
 const labels = mapOf(
   'labels',
   (key) => (isLabelKey(key) ? null : 'is not a valid label: expected letters, digits, . _ / -'),
@@ -111,6 +127,7 @@ export const entrypointSection = section({
   health: health.optional(),
   routes: routes.optional(),
   traffic: trafficSection.optional(),
+  pages: pages.optional(),
   rollout: section({
     surge: integer(0, 100).optional(),
     unavailable: integer(0, 100).optional(),

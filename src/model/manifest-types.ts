@@ -2,6 +2,7 @@
 
 import type { RouteMatch } from './route-match.ts';
 import type { RoutePolicy } from './route-policy.ts';
+import type { AppPages } from './app-pages.ts';
 import type { TrafficPolicy } from './traffic-policy.ts';
 
 import type { CanaryPlan } from './canary.ts';
@@ -76,6 +77,8 @@ export interface EntrypointSpec {
   readonly routes: readonly RouteSpec[] | null;
   /** Absent in Deployments of before there was one: the default. */
   readonly traffic?: TrafficPolicy;
+  /** Absent: the Edge's own. */
+  readonly pages?: AppPages;
   readonly rollout: { readonly surge: number; readonly unavailable: number; readonly deadlineMs: number; readonly drainMs: number };
   readonly placement: {
     readonly strategy: 'auto' | 'fill' | 'each' | 'global' | 'drained';

@@ -27,9 +27,12 @@ import { openFileLog } from '../sys/logger.ts';
 import { settleMemory } from '../sys/settle.ts';
 import { removeAddresses, writeAddresses } from './addresses.ts';
 import { createDataPlaneProcess } from './data-plane-process.ts';
-import { edgeMetrics } from './edge-metrics.ts';
+import { edgeMetrics, edgesServe } from './edge-metrics.ts';
 import { dataPaths, makeDataFolders } from './paths.ts';
 import { programArgv, programEnv, programVersion, settleFileModes, staticServerFile } from './program.ts';
+
+/** So long the start waits for the Edge. */
+const EDGE_START_MS = 5_000;
 
 export interface LibradOptions {
   readonly settings: Settings;
@@ -144,6 +147,7 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
       proxied: settings.edgeProxied ?? [],
       h2c: settings.edgeH2c === 'on',
     });
+    const edgeSockets = Array.from({ length: settings.edgeWorkers ?? 1 }, (_, worker) => paths.edgeSocket(worker));
     const { http: edgePort, https: edgeTlsPort } = await dataPlane.hold();
     undo.push(() => dataPlane.stop());
 
@@ -170,7 +174,7 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
       },
       nodeName,
       ownerSecret: await readTextIfThere(paths.ownerToken),
-      furtherMetrics: () => edgeMetrics(Array.from({ length: settings.edgeWorkers ?? 1 }, (_, worker) => paths.edgeSocket(worker))),
+      furtherMetrics: () => edgeMetrics(edgeSockets),
       addresses: () => ({ edge: `${edgeHost}:${edgePort}`, edgeTls: `${edgeHost}:${edgeTlsPort}` }),
       onShutdown: (request) => {
         keepInstances = request.keepInstances;
@@ -207,6 +211,9 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
     undo.push(() => agent.stop({ stopInstances: !keepInstances }));
 
     await dataPlane.serve({ url: started.url, token: started.edgeToken });
+    // Whoever is told that the platform is up may ask at once.
+    if (!(await edgesServe(edgeSockets, clock, EDGE_START_MS)))
+      log.warn({}, 'the Edge does not serve yet; going on without waiting for it');
     const addresses: LocalAddresses = {
       api: started.url,
       apps: `http://<app>.${settings.domain ?? 'localhost'}${edgePort === 80 ? '' : `:${edgePort}`}`,

@@ -95,8 +95,9 @@ function compileGroup(input: EnvironmentInput, entrypointSpec: EntrypointSpec): 
 }
 
 /** Most groups have the default, which is left out: the table is kept by every Edge. */
-function compilePolicy({ traffic, health }: EntrypointSpec): Pick<RouteGroup, 'policy' | 'healthPath'> {
+function compilePolicy({ traffic, health, pages }: EntrypointSpec): Pick<RouteGroup, 'policy' | 'healthPath' | 'pages'> {
   return {
+    ...(pages === undefined ? {} : { pages }),
     ...(traffic === undefined || sameValue(traffic, DEFAULT_TRAFFIC) ? {} : { policy: traffic }),
     ...(health.probe.kind === 'http' ? { healthPath: health.probe.path } : {}),
   };

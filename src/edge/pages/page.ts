@@ -1,6 +1,8 @@
 // What the Edge says itself when no Instance can: in HTML for browsers, as a problem document (RFC 9457) where JSON is asked for, else
 // as plain text.
 
+import { appPage } from '../../model/app-pages.ts';
+import type { AppPages } from '../../model/app-pages.ts';
 import { html } from './html.ts';
 import { pageText } from './situation.ts';
 import type { Situation } from './situation.ts';
@@ -13,7 +15,7 @@ export interface Page {
 }
 
 /** The page in the form that the Accept header prefers. */
-export function renderPage(situation: Situation, accept: string | undefined, requestId: string): Page {
+export function renderPage(situation: Situation, accept: string | undefined, requestId: string, pages: AppPages = {}): Page {
   const text = pageText(situation);
   const headers = {
     'cache-control': 'no-store',
@@ -24,7 +26,8 @@ export function renderPage(situation: Situation, accept: string | undefined, req
     headers: { ...headers, 'content-type': type },
     body,
   });
-  if (accept?.includes('text/html') === true) return page('text/html; charset=utf-8', html(text, requestId));
+  if (accept?.includes('text/html') === true)
+    return page('text/html; charset=utf-8', appPage(pages, situation.type, text.status, requestId) ?? html(text, requestId));
   if (accept !== undefined && /\bjson\b/u.test(accept)) {
     const { status, code, title, detail, command } = text;
     const hint = [text.hint, command ?? ''].filter((part) => part !== '').join(' ');
