@@ -77,26 +77,31 @@ export function createFront(options: FrontOptions): Front {
     date: createHttpDate(clock),
   };
 
-  const forget = (connection: ClientConnection): void => {
-    connections.delete(connection);
-    const { address } = connection.facts;
+  const count = (address: string): void => void perAddress.set(address, (perAddress.get(address) ?? 0) + 1);
+  const uncount = (address: string): void => {
     const left = (perAddress.get(address) ?? 1) - 1;
     if (left > 0) perAddress.set(address, left);
     else perAddress.delete(address);
   };
+  /** Ends a connection for which there is no room, in all or from its address. */
+  const isFull = (socket: net.Socket, address: string): boolean => {
+    const tooMany = (perAddress.get(address) ?? 0) >= limits.connectionsPerAddress && !options.trusted.has(address);
+    if (connections.size + beginning < limits.connections && !tooMany) return false;
+    options.onRefused(503, 'too many connections');
+    socket.destroy();
+    return true;
+  };
 
   const take = (socket: net.Socket, facts: ConnectionFacts, create: CreateConnection): void => {
-    const fromThere = perAddress.get(facts.address) ?? 0;
-    const tooMany = fromThere >= limits.connectionsPerAddress && !options.trusted.has(facts.address);
-    if (connections.size >= limits.connections || tooMany) {
-      options.onRefused(503, 'too many connections');
-      socket.destroy();
-      return;
-    }
-    perAddress.set(facts.address, fromThere + 1);
+    const { address } = facts;
+    if (isFull(socket, address)) return;
+    count(address);
     const connection = create(socket, facts);
     connections.set(connection, 0);
-    socket.once('close', () => forget(connection));
+    socket.once('close', () => {
+      connections.delete(connection);
+      uncount(address);
+    });
     if (draining) connection.goAway();
   };
 
@@ -127,7 +132,7 @@ export function createFront(options: FrontOptions): Front {
   /** Takes a plain connection, whatever it speaks. */
   const takePlain = (socket: net.Socket, facts: ConnectionFacts): void => {
     if (!options.h2c) return take(socket, facts, createH1);
-    if (isFull(socket)) return;
+    if (isFull(socket, facts.address)) return;
     beginning += 1;
     readPreface(socket, { clock, timeoutMs: limits.headerTimeoutMs }, (protocol) => {
       beginning -= 1;
@@ -136,18 +141,11 @@ export function createFront(options: FrontOptions): Front {
     });
   };
 
-  const isFull = (socket: net.Socket): boolean => {
-    if (connections.size + beginning < limits.connections) return false;
-    options.onRefused(503, 'too many connections');
-    socket.destroy();
-    return true;
-  };
-
   /** Takes a connection after what its address has to wait. */
   const admit = (socket: net.Socket, facts: ConnectionFacts, onAdmitted: (facts: ConnectionFacts) => void): void => {
     const delayMs = options.trusted.has(facts.address) ? 0 : penalties.delayMs(facts.address);
     if (delayMs === 0) return onAdmitted(facts);
-    if (isFull(socket)) return;
+    if (isFull(socket, facts.address)) return;
     beginning += 1;
     socket.pause();
     const ignore = (): void => undefined;
@@ -162,7 +160,7 @@ export function createFront(options: FrontOptions): Front {
   /** Takes a connection when it is known whose it is. */
   const begin = (socket: net.Socket, facts: ConnectionFacts, onBegun: (facts: ConnectionFacts) => void): void => {
     if (!options.proxied.has(facts.address)) return onBegun(facts);
-    if (isFull(socket)) return;
+    if (isFull(socket, facts.address)) return;
     beginning += 1;
     readProxyHeader(socket, { clock, timeoutMs: limits.headerTimeoutMs }, (header, why) => {
       beginning -= 1;
@@ -191,22 +189,35 @@ export function createFront(options: FrontOptions): Front {
     /** Whose the connections are that are in their handshake, by the peer's port and address. */
     const shaking = new Map<string, ConnectionFacts>();
     const peerOf = (socket: net.Socket): string => `${socket.remotePort ?? 0} ${socket.remoteAddress ?? ''}`;
+    /** Its facts, once: from then on it counts as what it has become, or not at all. */
+    const leave = (peer: string): ConnectionFacts | null => {
+      const facts = shaking.get(peer) ?? null;
+      if (facts === null) return null;
+      shaking.delete(peer);
+      beginning -= 1;
+      uncount(facts.address);
+      return facts;
+    };
     const secure = createTlsServer({
       certificates: options.certificates,
       protocols: ['h2', 'http/1.1'],
+      timeoutMs: limits.headerTimeoutMs,
       onConnection: (socket, tls, protocol) => {
-        const facts = shaking.get(peerOf(socket));
-        if (facts === undefined) socket.destroy();
+        const facts = leave(peerOf(socket));
+        if (facts === null) socket.destroy();
         else speak(socket, { ...facts, scheme: 'https', tls }, protocol);
       },
       onRefused: (why) => options.onRefused(400, why),
     });
     return createServer((socket, facts) => {
+      if (isFull(socket, facts.address)) return;
       const peer = peerOf(socket);
+      beginning += 1;
+      count(facts.address);
       shaking.set(peer, facts);
-      socket.once('close', () => shaking.delete(peer));
+      socket.once('close', () => leave(peer));
+      // It reads what was put back by itself; a socket that flows would have lost that by then.
       secure.emit('connection', socket);
-      socket.resume();
     });
   };
 

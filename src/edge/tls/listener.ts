@@ -12,6 +12,8 @@ export interface TlsListenerOptions {
   readonly certificates: Certificates;
   /** Protocols that are offered by ALPN, the preferred one first. */
   readonly protocols: readonly string[];
+  /** For a whole handshake; at most ten seconds. */
+  readonly timeoutMs: number;
   readonly onConnection: (socket: TLSSocket, facts: TlsFacts, protocol: string) => void;
   /** A handshake that came to nothing. */
   readonly onRefused: (why: string) => void;
@@ -29,7 +31,7 @@ export function createTlsServer(options: TlsListenerOptions): tls.Server {
       noDelay: true,
       keepAlive: true,
       keepAliveInitialDelay: 60_000,
-      handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+      handshakeTimeout: Math.min(HANDSHAKE_TIMEOUT_MS, options.timeoutMs),
       sessionTimeout: SESSION_SECONDS,
       ALPNProtocols: [...options.protocols],
       SNICallback: (serverName, done) => {

@@ -2,7 +2,10 @@
 
 import assert from 'node:assert/strict';
 import { createPublicKey, generateKeyPairSync, randomBytes, sign } from 'node:crypto';
+import { once } from 'node:events';
+import http2 from 'node:http2';
 import https from 'node:https';
+import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import tls from 'node:tls';
 import type { TableCertificate } from '../../api/dataplane.ts';
@@ -145,4 +148,104 @@ test('contexts are made when they are asked for, and a certificate that cannot b
   assert.notEqual(certificates.contextFor('good.localhost'), null);
   assert.equal(certificates.contextFor('good.localhost'), certificates.contextFor('GOOD.localhost.'));
   assert.equal(certificates.contextFor('..'), null);
+});
+
+describe('a balancer that says who is behind it, in front of TLS', () => {
+  const V2 = Buffer.from('0d0a0d0a000d0a515549540a2111000cc6336409cb007109123401bb', 'hex');
+  let edge: TestEdge;
+  let app: TestInstance;
+  before(async () => {
+    edge = await startEdge({
+      listen: [{ host: '127.0.0.1', port: 0, tls: true }],
+      proxied: ['127.0.0.1'],
+      limits: { headerTimeoutMs: 1_000 },
+    });
+    app = await startInstance('i1', (request, response) =>
+      text(response, `${String(request.headers['x-forwarded-for'])} ${String(request.headers['x-forwarded-proto'])}`),
+    );
+    await edge.install({
+      rules: [rule('app.localhost', 'app')],
+      groups: [group('app', [app.target])],
+      certificates: [certificate('app.localhost')],
+    });
+  });
+  after(async () => {
+    await edge.stop();
+    await app.close();
+  });
+
+  /** The body of an answer, over a connection that begins with these bytes. */
+  const ask = async (header: Buffer | string, protocol: 'h2' | 'http/1.1'): Promise<string> => {
+    const plain = net.connect(edge.port, '127.0.0.1');
+    await once(plain, 'connect');
+    plain.write(header);
+    const socket = tls.connect({ socket: plain, servername: 'app.localhost', rejectUnauthorized: false, ALPNProtocols: [protocol] });
+    await once(socket, 'secureConnect');
+    assert.equal(socket.alpnProtocol, protocol);
+    if (protocol === 'http/1.1') {
+      socket.write('GET / HTTP/1.1\r\nHost: app.localhost\r\nConnection: close\r\n\r\n');
+      let answer = '';
+      for await (const chunk of socket) answer += String(chunk);
+      return answer.slice(answer.indexOf('\r\n\r\n') + 4);
+    }
+    const session = http2.connect('https://app.localhost', { createConnection: () => socket });
+    const stream = session.request({ ':path': '/' });
+    let answer = '';
+    for await (const chunk of stream) answer += String(chunk);
+    session.destroy();
+    return answer;
+  };
+
+  for (const protocol of ['http/1.1', 'h2'] as const)
+    test(`version 1 and 2 of the header, then ${protocol}`, async () => {
+      assert.equal(await ask('PROXY TCP4 198.51.100.9 203.0.113.1 4660 443\r\n', protocol), '198.51.100.9 https');
+      assert.equal(await ask(V2, protocol), '198.51.100.9 https');
+    });
+
+  test('a connection from there without a header is closed, and so is one that says nothing', async () => {
+    const bare = tls.connect({ host: '127.0.0.1', port: edge.port, servername: 'app.localhost', rejectUnauthorized: false });
+    await assert.rejects(once(bare, 'secureConnect'));
+    const silent = net.connect(edge.port, '127.0.0.1');
+    silent.resume();
+    await once(silent, 'close');
+  });
+});
+
+test('handshakes that do not go on count as connections, and are given back', async () => {
+  const edge = await startEdge({ listen: [{ host: '127.0.0.1', port: 0, tls: true }], limits: { connections: 5, headerTimeoutMs: 500 } });
+  const app = await startInstance('i1', (_request, response) => text(response, 'ok'));
+  try {
+    await edge.install({
+      rules: [rule('app.localhost', 'app')],
+      groups: [group('app', [app.target])],
+      certificates: [certificate('app.localhost')],
+    });
+    const get = (): Promise<string> =>
+      new Promise((resolve, reject) => {
+        https
+          .get(
+            {
+              host: '127.0.0.1',
+              port: edge.port,
+              servername: 'app.localhost',
+              headers: { host: 'app.localhost' },
+              rejectUnauthorized: false,
+              agent: false,
+            },
+            (answer) => {
+              answer.resume();
+              resolve(String(answer.statusCode));
+            },
+          )
+          .on('error', reject);
+      });
+    const silent = Array.from({ length: 5 }, () => net.connect(edge.port, '127.0.0.1'));
+    await Promise.all(silent.map((socket) => once(socket, 'connect')));
+    await assert.rejects(get());
+    await Promise.all(silent.map((socket) => once(socket.resume(), 'close')));
+    assert.equal(await get(), '200');
+  } finally {
+    await edge.stop();
+    await app.close();
+  }
 });
