@@ -332,7 +332,19 @@ export const planShape = (z: Z) =>
       .object({ description: z.string(), entrypoints: z.array(z.string()) })
       .nullable()
       .describe('How it is tried beside what serves, and which Entrypoints; null: it is rolled out at once'),
-    routes: z.array(z.object({ host: z.string(), path: z.string(), entrypoint: z.string(), url: z.string() })),
+    routes: z.array(
+      z.object({
+        host: z.string(),
+        path: z.string(),
+        pathType: z.enum(['prefix', 'exact', 'pattern']),
+        /** What it asks beside host and path, in words; as in the list of Routes. */
+        conditions: z.array(z.string()),
+        /** What it does beside sending requests on, in words. */
+        policy: z.array(z.string()),
+        entrypoint: z.string(),
+        url: z.string(),
+      }),
+    ),
     /** Overrides of the Environment that stay in force. */
     keptOverrides: z.array(z.string()),
     warnings: z.array(z.string()),

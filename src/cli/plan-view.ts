@@ -5,6 +5,7 @@ import type { ApiTable } from '../api/table.ts';
 import { Failure } from '../lib/failure.ts';
 import type { FailureCode } from '../lib/failure.ts';
 import { FAILURE_CODES } from '../lib/failure.ts';
+import { placeText } from '../model/route-text.ts';
 import { counted, printable } from './output.ts';
 import type { Output } from './output.ts';
 
@@ -31,6 +32,16 @@ export function printPlan(output: Output, plan: PlanView): void {
   for (const entrypoint of plan.beforeDeploy) output.line(`  runs ${entrypoint} first`);
   for (const kept of plan.keptOverrides) output.line(`  ${output.style('dim', `keeps ${kept} (--reset drops it)`)}`);
   for (const warning of plan.warnings) output.warn(warning);
+}
+
+/** One line for each Route: what can be opened as its URL, what cannot as what it asks; and what it does. */
+export function printRoutes(output: Output, routes: PlanView['routes']): void {
+  for (const route of routes) {
+    const opens = route.pathType !== 'pattern' && !route.host.startsWith('*.');
+    const texts = [...route.conditions, ...route.policy];
+    const notes = texts.length === 0 ? '' : ` ${output.style('dim', `(${printable(texts.join(', '))})`)}`;
+    output.line(`  ${printable(opens ? route.url : placeText(route))} → ${route.entrypoint}${notes}`);
+  }
 }
 
 /** Throws when the plan cannot be carried out, with every reason. */

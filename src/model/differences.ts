@@ -3,6 +3,9 @@
 
 import type { EnvSource } from './documents.ts';
 import type { EntrypointSpec } from './manifest-types.ts';
+import { routeOf } from './effective.ts';
+import { routeKey } from './route-match.ts';
+import { policyTexts, routeText } from './route-text.ts';
 import { DEFAULT_TRAFFIC } from './traffic-policy.ts';
 
 /** The comparable part of a Deployment: effective specs and resolved variables, by Entrypoint. */
@@ -33,7 +36,8 @@ export function describeDifferences(before: Desired | null, after: Desired): rea
       differences.push({ kind: 'remove', path, from: summary(from), to: null });
       continue;
     } else if (from !== undefined && to !== undefined) {
-      compareFields(path, withoutName(from), withoutName(to), differences);
+      compareFields(path, plainFields(from), plainFields(to), differences);
+      compareDescribed(describedParts(path, from), describedParts(path, to), differences);
     }
     compareFields(`${path}.env`, envTexts(lookUp(old.env, name)), envTexts(lookUp(after.env, name)), differences);
   }
@@ -48,9 +52,9 @@ function sortedKeys(a: object, b: object): readonly string[] {
   return [...new Set([...Object.keys(a), ...Object.keys(b)])].sort();
 }
 
-/** Names repeat the path, and the declared variables are told through their resolved sources. */
-function withoutName(spec: EntrypointSpec): Readonly<Record<string, unknown>> {
-  const { name: _name, env: _env, ...rest } = spec;
+/** Names repeat the path; the declared variables are told through their resolved sources, Routes and pages in words. */
+function plainFields(spec: EntrypointSpec): Readonly<Record<string, unknown>> {
+  const { name: _name, env: _env, routes: _routes, pages: _pages, ...rest } = spec;
   return { traffic: DEFAULT_TRAFFIC, ...rest };
 }
 
@@ -88,6 +92,37 @@ function compareFields(
       from: fromText,
       to: toText,
     });
+  }
+}
+
+/** Something that is told in words; `detail` tells apart what they leave out, such as a password. */
+interface Described {
+  readonly path: string;
+  readonly words: string;
+  readonly detail: string;
+}
+
+/** Routes by what they ask of a request, pages by name; of these only the size, since they are long. */
+function describedParts(path: string, { routes, pages }: EntrypointSpec): ReadonlyMap<string, Described> {
+  const parts = new Map<string, Described>();
+  for (const spec of routes ?? []) {
+    const route = routeOf(spec);
+    const place = routeText(route.host === '' ? { ...route, host: 'the default host, ' } : route);
+    const words = [place, ...policyTexts(route.policy)].join(', ');
+    parts.set(routeKey(route), { path: `${path}.routes`, words, detail: JSON.stringify(route.policy ?? null) });
+  }
+  for (const [name, html] of Object.entries(pages ?? {}))
+    parts.set(`page ${name}`, { path: `${path}.pages.${name}`, words: `HTML, ${html.length} characters`, detail: html });
+  return parts;
+}
+
+function compareDescribed(from: ReadonlyMap<string, Described>, to: ReadonlyMap<string, Described>, differences: Difference[]): void {
+  for (const [key, { path, words }] of from) if (!to.has(key)) differences.push({ kind: 'remove', path, from: words, to: null });
+  for (const [key, { path, words, detail }] of to) {
+    const before = from.get(key);
+    if (before === undefined) differences.push({ kind: 'add', path, from: null, to: words });
+    else if (before.detail !== detail)
+      differences.push({ kind: 'change', path, from: before.words, to: words === before.words ? `${words} (changed)` : words });
   }
 }
 

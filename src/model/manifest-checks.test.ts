@@ -99,12 +99,14 @@ test('volumes, files and routes that are there twice are refused at the second',
     volumes: [ { name: a, path: /x }, { name: a, path: /x } ]
     files: [ { secret: a, path: /f }, { secret: b, path: /f } ]
     routes: [ { host: a.example.com }, { host: a.example.com, path: / } ]
+  api: { command: y, routes: [ { path: /e }, { path: /e/, match: {} }, { path: { exact: /e } } ] }
 `),
     [
       '5:47: entrypoints.web.volumes.1.name: a is there twice',
       '5:56: entrypoints.web.volumes.1.path: /x is there twice',
       '6:58: entrypoints.web.files.1.path: /f is there twice',
       '7:40: entrypoints.web.routes.1: the same route is there twice',
+      '8:46: entrypoints.api.routes.1: the same route is there twice',
     ],
   );
 });

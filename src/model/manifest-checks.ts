@@ -3,7 +3,10 @@
 
 import { isRecord } from './manifest-fields.ts';
 import type { At } from './manifest-fields.ts';
+import { routeOf } from './effective.ts';
+import { completeRoute, routeSection } from './manifest-route.ts';
 import { runOf } from './manifest-defaults.ts';
+import { routeKey } from './route-match.ts';
 import { scheduleTrouble, timezoneTrouble } from './schedule.ts';
 
 export type Report = (path: readonly PropertyKey[], message: string, at?: At) => void;
@@ -96,9 +99,10 @@ function checkDuplicates(path: readonly PropertyKey[], raw: unknown, keys: reado
 function checkRoutes(path: readonly PropertyKey[], raw: unknown, report: Report): void {
   if (!Array.isArray(raw)) return;
   const seen = new Set<string>();
-  for (const [index, route] of raw.entries()) {
-    if (!isRecord(route)) continue;
-    const key = JSON.stringify([route['host'] ?? '', route['path'] ?? '/', route['match'] ?? null]);
+  for (const [index, item] of raw.entries()) {
+    const route = routeSection.safeParse(item);
+    if (!route.success) continue;
+    const key = routeKey(routeOf(completeRoute(route.data)));
     if (seen.has(key)) report([...path, index], 'the same route is there twice');
     seen.add(key);
   }

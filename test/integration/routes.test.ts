@@ -34,7 +34,7 @@ test('Routes with conditions and policies serve as the manifest says, and belong
     const listed = await platform.cli('routes', '-a', 'shop');
     assert.match(listed.stdout, /path ~ \/v\(\\d\+\)\/\(\.\*\)/u);
     assert.match(listed.stdout, /method DELETE/u);
-    assert.match(listed.stdout, /password of 1 users/u);
+    assert.match(listed.stdout, /password of 1 user/u);
 
     const explained = await platform.cli('routes', 'explain', "curl -X DELETE 'http://shop.localhost/only' -H 'x: y'");
     assert.equal(explained.code, 0, explained.stderr);

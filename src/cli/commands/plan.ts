@@ -3,7 +3,7 @@
 import { canaryOption, CANARY_OPTIONS } from '../canary-options.ts';
 import type { Command } from '../command.ts';
 import { readSource } from '../deploy-source.ts';
-import { printPlan, refuseIfNeeded } from '../plan-view.ts';
+import { printPlan, printRoutes, refuseIfNeeded } from '../plan-view.ts';
 
 export const plan: Command = {
   summary: 'Show what deploying a folder would change, and whether it can be done. Changes nothing.',
@@ -31,7 +31,7 @@ export const plan: Command = {
     });
     output.line(`${output.style('bold', view.app)} → ${view.environment}`);
     printPlan(output, view);
-    for (const route of view.routes) output.line(`  ${route.url} → ${route.entrypoint}`);
+    printRoutes(output, view.routes);
     output.value(view);
     refuseIfNeeded(view);
     return 0;

@@ -3,14 +3,10 @@
 import type { RouteView } from '../../api/endpoints/routes.ts';
 import { Failure } from '../../lib/failure.ts';
 import { parseCurlLine } from '../../model/curl-line.ts';
+import { placeText } from '../../model/route-text.ts';
 import type { Command } from '../command.ts';
 import { flagOption, textOption } from '../options.ts';
 import { printable } from '../output.ts';
-
-function place({ host, path, pathType }: RouteView): string {
-  if (pathType === 'prefix') return `${host}${path}`;
-  return `${host} ${pathType === 'exact' ? '=' : '~'} ${path}`;
-}
 
 function conditions(route: RouteView): string {
   const at = route.pathType === 'prefix' ? [] : [`path ${route.pathType === 'exact' ? '=' : '~'} ${route.path}`];
@@ -88,7 +84,7 @@ export const routesExplain: Command = {
       output.line(
         `  to     ${route.app}/${route.environment} ${route.entrypoint}, ${route.targets} ${route.targets === 1 ? 'Instance' : 'Instances'}`,
       );
-      output.line(`  by     ${place(route)}`);
+      output.line(`  by     ${printable(placeText(route))}`);
       if (route.conditions.length > 0) output.line(`  since  ${printable(route.conditions.join(', '))}`);
       for (const text of route.policy) output.line(`  does   ${printable(text)}`);
     }
@@ -96,7 +92,7 @@ export const routesExplain: Command = {
       output.line('');
       output.table(
         ['OTHER ROUTES OF ITS HOST', 'OF', 'NOT SINCE'],
-        others.map(({ route: other, miss }) => [place(other), `${other.app}/${other.environment} ${other.entrypoint}`, miss]),
+        others.map(({ route: other, miss }) => [placeText(other), `${other.app}/${other.environment} ${other.entrypoint}`, miss]),
       );
     }
     output.value(reply);

@@ -10,6 +10,8 @@ import { effectiveRoutes, routeOf } from '../../model/effective.ts';
 import type { RouteSpec } from '../../model/manifest-types.ts';
 import { loadPatterns, patternProblem } from '../../model/patterns.ts';
 import { patternsOf } from '../../model/route-match.ts';
+import { conditionTexts, policyTexts, routeText } from '../../model/route-text.ts';
+import { routeUrl } from '../../model/route-url.ts';
 import type { RouteConditions } from '../../model/route-match.ts';
 import type { Deployment } from '../../model/documents.ts';
 import { platformHost } from '../../model/names.ts';
@@ -28,8 +30,7 @@ type Refusal = PlanReply['refusals'][number];
 export interface PlanDeps {
   readonly view: View;
   readonly settings: ControlSettings;
-  /** Who has exactly this host, path and headers now; null for nobody. */
-  /** Who has a Route that matches the same requests. */
+  /** Who has a Route that matches the same requests now; null for nobody. */
   readonly routeOwner: (
     route: RouteConditions,
   ) => { readonly environmentId: string; readonly app: string; readonly environment: string } | null;
@@ -85,7 +86,15 @@ export function makePlan(deps: PlanDeps, draft: DeploymentDraft): PlanReply {
       : [],
     canary:
       draft.canary === null || stable === null ? null : { description: describeCanary(draft.canary), entrypoints: triedOf(fit, stable) },
-    routes: routes.map(({ entrypoint, host, path }) => ({ entrypoint, host, path, url: urlFor(deps.settings, host, path) })),
+    routes: routes.map(({ entrypoint, route }) => ({
+      entrypoint,
+      host: route.host,
+      path: route.path,
+      pathType: route.pathType ?? 'prefix',
+      conditions: conditionTexts(routeOf(route)),
+      policy: policyTexts(route.policy),
+      url: routeUrl(deps.settings, route),
+    })),
     keptOverrides: kept,
     warnings: warningsOf(draft, fit),
     refusals: [...refusalsOf(deps, draft, fit), ...canaryRefusals(draft, fit, stable), ...routes.flatMap((route) => route.refusal ?? [])],
@@ -156,8 +165,7 @@ function instances(count: number): string {
 
 interface PlannedRoute {
   readonly entrypoint: string;
-  readonly host: string;
-  readonly path: string;
+  readonly route: RouteSpec;
   readonly refusal: Refusal | null;
 }
 
@@ -171,10 +179,10 @@ function routesOf(deps: PlanDeps, draft: DeploymentDraft): readonly PlannedRoute
           const whose = reserved ? 'the platform itself' : `${owner?.app}/${owner?.environment}`;
           const refusal: Refusal = {
             code: 'route_conflict',
-            message: `The route ${route.host}${route.path} of ${spec.name} belongs to ${whose}.`,
+            message: `The route ${routeText(routeOf(route))} of ${spec.name} belongs to ${whose}.`,
             hint: 'Give this App another host or path, or take the route from the other one first.',
           };
-          return { entrypoint: spec.name, host: route.host, path: route.path, refusal: taken ? refusal : patternRefusal(spec.name, route) };
+          return { entrypoint: spec.name, route, refusal: taken ? refusal : patternRefusal(spec.name, route) };
         })
       : [],
   );
@@ -192,11 +200,6 @@ function patternRefusal(entrypoint: string, route: RouteSpec): Refusal | null {
       };
   }
   return null;
-}
-
-function urlFor(settings: ControlSettings, host: string, path: string): string {
-  const standard = settings.publicScheme === 'https' ? 443 : 80;
-  return `${settings.publicScheme}://${host}${settings.publicPort === standard ? '' : `:${settings.publicPort}`}${path === '/' ? '' : path}`;
 }
 
 function warningsOf(draft: DeploymentDraft, fit: Fit): string[] {

@@ -9,9 +9,10 @@ import { defaultHost, platformHost } from '../../model/names.ts';
 import { explainRequest } from '../../model/explain.ts';
 import { routeKey } from '../../model/route-match.ts';
 import { conditionTexts, policyTexts } from '../../model/route-text.ts';
+import { mainRoute, routeUrl } from '../../model/route-url.ts';
 import type { RouteConditions } from '../../model/route-match.ts';
 import { appRecords } from '../apps/records.ts';
-import type { ControlContext, ControlSettings } from '../context.ts';
+import type { ControlContext } from '../context.ts';
 import { deploymentRecords, environmentRecords } from '../deploys/records.ts';
 import type { Handler, NounHandlers } from '../handler.ts';
 import { findEnvironment } from '../lookup.ts';
@@ -36,7 +37,7 @@ export interface Routing {
   readonly environmentRoutes: Handler<typeof table.environments.routes>;
   /** Who has a Route that matches the same requests now; null for nobody. */
   readonly routeOwner: (route: RouteConditions) => RouteOwner | null;
-  /** Where people reach the Environment: the first Route of `web`, else of any Entrypoint; the default host before a Deployment. null: nowhere. */
+  /** Where people reach the Environment: the main Route of `web`, else of any Entrypoint; the default host before a Deployment. null: nowhere. */
   readonly urlOf: (app: App, environment: Environment) => string | null;
   readonly trafficState: () => TrafficState;
   /** Resolves with true when every connected Edge has the table of this moment in force, with false after so long. */
@@ -78,7 +79,7 @@ export function createRouting(
       app: group?.app ?? '',
       environment: group?.environment ?? '',
       entrypoint: rule.group.slice(rule.group.indexOf('/') + 1),
-      url: routeUrl(settings, rule.host, rule.pathType === 'pattern' ? '/' : rule.path),
+      url: routeUrl(settings, rule),
       targets: (group?.targets ?? []).filter((target) => target.state === 'active').length,
     };
   };
@@ -128,11 +129,11 @@ export function createRouting(
     },
     urlOf: (app, environment) => {
       if (environment.stableDeploymentId === null && environment.candidateDeploymentId === null) {
-        return routeUrl(settings, defaultHost(app.name, environment.name, settings.domain), '/');
+        return routeUrl(settings, { host: defaultHost(app.name, environment.name, settings.domain), path: '/' });
       }
       const routes = routesOf(app, environment);
-      const chosen = routes.find(({ entrypoint }) => entrypoint === 'web') ?? routes[0];
-      return chosen === undefined ? null : routeUrl(settings, chosen.route.host, chosen.route.path);
+      const chosen = mainRoute(routes.filter(({ entrypoint }) => entrypoint === 'web')) ?? mainRoute(routes);
+      return chosen === undefined ? null : routeUrl(settings, chosen.route);
     },
     trafficState: edges.trafficState,
     everywhere: edges.everywhere,
@@ -145,11 +146,4 @@ export function createRouting(
       live.stop();
     },
   };
-}
-
-/** The URL for people; the port only where it is not the scheme's own. */
-function routeUrl(settings: ControlSettings, host: string, path: string): string {
-  const standard = settings.publicScheme === 'https' ? 443 : 80;
-  const port = settings.publicPort === standard ? '' : `:${settings.publicPort}`;
-  return `${settings.publicScheme}://${host}${port}${path === '/' ? '' : path}`;
 }
