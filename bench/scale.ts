@@ -59,6 +59,7 @@ async function withBench(folder: string, body: (bench: Bench) => Promise<void>):
       publicScheme: 'http' as const,
       publicPort: 8080,
       apiThroughEdge: false,
+      acme: null,
       bundleBytes: 1e6,
       nodeGraceMs: 30_000,
       retainEndedMs: 1000,

@@ -73,6 +73,30 @@ function ranges(text: string, source: string): readonly string[] {
   return list;
 }
 
+/** Authorities that go by a name. */
+const AUTHORITIES: Readonly<Record<string, string>> = {
+  letsencrypt: 'https://acme-v02.api.letsencrypt.org/directory',
+  'letsencrypt-staging': 'https://acme-staging-v02.api.letsencrypt.org/directory',
+};
+
+/** The URL of a directory (RFC 8555 §7.1.1), or `off`. */
+function acmeDirectory(text: string, source: string): string {
+  if (text === 'off') return text;
+  const url = Object.hasOwn(AUTHORITIES, text) ? AUTHORITIES[text] : text;
+  if (url === undefined || URL.parse(url)?.protocol !== 'https:') {
+    throw new Failure('invalid_input', {
+      message: `${source} must be off, ${Object.keys(AUTHORITIES).join(', ')} or the https URL of an ACME directory, not ${JSON.stringify(text)}.`,
+    });
+  }
+  return url;
+}
+
+function email(text: string, source: string): string {
+  if (!/^[^\s@,;<>]{1,64}@[^\s@,;<>]{1,190}$/u.test(text))
+    throw new Failure('invalid_input', { message: `${source} must be one mail address, not ${JSON.stringify(text)}.` });
+  return text;
+}
+
 const path = (text: string, source: string): string => {
   if (text === '' || text.includes('\0')) throw new Failure('invalid_input', { message: `${source} must be a path.` });
   return text;
@@ -159,6 +183,22 @@ export const SETTINGS = {
     help: 'whether the API is reached through the Edge as libra.<domain>, with its own authorisation',
     defaultText: 'on',
     parse: oneOf('on', 'off'),
+  },
+  acme: {
+    flag: 'acme',
+    variable: 'LIBRA_ACME',
+    placeholder: 'authority',
+    help: 'who issues certificates for hosts on the internet: letsencrypt, letsencrypt-staging, the URL of an ACME directory, or off for the own authority',
+    defaultText: 'off',
+    parse: acmeDirectory,
+  },
+  acmeEmail: {
+    flag: 'acme-email',
+    variable: 'LIBRA_ACME_EMAIL',
+    placeholder: 'address',
+    help: 'whom the ACME authority may write to',
+    defaultText: 'none',
+    parse: email,
   },
   domain: {
     flag: 'domain',
@@ -276,6 +316,8 @@ export function loadSettings(flags: Readonly<Record<string, string | undefined>>
     edgeTlsPort: read('edgeTlsPort'),
     edgeH2c: read('edgeH2c'),
     edgeApi: read('edgeApi'),
+    acme: read('acme'),
+    acmeEmail: read('acmeEmail'),
     domain: read('domain'),
     nodeName: read('nodeName'),
     store: read('store'),

@@ -64,6 +64,7 @@ const REQUIREMENTS = {
   nghttp2: { met: () => finds('nghttp') && finds('h2load'), hint: 'apt-get install nghttp2' },
   'python3-h2': { met: () => runs('/usr/bin/python3', '-c', 'import h2'), hint: 'apt-get install python3-h2' },
   chromium: { met: () => finds('chromium'), hint: 'apt-get install chromium' },
+  pebble: { met: () => finds('pebble') && finds('pebble-challtestsrv'), hint: 'apt-get install pebble' },
   curl: { met: () => finds('curl'), hint: 'apt-get install curl' },
   readable: {
     met: () => {

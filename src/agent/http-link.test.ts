@@ -49,6 +49,7 @@ async function platform(context: TestContext): Promise<Platform> {
       publicScheme: 'http',
       publicPort: 8080,
       apiThroughEdge: false,
+      acme: null,
       bundleBytes: 1e8,
       nodeGraceMs: 30_000,
       retainEndedMs: 60_000,

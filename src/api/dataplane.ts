@@ -72,11 +72,15 @@ export interface TableCertificate {
   readonly untilMs: number;
 }
 
+/** What an authority asks an Edge over http (RFC 8555 §8.3), while a certificate is ordered: key authorizations by token. */
+export type AcmeChallenges = Readonly<Record<string, string>>;
+
 export interface RouteTable {
   readonly rules: readonly RouteRule[];
   readonly groups: readonly RouteGroup[];
   /** Absent: none. */
   readonly certificates?: readonly TableCertificate[];
+  readonly challenges?: AcmeChallenges;
 }
 
 export type TableMessage =
@@ -93,6 +97,8 @@ export type TableMessage =
       /** By name; absent: none. */
       readonly putCertificates?: readonly TableCertificate[];
       readonly removeCertificates?: readonly string[];
+      /** All there are now; absent: as before. */
+      readonly challenges?: AcmeChallenges;
     }
   /** Every watcher there is now; each Edge begins with none. */
   | { readonly type: 'taps'; readonly taps: readonly Tap[] }

@@ -6,7 +6,7 @@ import { teamRecords, tokenRecords } from './auth/records.ts';
 import { buildCacheRecords } from './builds/records.ts';
 import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords, runtimeRecords } from './cluster/records.ts';
 import { configValueRecords } from './config/records.ts';
-import { authorityRecords } from './certificates/records.ts';
+import { acmeAccountRecords, authorityRecords, domainRecords } from './certificates/records.ts';
 import { deploymentRecords, deploymentStatusRecords, environmentRecords, instanceSpecRecords } from './deploys/records.ts';
 import { eventRecords } from './events/records.ts';
 
@@ -27,4 +27,6 @@ export const allCollections: readonly AnyCollection[] = [
   configValueRecords,
   eventRecords,
   authorityRecords,
+  acmeAccountRecords,
+  domainRecords,
 ];

@@ -17,6 +17,8 @@ export interface ControlSettings {
   readonly publicPort: number;
   /** The API is reached at the platform's host through the Edges too. */
   readonly apiThroughEdge: boolean;
+  /** The authority that hosts on the internet get their certificates from; null: the platform's own. */
+  readonly acme: { readonly directory: string; readonly email: string | null } | null;
   /** Largest bundle, bytes. */
   readonly bundleBytes: number;
   /** Silence after which a Node is down, milliseconds. */

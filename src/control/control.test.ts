@@ -47,6 +47,7 @@ async function withMachine(run: (machine: Machine) => Promise<void>): Promise<vo
         publicScheme: 'http',
         publicPort: 8080,
         apiThroughEdge: false,
+        acme: null,
         bundleBytes: 1e6,
         nodeGraceMs: 30_000,
         retainEndedMs: 60_000,

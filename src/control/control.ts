@@ -17,6 +17,7 @@ import { createAuthenticate, ensureOwnerToken } from './auth/tokens.ts';
 import { createBuilds } from './builds/builds.ts';
 import { ensureLocalNode } from './cluster/bootstrap.ts';
 import { createCertificates } from './certificates/certificates.ts';
+import { createDomains } from './certificates/domains.ts';
 import { createCluster } from './cluster/cluster.ts';
 import { allCollections } from './collections.ts';
 import { createSealer, loadMasterKey } from './config/sealer.ts';
@@ -130,6 +131,7 @@ async function startControl(
     ...(options.edgeReconnectGraceMs === undefined ? {} : { reconnectGraceMs: options.edgeReconnectGraceMs }),
   });
   undo.push(() => routing.stop());
+  const domains = createDomains(context, { sealer, routing, authorityPem: certificates.authorityPem });
   const cluster = createCluster(context, { openValue: values.openValue });
   undo.push(() => cluster.stop());
   const apps = createApps(context, routing);
@@ -174,7 +176,7 @@ async function startControl(
       ...cluster.handlers,
       ...routing.handlers,
       ...events.handlers,
-      ...certificates.handlers,
+      ...domains.handlers,
       blobs: createBlobHandlers(context),
       system,
     },
@@ -198,7 +200,10 @@ async function startControl(
     ...(options.limits === undefined ? {} : { limits: options.limits }),
   });
 
-  const started = startReconcilers([...deploys.reconcilers, ...builds.reconcilers, ...cluster.reconcilers], context);
+  const started = startReconcilers(
+    [...deploys.reconcilers, ...builds.reconcilers, ...cluster.reconcilers, ...domains.reconcilers],
+    context,
+  );
   reconcilers = started;
   undo.push(() => started.stop());
   const unsubscribe = routing.onTrafficChange(() => started.wake('rollout'));

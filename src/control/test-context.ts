@@ -52,6 +52,7 @@ export async function createTestContext(settings: Partial<ControlSettings> = {})
       publicScheme: 'http',
       publicPort: 8080,
       apiThroughEdge: false,
+      acme: null,
       bundleBytes: 1e6,
       nodeGraceMs: 30_000,
       retainEndedMs: 60_000,

@@ -40,6 +40,8 @@ export interface HandlerDeps {
   readonly policies: RoutePolicies;
 }
 
+/** RFC 8555 §8.3. */
+const CHALLENGE_PATH = '/.well-known/acme-challenge/';
 const REQUEST_ID = knownField('X-Request-Id');
 
 /** Takes an exchange as it comes and sees it to its end. */
@@ -61,6 +63,7 @@ const NOBODY: ClientObserver = {
 
 export function createHandler(deps: HandlerDeps): Handler {
   return (client) => {
+    if (answerChallenge(deps.routing, client)) return;
     const handling = new Handling(deps, client);
     handling.start();
   };
@@ -362,6 +365,20 @@ function find({ routing, groups }: HandlerDeps, target: CanonicalTarget, head: R
     case 'no_host':
       return { type: 'no_host', host };
   }
+}
+
+/** Before every Route: whoever orders a certificate for a host that leads here has to be believed that it does. */
+function answerChallenge(routing: Routing, client: ClientStream): boolean {
+  const { method, target } = client.head;
+  if (!target.startsWith(CHALLENGE_PATH) || (method !== 'GET' && method !== 'HEAD')) return false;
+  const keyAuthorization = routing.challenge(target.slice(CHALLENGE_PATH.length));
+  if (keyAuthorization === null) return false;
+  const body = Buffer.from(keyAuthorization);
+  client.observe(NOBODY);
+  client.sendHead({ status: 200, reason: '', fields: Fields.of('Content-Type', 'application/octet-stream'), length: body.length }, false);
+  if (method === 'GET') client.sendData(body);
+  client.sendEnd(null);
+  return true;
 }
 
 /** Ends the wait for a group, so that it is not waited for again. */

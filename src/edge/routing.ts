@@ -22,6 +22,8 @@ export interface Routing {
   sequence(): number | null;
   /** The table in force as it is kept on disk; null before the first. */
   kept(): KeptTable | null;
+  /** What an authority that asks for this token is told (RFC 8555 §8.3); null where nobody has ordered anything. */
+  challenge(token: string): string | null;
   /** Before `apply`: loads what the rules of a message need. Null where they need nothing. */
   prepare(message: TableMessage): Promise<void> | null;
   /** Applies a message of control, or a table from disk as a snapshot; false: it leaves a gap. */
@@ -48,6 +50,7 @@ export function createRouting(deps: RoutingDeps): Routing {
   const table = createRouteTable<RouteRule>([]);
   let draining: ReadonlyMap<string, RouteTarget> = new Map();
   let cancelDeadline: (() => void) | null = null;
+  let challenges: ReadonlyMap<string, string> = new Map();
 
   /** Closes what is still open on targets whose time is over, and comes back for the next one. */
   const enforce = (): void => {
@@ -67,6 +70,7 @@ export function createRouting(deps: RoutingDeps): Routing {
     for (const key of change.removeRules) table.remove(key);
     for (const rule of change.putRules.values()) table.put(rule);
     certificates.change(change.putCertificates, change.removeCertificates);
+    if (change.challenges !== null) challenges = new Map(Object.entries(change.challenges));
     pool.forget(groups.change(change.putGroups, change.removeGroups));
     versionCounts.change(change.putGroups, change.removeGroups);
     draining = new Map(groups.draining().map((target) => [target.instanceId, target]));
@@ -79,6 +83,7 @@ export function createRouting(deps: RoutingDeps): Routing {
     table: () => (state.sequence() === null ? null : table),
     sequence: () => state.sequence(),
     kept: () => state.kept(),
+    challenge: (token) => challenges.get(token) ?? null,
     prepare: (message) => {
       if (patternsLoaded()) return null;
       const rules = message.type === 'snapshot' ? message.table.rules : message.type === 'delta' ? (message.putRules ?? []) : [];

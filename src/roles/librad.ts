@@ -167,6 +167,7 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
         publicScheme: 'http',
         publicPort: edgePort,
         apiThroughEdge: settings.edgeApi !== 'off',
+        acme: settings.acme === null || settings.acme === 'off' ? null : { directory: settings.acme, email: settings.acmeEmail },
         bundleBytes: settings.bundleBytes ?? 1024 ** 3,
         nodeGraceMs: 30_000,
         retainEndedMs: settings.retainEndedMs ?? 86_400_000,

@@ -6,6 +6,7 @@ export const DEPENDENCY_REASONS: Readonly<Record<string, string>> = {
   fastify: 'HTTP server of the API',
   ignore: 'gitignore patterns when a folder is packed',
   'modern-tar': 'reads the tar of uploaded bundles, as a stream',
+  'acme-client': 'certificates from an ACME authority; loaded with the first order',
   re2js: 'patterns of Routes in linear time; loaded with the first of them',
   pino: 'JSON log lines',
   ws: 'WebSockets where we end them ourselves',

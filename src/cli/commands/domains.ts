@@ -1,6 +1,23 @@
-// `libra domains ca`: what a browser has to trust for https to the Apps of this platform.
+// `libra domains`: hosts and their certificates, and what a browser has to trust where they are the platform's own.
 
 import type { Command } from '../command.ts';
+
+const day = (ms: number | null): string => (ms === null ? '' : new Date(ms).toISOString().slice(0, 10));
+
+export const domains: Command = {
+  summary: 'List the hosts of all Routes, who issued their certificates, and how their orders stand.',
+  example: 'libra domains',
+  run: async (_input, context) => {
+    const client = await context.client();
+    const { items } = await client.domains.list({});
+    context.output.table(
+      ['HOST', 'STATE', 'ISSUER', 'UNTIL', 'NEXT ORDER', 'REASON'],
+      items.map(({ host, state, issuer, untilMs, orderAtMs, reason }) => [host, state, issuer, day(untilMs), day(orderAtMs), reason ?? '']),
+    );
+    context.output.value(items);
+    return 0;
+  },
+};
 
 export const domainsCa: Command = {
   summary: "Print the certificate of the platform's own authority, for clients that shall trust it.",

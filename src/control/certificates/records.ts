@@ -1,4 +1,4 @@
-// The platform's own certificate authority, as it is stored.
+// The platform's own certificate authority, its account with another one, and what that has issued, as they are stored.
 
 import { defineCollection } from '../../store/collection.ts';
 import type { Collection } from '../../store/collection.ts';
@@ -15,3 +15,39 @@ export interface CertificateAuthority {
 export const authorityRecords: Collection<CertificateAuthority> = defineCollection<CertificateAuthority>({
   name: 'certificate-authorities',
 });
+
+export interface AcmeAccount {
+  /** The URL of the authority's directory, as base64url of its SHA-256. */
+  readonly id: string;
+  readonly directory: string;
+  /** PKCS#8 PEM, sealed with AAD `acme-accounts/<id>`. */
+  readonly sealedKey: string;
+  readonly createdAtMs: number;
+}
+
+export const acmeAccountRecords: Collection<AcmeAccount> = defineCollection<AcmeAccount>({ name: 'acme-accounts' });
+
+/** A host that gets its certificate from an ACME authority. */
+export interface Domain {
+  /** The canonical host. */
+  readonly id: string;
+  /** The last one that was issued; it stays in force until its end, whatever becomes of the next. */
+  readonly certificate: IssuedCertificate | null;
+  /** Orders that failed since. */
+  readonly failures: number;
+  /** Why the last order failed; null: it did not. */
+  readonly reason: string | null;
+  /** When to order: the first one, the next try, or the renewal. */
+  readonly orderAtMs: number;
+}
+
+export interface IssuedCertificate {
+  /** Leaf first. */
+  readonly chainPem: string;
+  /** PKCS#8 PEM, sealed with AAD `domains/<id>`. */
+  readonly sealedKey: string;
+  readonly fromMs: number;
+  readonly untilMs: number;
+}
+
+export const domainRecords: Collection<Domain> = defineCollection<Domain>({ name: 'domains' });

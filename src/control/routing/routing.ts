@@ -19,7 +19,7 @@ import { findEnvironment } from '../lookup.ts';
 import { createEdges } from './edges.ts';
 import type { Edges, TrafficState } from './edges.ts';
 import { createLiveTable } from './table.ts';
-import type { CertificateSource } from './table.ts';
+import type { CertificateSource, LiveTable } from './table.ts';
 
 type RouteReply = Awaited<ReturnType<Routing['environmentRoutes']>>['items'][number];
 
@@ -43,6 +43,9 @@ export interface Routing {
   /** Resolves with true when every connected Edge has the table of this moment in force, with false after so long. */
   readonly everywhere: (timeoutMs: number) => Promise<boolean>;
   readonly onTrafficChange: (listener: () => void) => () => void;
+  readonly hosts: LiveTable['hosts'];
+  readonly setChallenges: LiveTable['setChallenges'];
+  readonly certificatesChanged: LiveTable['certificatesChanged'];
   /** Leads the platform's reserved host to its API. */
   readonly servePlatform: (target: { readonly nodeId: string; readonly host: string; readonly port: number }) => void;
   readonly edges: Edges['list'];
@@ -138,6 +141,9 @@ export function createRouting(
     trafficState: edges.trafficState,
     everywhere: edges.everywhere,
     onTrafficChange: edges.onTrafficChange,
+    hosts: () => live.hosts(),
+    setChallenges: (challenges) => live.setChallenges(challenges),
+    certificatesChanged: () => live.certificatesChanged(),
     servePlatform: (target) => live.servePlatform(platformHost(settings.domain), target),
     edges: edges.list,
     edgeEnded: edges.forget,

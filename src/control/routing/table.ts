@@ -2,7 +2,7 @@
 // has the next sequence; the last deltas are kept so that each Edge can follow without a gap.
 
 import { isDeepStrictEqual } from 'node:util';
-import type { RouteGroup, RouteRule, RouteTable, TableCertificate, TableMessage } from '../../api/dataplane.ts';
+import type { AcmeChallenges, RouteGroup, RouteRule, RouteTable, TableCertificate, TableMessage } from '../../api/dataplane.ts';
 import type { Deployment, InstanceSpec } from '../../model/documents.ts';
 import { canonicalHost } from '../../model/host.ts';
 import { DEFAULT_TRAFFIC } from '../../model/traffic-policy.ts';
@@ -52,6 +52,12 @@ export interface LiveTable {
   matcher(): Promise<Matcher<RouteRule>>;
   /** The group of a rule. */
   groupOf(id: string): RouteGroup | undefined;
+  /** Every host that a Route claims, canonical, wildcards included. */
+  hosts(): readonly string[];
+  /** What Edges answer to an authority; comes into force with the next delta. */
+  setChallenges(challenges: AcmeChallenges): void;
+  /** The source has another certificate for some host. */
+  certificatesChanged(): void;
   /** The platform's own API, at its reserved host. */
   servePlatform(host: string, target: { readonly nodeId: string; readonly host: string; readonly port: number }): void;
   /** Takes in all changes at once, without waiting for more of them. */
@@ -93,6 +99,8 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
   const certificates = new Map<string, TableCertificate>();
   let certificatesDue = false;
   let cancelRenewal: (() => void) | null = null;
+  let challenges: AcmeChallenges = {};
+  let challengesDue = false;
 
   const compile = (environmentId: string): CompiledEnvironment | null => {
     const environment = view.get(environmentRecords, environmentId)?.document;
@@ -137,7 +145,7 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
   const flush = (): void => {
     cancelTimer?.();
     cancelTimer = null;
-    if (dirty.size === 0 && !certificatesDue) return;
+    if (dirty.size === 0 && !certificatesDue && !challengesDue) return;
     const at = sequence + 1;
     const putGroups: RouteGroup[] = [];
     const removeGroups: string[] = [];
@@ -184,10 +192,13 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
     }
     const changed = certificatesAfter(putRules, removeRules);
     certificatesDue = false;
-    if (!rulesChanged && putGroups.length === 0 && removeGroups.length === 0 && changed === NO_CERTIFICATES) return;
+    const asked = challengesDue ? { challenges } : {};
+    challengesDue = false;
+    const others = changed !== NO_CERTIFICATES || 'challenges' in asked;
+    if (!rulesChanged && putGroups.length === 0 && removeGroups.length === 0 && !others) return;
     sequence = at;
     const rules = rulesChanged ? { putRules: [...putRules.values()], removeRules: [...removeRules] } : {};
-    deltas.push({ type: 'delta', sequence, ...rules, putGroups, removeGroups, ...changed });
+    deltas.push({ type: 'delta', sequence, ...rules, putGroups, removeGroups, ...changed, ...asked });
     if (deltas.length > KEPT_DELTAS) deltas.shift();
     forgetAbsent();
     for (const listener of listeners) listener();
@@ -277,6 +288,7 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
       rules: claims.rules(),
       groups: [...groups.values()].sort((a, b) => (a.id < b.id ? -1 : 1)),
       certificates: [...certificates.values()],
+      ...(Object.keys(challenges).length === 0 ? {} : { challenges }),
     }),
     after: (last) => {
       if (last === sequence) return null;
@@ -295,6 +307,19 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
       return matcher;
     },
     groupOf: (id) => groups.get(id),
+    hosts: () => {
+      flush();
+      return [...hostCounts.keys()];
+    },
+    setChallenges: (wanted) => {
+      challenges = wanted;
+      challengesDue = true;
+      flush();
+    },
+    certificatesChanged: () => {
+      certificatesDue = true;
+      flush();
+    },
     servePlatform: (host, target) => {
       const group: RouteGroup = {
         id: `${PLATFORM}/api`,

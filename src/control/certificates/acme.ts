@@ -1,0 +1,96 @@
+// Orders certificates from an ACME authority (RFC 8555) and proves by http-01 that the host leads here. The library does the protocol,
+// lost nonces included; it is loaded with the first order.
+
+import { X509Certificate, createHash, generateKeyPairSync } from 'node:crypto';
+import { isFailure } from '../../lib/failure.ts';
+import { create } from '../../store/records.ts';
+import type { Sealer } from '../config/sealer.ts';
+import type { ControlContext } from '../context.ts';
+import { acmeAccountRecords } from './records.ts';
+import type { AcmeAccount } from './records.ts';
+
+const REQUEST_MS = 30_000;
+/** Of looking again whether the authority is done. */
+const LOOKS = { backoffAttempts: 15, backoffMin: 500, backoffMax: 5_000 } as const;
+
+export interface NewCertificate {
+  readonly chainPem: string;
+  readonly keyPem: string;
+  readonly fromMs: number;
+  readonly untilMs: number;
+}
+
+/** Makes the Edges answer the token; resolves with what takes it back. */
+export type AnswerChallenge = (token: string, keyAuthorization: string) => Promise<() => void>;
+
+/** One certificate for one host. Rejects with what the authority or the network says. */
+export type OrderCertificate = (host: string, answer: AnswerChallenge) => Promise<NewCertificate>;
+
+export function createAcme(
+  context: ControlContext,
+  sealer: Sealer,
+  settings: { directory: string; email: string | null },
+): OrderCertificate {
+  const connect = async () => {
+    const [{ default: acme }, accountKey] = await Promise.all([import('acme-client'), accountKeyOf(context, sealer, settings.directory)]);
+    acme.axios.defaults.timeout = REQUEST_MS;
+    const client = new acme.Client({ directoryUrl: settings.directory, accountKey, ...LOOKS });
+    // The authority knows the key again: this is how the URL of an account is found too (RFC 8555 §7.3.1).
+    await client.createAccount({
+      termsOfServiceAgreed: true,
+      ...(settings.email === null ? {} : { contact: [`mailto:${settings.email}`] }),
+    });
+    return { acme, client };
+  };
+  let connected: ReturnType<typeof connect> | null = null;
+
+  return async (host, answer) => {
+    connected ??= connect();
+    const { acme, client } = await connected.catch((error: unknown) => {
+      connected = null;
+      throw error;
+    });
+    const order = await client.createOrder({ identifiers: [{ type: 'dns', value: host }] });
+    for (const authorization of await client.getAuthorizations(order)) {
+      if (authorization.status === 'valid') continue;
+      const challenge = authorization.challenges.find(({ type }) => type === 'http-01');
+      if (challenge === undefined) throw new Error('the authority does not offer http-01 for it');
+      const takeBack = await answer(challenge.token, await client.getChallengeKeyAuthorization(challenge));
+      try {
+        await client.completeChallenge(challenge);
+        await client.waitForValidStatus(challenge);
+      } finally {
+        takeBack();
+      }
+    }
+    const keyPem = newKey();
+    const [, request] = await acme.crypto.createCsr({ altNames: [host] }, keyPem);
+    const chainPem = await client.getCertificate(await client.finalizeOrder(order, request));
+    const leaf = new X509Certificate(chainPem);
+    if (leaf.checkHost(host) === undefined) throw new Error('the authority issued a certificate for another host');
+    return { chainPem, keyPem, fromMs: Date.parse(leaf.validFrom), untilMs: Date.parse(leaf.validTo) };
+  };
+}
+
+/** The key of the account with this authority; made once. */
+async function accountKeyOf({ view, clock }: ControlContext, sealer: Sealer, directory: string): Promise<string> {
+  const id = createHash('sha256').update(directory).digest('base64url');
+  const open = (account: AcmeAccount): string => sealer.open(account.sealedKey, `acme-accounts/${id}`).toString('utf8');
+  const known = view.get(acmeAccountRecords, id)?.document;
+  if (known !== undefined) return open(known);
+  const keyPem = newKey();
+  const sealedKey = sealer.seal(Buffer.from(keyPem), `acme-accounts/${id}`);
+  try {
+    await view.commit(create(acmeAccountRecords, { id, directory, sealedKey, createdAtMs: clock.now() }));
+    return keyPem;
+  } catch (error) {
+    // Another control was first.
+    const made = view.get(acmeAccountRecords, id)?.document;
+    if ((!isFailure(error, 'exists') && !isFailure(error, 'conflict')) || made === undefined) throw error;
+    return open(made);
+  }
+}
+
+function newKey(): string {
+  return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'pem', type: 'pkcs8' }).toString();
+}

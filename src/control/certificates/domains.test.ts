@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { test } from 'node:test';
+import { createSealer } from '../config/sealer.ts';
+import { createTestContext } from '../test-context.ts';
+import type { TestContext } from '../test-context.ts';
+import type { NewCertificate, OrderCertificate } from './acme.ts';
+import { createCertificates } from './certificates.ts';
+import { createDomains, isOrderable } from './domains.ts';
+import type { DomainsDeps } from './domains.ts';
+
+const DAY = 86_400_000;
+const HOST = 'shop.example.com';
+
+interface Bench {
+  readonly context: TestContext;
+  readonly hosts: string[];
+  readonly told: Readonly<Record<string, string>>[];
+  readonly pass: () => Promise<number | void>;
+  readonly source: Awaited<ReturnType<typeof createCertificates>>['source'];
+  readonly list: () => Promise<
+    readonly { readonly host: string; readonly state: string; readonly reason: string | null; readonly orderAtMs: number | null }[]
+  >;
+}
+
+async function bench(order: (context: TestContext) => OrderCertificate): Promise<Bench> {
+  const context = await createTestContext();
+  const sealer = createSealer(createHash('sha256').update('master').digest(), context.random);
+  const { source, authorityPem } = await createCertificates(context, { sealer });
+  const hosts = [HOST];
+  const told: Readonly<Record<string, string>>[] = [];
+  const routing: DomainsDeps['routing'] = {
+    hosts: () => hosts,
+    setChallenges: (challenges) => told.push(challenges),
+    certificatesChanged: () => undefined,
+    everywhere: () => Promise.resolve(true),
+  };
+  const domains = createDomains(context, { sealer, authorityPem, routing, order: order(context) });
+  const [reconciler] = domains.reconcilers;
+  assert.ok(reconciler !== undefined);
+  // The handler looks at nothing of its call.
+  const list = domains.handlers.domains.list as unknown as () => ReturnType<typeof domains.handlers.domains.list>;
+  return {
+    context,
+    hosts,
+    told,
+    source,
+    pass: () => reconciler.run(new AbortController().signal),
+    list: async () => (await list()).items,
+  };
+}
+
+const issued = (context: TestContext, text: string): NewCertificate => ({
+  chainPem: `chain ${text}`,
+  keyPem: `key ${text}`,
+  fromMs: context.clock.now(),
+  untilMs: context.clock.now() + 90 * DAY,
+});
+
+test('a host is ordered once, answered for by the Edges meanwhile, and renewed a third of its life before its end', async () => {
+  let orders = 0;
+  const { context, pass, told, source, list, hosts } = await bench((its) => async (host, answer) => {
+    assert.equal(host, HOST);
+    orders += 1;
+    (await answer('token', 'token.thumbprint'))();
+    return issued(its, String(orders));
+  });
+  hosts.push('hello.localhost', '*.example.com', '10.0.0.1');
+  const nextMs = await pass();
+  assert.deepEqual(told, [{ token: 'token.thumbprint' }, {}]);
+  assert.equal(orders, 1);
+  assert.ok((nextMs ?? 0) > 0);
+  assert.deepEqual([source.of(HOST).chainPem, source.of(HOST).keyPem], ['chain 1', 'key 1']);
+  assert.doesNotMatch(JSON.stringify(context.view.list((await import('./records.ts')).domainRecords)), /key 1/u, 'keys are sealed');
+  assert.deepEqual(
+    (await list()).map(({ host, state }) => `${host} ${state}`),
+    ['*.example.com local', '10.0.0.1 local', 'hello.localhost local', `${HOST} issued`],
+  );
+  await context.clock.advance(55 * DAY);
+  await pass();
+  assert.equal(orders, 1);
+  await context.clock.advance(5 * DAY + 1);
+  await pass();
+  assert.equal(orders, 2);
+  assert.equal(source.of(HOST).chainPem, 'chain 2');
+  await context.close();
+});
+
+test('what fails is told, tried again more and more seldom, and leaves the last certificate in force', async () => {
+  let fails = false;
+  let orders = 0;
+  const { context, pass, source, list, hosts } = await bench((its) => async () => {
+    orders += 1;
+    if (fails) throw new Error('the authority says no');
+    return issued(its, String(orders));
+  });
+  await pass();
+  fails = true;
+  await context.clock.advance(60 * DAY);
+  const waits: number[] = [];
+  for (let round = 0; round < 12; round += 1) {
+    await pass();
+    const [domain] = (await list()).filter(({ host }) => host === HOST);
+    assert.equal(domain?.state, 'issued');
+    assert.equal(domain.reason, 'the authority says no');
+    waits.push((domain.orderAtMs ?? 0) - context.clock.now());
+    await context.clock.advance(waits.at(-1) ?? 0);
+  }
+  assert.equal(orders, 13);
+  assert.equal(source.of(HOST).chainPem, 'chain 1');
+  assert.ok((waits[0] ?? 0) >= 60_000 && (waits[0] ?? 0) <= 75_000, String(waits));
+  assert.ok((waits.at(-1) ?? 0) >= 6 * 3_600_000 && (waits.at(-1) ?? 0) <= 7.5 * 3_600_000, String(waits));
+  assert.deepEqual(context.events.filter(({ kind }) => kind === 'domain.failed').length, 4, 'not one for each try');
+  // Over: the platform's own authority stands in.
+  await context.clock.advance(40 * DAY);
+  assert.match(source.of(HOST).chainPem, /BEGIN CERTIFICATE/u);
+  assert.equal((await list()).find(({ host }) => host === HOST)?.state, 'failed');
+  hosts.length = 0;
+  await pass();
+  assert.equal(context.view.list((await import('./records.ts')).domainRecords).length, 0, 'nobody asks for it any longer');
+  await context.close();
+});
+
+test('an authority that does not answer is left after a while', async () => {
+  const { context, pass, list } = await bench(() => () => new Promise<never>(() => undefined));
+  const passing = pass();
+  while ((await list())[0]?.state !== 'ordering') await new Promise((resolve) => setImmediate(resolve));
+  await context.clock.advance(180_000);
+  await passing;
+  const [domain] = await list();
+  assert.equal(domain?.state, 'failed');
+  assert.match(domain.reason ?? '', /not done within 180 s/u);
+  await context.close();
+});
+
+test('only names that a public authority can know are ordered', () => {
+  for (const host of ['shop.example.com', 'a.co', 'xn--bcher-kva.de']) assert.equal(isOrderable(host), true, host);
+  for (const host of ['localhost', 'a.localhost', 'printer.local', 'a.test', '*.shop.com', '10.0.0.1', '::1', 'nas.home.arpa', 'intranet'])
+    assert.equal(isOrderable(host), false, host);
+});
