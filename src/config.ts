@@ -2,6 +2,7 @@
 // The only reader of the process environment.
 
 import { Failure } from './lib/failure.ts';
+import { splitCommand } from './model/command.ts';
 
 interface Setting<T> {
   /** Flag of `libra up`, without dashes; null where only the variable exists. */
@@ -89,6 +90,14 @@ function acmeDirectory(text: string, source: string): string {
     });
   }
   return url;
+}
+
+/** A program and its words; whoever calls it adds more. */
+function argv(text: string, source: string): readonly string[] {
+  const split = splitCommand(text);
+  if (!split.ok) throw new Failure('invalid_input', { message: `${source} is no command: ${split.message}` });
+  if (split.words.length === 0) throw new Failure('invalid_input', { message: `${source} names no program.` });
+  return split.words;
 }
 
 function email(text: string, source: string): string {
@@ -199,6 +208,14 @@ export const SETTINGS = {
     help: 'whom the ACME authority may write to',
     defaultText: 'none',
     parse: email,
+  },
+  acmeDnsHook: {
+    flag: 'acme-dns-hook',
+    variable: 'LIBRA_ACME_DNS_HOOK',
+    placeholder: 'command',
+    help: 'proves hosts by DNS, wildcards too: called with "set" or "remove", the name of a TXT record and its value',
+    defaultText: 'none: hosts are proven by http',
+    parse: argv,
   },
   domain: {
     flag: 'domain',
@@ -318,6 +335,7 @@ export function loadSettings(flags: Readonly<Record<string, string | undefined>>
     edgeApi: read('edgeApi'),
     acme: read('acme'),
     acmeEmail: read('acmeEmail'),
+    acmeDnsHook: read('acmeDnsHook'),
     domain: read('domain'),
     nodeName: read('nodeName'),
     store: read('store'),

@@ -45,6 +45,7 @@ export const registry: readonly CommandGroup[] = [
       { name: 'secrets set', load: async () => (await import('./commands/secrets.ts')).secretsSet },
       { name: 'secrets unset', load: async () => (await import('./commands/secrets.ts')).secretsUnset },
       { name: 'domains', load: async () => (await import('./commands/domains.ts')).domains },
+      { name: 'domains check', load: async () => (await import('./commands/domains.ts')).domainsCheck },
       { name: 'domains ca', load: async () => (await import('./commands/domains.ts')).domainsCa },
       { name: 'routes', load: async () => (await import('./commands/routes.ts')).routes },
       { name: 'routes explain', load: async () => (await import('./commands/routes.ts')).routesExplain },

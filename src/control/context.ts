@@ -8,6 +8,14 @@ import type { Store } from '../store/store.ts';
 import type { View } from '../store/view.ts';
 import type { Log } from '../sys/log.ts';
 
+export interface AcmeSettings {
+  /** URL of the directory. */
+  readonly directory: string;
+  readonly email: string | null;
+  /** A command that sets and removes TXT records, for dns-01; null: hosts are proven by http-01. */
+  readonly dnsHook: { readonly argv: readonly string[]; readonly env: Readonly<Record<string, string>> } | null;
+}
+
 export interface ControlSettings {
   readonly version: string;
   /** Base domain of Apps. */
@@ -18,7 +26,7 @@ export interface ControlSettings {
   /** The API is reached at the platform's host through the Edges too. */
   readonly apiThroughEdge: boolean;
   /** The authority that hosts on the internet get their certificates from; null: the platform's own. */
-  readonly acme: { readonly directory: string; readonly email: string | null } | null;
+  readonly acme: AcmeSettings | null;
   /** Largest bundle, bytes. */
   readonly bundleBytes: number;
   /** Silence after which a Node is down, milliseconds. */

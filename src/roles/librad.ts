@@ -13,6 +13,7 @@ import { openFileBlobs } from '../blob/files.ts';
 import type { LocalAddresses } from '../cli/local-platform.ts';
 import type { Settings } from '../config.ts';
 import { createControl } from '../control/control.ts';
+import type { AcmeSettings } from '../control/context.ts';
 import { BUILTIN_DRIVERS } from '../driver/builtin.ts';
 import { prepareNode } from '../driver/process/folders.ts';
 import { systemClock } from '../lib/clock.ts';
@@ -167,7 +168,7 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
         publicScheme: 'http',
         publicPort: edgePort,
         apiThroughEdge: settings.edgeApi !== 'off',
-        acme: settings.acme === null || settings.acme === 'off' ? null : { directory: settings.acme, email: settings.acmeEmail },
+        acme: acmeSettings(settings),
         bundleBytes: settings.bundleBytes ?? 1024 ** 3,
         nodeGraceMs: 30_000,
         retainEndedMs: settings.retainEndedMs ?? 86_400_000,
@@ -238,4 +239,11 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
       }
     }
   }
+}
+
+function acmeSettings({ acme, acmeEmail, acmeDnsHook, path, home }: Settings): AcmeSettings | null {
+  if (acme === null || acme === 'off') return null;
+  // What it needs beyond that it reads from a file of its own.
+  const dnsHook = acmeDnsHook === null ? null : { argv: acmeDnsHook, env: { PATH: path, HOME: home } };
+  return { directory: acme, email: acmeEmail, dnsHook };
 }

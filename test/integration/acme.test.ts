@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import https from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,10 +14,22 @@ import { serverApp, writeApp } from '../fixtures/app-folder.ts';
 import { makeAuthority } from '../fixtures/certificate.ts';
 import { freePort } from '../fixtures/edge-process.ts';
 import { until, withPlatform } from '../platform.ts';
+import type { Platform } from '../platform.ts';
+import type { ReplyOf } from '../../src/api/endpoint.ts';
+import type { ApiTable } from '../../src/api/table.ts';
 import { lacking } from '../requirements.ts';
 
 const GOOD = 'shop.libra-platform.com';
 const BAD = 'elsewhere.libra-platform.com';
+
+type DomainView = ReplyOf<ApiTable['domains']['list']>['items'][number];
+
+interface Ports {
+  readonly api: number;
+  readonly management: number;
+  readonly dns: number;
+  readonly dnsManagement: number;
+}
 
 describe('ACME', { skip: lacking('pebble') }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'libra-acme-'));
@@ -34,100 +46,142 @@ describe('ACME', { skip: lacking('pebble') }, () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  test('a routed host gets its certificate, one that leads elsewhere a reason, and a restart keeps both', async () => {
-    // The certificate of the authority's own API.
-    const own = makeAuthority();
-    const { chainPem, keyPem } = own.issue('localhost');
-    for (const [name, text] of Object.entries({ 'ca.pem': own.certificatePem, 'chain.pem': chainPem, 'key.pem': keyPem }))
-      writeFileSync(join(folder, name), text);
-    const [api, management, dns, dnsManagement] = await Promise.all([freePort(), freePort(), freePort(), freePort()]);
-    const get = (path: string, port: number): Promise<string> =>
-      new Promise((resolve, reject) => {
-        https
-          .get({ host: 'localhost', port, path, ca: own.certificatePem, agent: false }, (answer) => {
-            let body = '';
-            answer.on('data', (chunk: Buffer) => (body += chunk.toString()));
-            answer.on('end', () => resolve(body));
-          })
-          .on('error', reject);
-      });
+  // The certificate of the authority's own API.
+  const own = makeAuthority();
+  const { chainPem, keyPem } = own.issue('localhost');
+  for (const [name, text] of Object.entries({ 'ca.pem': own.certificatePem, 'chain.pem': chainPem, 'key.pem': keyPem }))
+    writeFileSync(join(folder, name), text);
 
+  const get = (path: string, port: number): Promise<string> =>
+    new Promise((resolve, reject) => {
+      https
+        .get({ host: 'localhost', port, path, ca: own.certificatePem, agent: false }, (answer) => {
+          let body = '';
+          answer.on('data', (chunk: Buffer) => (body += chunk.toString()));
+          answer.on('end', () => resolve(body));
+        })
+        .on('error', reject);
+    });
+  const freePorts = async (): Promise<Ports> => {
+    const [api, management, dns, dnsManagement] = await Promise.all([freePort(), freePort(), freePort(), freePort()]);
+    return { api, management, dns, dnsManagement };
+  };
+  /** Says in its DNS that BAD leads elsewhere, and everything else here. */
+  const startAuthority = async ({ api, management, dns, dnsManagement }: Ports, httpPort: number): Promise<void> => {
+    const file = join(folder, `pebble.${api}.json`);
+    const config = {
+      listenAddress: `127.0.0.1:${api}`,
+      managementListenAddress: `127.0.0.1:${management}`,
+      certificate: join(folder, 'chain.pem'),
+      privateKey: join(folder, 'key.pem'),
+      httpPort,
+      tlsPort: 1,
+      externalAccountBindingRequired: false,
+    };
+    writeFileSync(file, JSON.stringify({ pebble: config }));
+    const off = ['-http01', '', '-https01', '', '-tlsalpn01', ''];
+    start('pebble-challtestsrv', ['-dns01', `127.0.0.1:${dns}`, '-management', `127.0.0.1:${dnsManagement}`, '-defaultIPv6', '', ...off]);
+    start('pebble', ['-config', file, '-dnsserver', `127.0.0.1:${dns}`], { PEBBLE_VA_NOSLEEP: '1', PEBBLE_WFE_NONCEREJECT: '20' });
+    await until('the authority is there', 15_000, async () => (await get('/dir', api)) !== '');
+    await until('names are there', 15_000, () => lead(dnsManagement, BAD, '127.0.0.9'));
+  };
+  const lead = async (dnsManagement: number, host: string, address: string): Promise<boolean> => {
+    const post = (path: string, body: unknown): Promise<Response> =>
+      fetch(`http://127.0.0.1:${dnsManagement}${path}`, { method: 'POST', body: JSON.stringify(body) });
+    await post('/clear-a', { host });
+    return (await post('/add-a', { host, addresses: [address] })).ok;
+  };
+  const platformEnv = ({ api }: Ports): Record<string, string> => ({
+    LIBRA_ACME: `https://localhost:${api}/dir`,
+    LIBRA_ACME_EMAIL: 'ops@libra-platform.com',
+    NODE_EXTRA_CA_CERTS: join(folder, 'ca.pem'),
+  });
+  const domainOf = async (platform: Platform, host: string): Promise<DomainView | undefined> =>
+    (await platform.client().domains.list({})).items.find((each) => each.host === host);
+  const becomes = (platform: Platform, host: string, state: DomainView['state']): Promise<DomainView> =>
+    until(`${host} is ${state}`, 60_000, async () => {
+      const domain = await domainOf(platform, host);
+      return domain?.state === state ? domain : null;
+    });
+  /** The certificate that the Edge shows, checked against the authority's root. */
+  const shown = async (platform: Platform, servername: string, management: number): Promise<string> => {
+    const port = Number(/:(\d+)$/u.exec((await platform.client().system.status({})).addresses['edgeTls'] ?? '')?.[1]);
+    const socket = tls.connect({ host: '127.0.0.1', port, servername, ca: await get('/roots/0', management) });
+    await once(socket, 'secureConnect');
+    const { fingerprint256 } = socket.getPeerCertificate();
+    socket.destroy();
+    return fingerprint256;
+  };
+
+  test('a routed host gets its certificate, one that leads elsewhere a reason, and a restart keeps both', async () => {
+    const ports = await freePorts();
     await withPlatform(
       async (platform) => {
-        const config = {
-          pebble: {
-            listenAddress: `127.0.0.1:${api}`,
-            managementListenAddress: `127.0.0.1:${management}`,
-            certificate: join(folder, 'chain.pem'),
-            privateKey: join(folder, 'key.pem'),
-            httpPort: platform.edgePort,
-            tlsPort: 1,
-            externalAccountBindingRequired: false,
-          },
-        };
-        writeFileSync(join(folder, 'pebble.json'), JSON.stringify(config));
-        const off = ['-http01', '', '-https01', '', '-tlsalpn01', ''];
-        start('pebble-challtestsrv', [
-          '-dns01',
-          `127.0.0.1:${dns}`,
-          '-management',
-          `127.0.0.1:${dnsManagement}`,
-          '-defaultIPv6',
-          '',
-          ...off,
-        ]);
-        start('pebble', ['-config', join(folder, 'pebble.json'), '-dnsserver', `127.0.0.1:${dns}`], {
-          PEBBLE_VA_NOSLEEP: '1',
-          PEBBLE_WFE_NONCEREJECT: '20',
-        });
-        await until('the authority is there', 15_000, async () => (await get('/dir', api)) !== '');
-        await until('names are there', 15_000, async () => {
-          const body = JSON.stringify({ host: BAD, addresses: ['127.0.0.9'] });
-          return (await fetch(`http://127.0.0.1:${dnsManagement}/add-a`, { method: 'POST', body })).ok;
-        });
-
+        await startAuthority(ports, platform.edgePort);
         const routes = [`routes: [ { host: ${GOOD} }, { host: ${BAD} }, { host: shop.localhost } ]`];
         const deployed = await platform.cli('deploy', writeApp(platform, 'shop', serverApp({ text: 'secure', web: routes })));
         assert.equal(deployed.code, 0, deployed.stderr);
-        const domainOf = async (host: string) => (await platform.client().domains.list({})).items.find((each) => each.host === host);
-        const good = await until('it is issued', 60_000, async () => {
-          const domain = await domainOf(GOOD);
-          return domain?.state === 'issued' ? domain : null;
-        });
+        const good = await becomes(platform, GOOD, 'issued');
         assert.equal(good.issuer, 'acme');
         assert.ok((good.orderAtMs ?? 0) > Date.now() && (good.orderAtMs ?? 0) < (good.untilMs ?? 0));
-        const bad = await until('the other one is refused', 60_000, async () => {
-          const domain = await domainOf(BAD);
-          return domain?.state === 'failed' ? domain : null;
-        });
+        const bad = await becomes(platform, BAD, 'failed');
         assert.match(bad.reason ?? '', /connection refused|127\.0\.0\.9/iu);
-        assert.equal((await domainOf('shop.localhost'))?.state, 'local');
+        assert.equal((await domainOf(platform, 'shop.localhost'))?.state, 'local');
         const listed = await platform.cli('domains');
         assert.match(listed.stdout, new RegExp(`${GOOD} +issued +acme`, 'u'));
 
-        const root = await get('/roots/0', management);
-        const port = Number(/:(\d+)$/u.exec((await platform.client().system.status({})).addresses['edgeTls'] ?? '')?.[1]);
-        const shown = async (): Promise<string> => {
-          const socket = tls.connect({ host: '127.0.0.1', port, servername: GOOD, ca: root });
-          await once(socket, 'secureConnect');
-          const { fingerprint256 } = socket.getPeerCertificate();
-          socket.destroy();
-          return fingerprint256;
-        };
-        const before = await until('the Edge shows it', 10_000, shown);
+        const before = await until('the Edge shows it', 10_000, () => shown(platform, GOOD, ports.management));
         // What nobody has ordered is the App's own affair.
         assert.equal((await platform.get(GOOD, '/.well-known/acme-challenge/unknown')).body, 'secure');
 
         await platform.kill();
         await platform.start();
-        assert.equal((await domainOf(GOOD))?.state, 'issued');
-        assert.equal(await until('the Edge still shows it', 10_000, shown), before, 'it is not ordered again');
+        assert.equal((await domainOf(platform, GOOD))?.state, 'issued');
+        assert.equal(
+          await until('the Edge still shows it', 10_000, () => shown(platform, GOOD, ports.management)),
+          before,
+          'it is not ordered again',
+        );
+
+        // The cause is mended: nobody has to wait for the next try.
+        await lead(ports.dnsManagement, BAD, '127.0.0.1');
+        assert.equal((await platform.cli('domains', 'check', BAD)).code, 0);
+        await becomes(platform, BAD, 'issued');
+        assert.match((await platform.cli('domains', 'check', GOOD)).stdout, /nothing to do/u);
+        assert.match((await platform.cli('domains', 'check', 'shop.localhost')).stderr, /no public authority can know it/u);
+      },
+      { env: platformEnv(ports) },
+    );
+  });
+
+  test('with a hook for DNS a wildcard is issued, and the record is taken away again', async () => {
+    const ports = await freePorts();
+    const hook = join(folder, 'hook.mjs');
+    writeFileSync(
+      hook,
+      `import { appendFileSync } from 'node:fs';
+const [address, verb, name, value] = process.argv.slice(2);
+appendFileSync(${JSON.stringify(join(folder, 'hook.log'))}, verb + ' ' + name + '\\n');
+const path = verb === 'set' ? '/set-txt' : '/clear-txt';
+const reply = await fetch(address + path, { method: 'POST', body: JSON.stringify({ host: name + '.', value }) });
+process.exit(reply.ok ? 0 : 1);
+`,
+    );
+    await withPlatform(
+      async (platform) => {
+        // The authority cannot ask anything here.
+        await startAuthority(ports, 1);
+        const routes = [`routes: [ { host: "*.${GOOD}" } ]`];
+        const deployed = await platform.cli('deploy', writeApp(platform, 'shop', serverApp({ text: 'secure', web: routes })));
+        assert.equal(deployed.code, 0, deployed.stderr);
+        await becomes(platform, `*.${GOOD}`, 'issued');
+        await until('the Edge shows it', 10_000, () => shown(platform, `any.${GOOD}`, ports.management));
+        assert.equal(readFileSync(join(folder, 'hook.log'), 'utf8'), `set _acme-challenge.${GOOD}\nremove _acme-challenge.${GOOD}\n`);
       },
       {
         env: {
-          LIBRA_ACME: `https://localhost:${api}/dir`,
-          LIBRA_ACME_EMAIL: 'ops@libra-platform.com',
-          NODE_EXTRA_CA_CERTS: join(folder, 'ca.pem'),
+          ...platformEnv(ports),
+          LIBRA_ACME_DNS_HOOK: `"${process.execPath}" "${hook}" http://127.0.0.1:${ports.dnsManagement}`,
         },
       },
     );

@@ -3,6 +3,16 @@
 import { endpoint } from '../endpoint.ts';
 
 export const domains = {
+  check: endpoint({
+    method: 'POST',
+    path: '/v1/domains/check',
+    summary: 'Order the certificate of a host whose last order failed now, not at the next try.',
+    permission: 'deployments.create',
+    scope: 'platform',
+    body: (z) => z.object({ host: z.string().min(1).max(255) }),
+    /** `ordered` false: it is in force, or being ordered. */
+    reply: (z) => z.object({ host: z.string(), ordered: z.boolean() }),
+  }),
   list: endpoint({
     method: 'GET',
     path: '/v1/domains',

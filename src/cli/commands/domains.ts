@@ -19,6 +19,23 @@ export const domains: Command = {
   },
 };
 
+export const domainsCheck: Command = {
+  summary: 'Order the certificate of a host now, when its last order failed and the cause is mended.',
+  example: 'libra domains check shop.example.com',
+  arguments: [{ name: 'host', help: 'one of `libra domains`', required: true }],
+  run: async (input, context) => {
+    const client = await context.client();
+    const reply = await client.domains.check({ body: { host: input.arguments['host']?.[0] ?? '' } });
+    context.output.line(
+      reply.ordered
+        ? `${reply.host} is being ordered; \`libra domains\` says what came of it.`
+        : `${reply.host} is in force or being ordered already: nothing to do.`,
+    );
+    context.output.value(reply);
+    return 0;
+  },
+};
+
 export const domainsCa: Command = {
   summary: "Print the certificate of the platform's own authority, for clients that shall trust it.",
   example: 'libra domains ca > libra-ca.pem',

@@ -1,11 +1,11 @@
-// Orders certificates from an ACME authority (RFC 8555) and proves by http-01 that the host leads here. The library does the protocol,
-// lost nonces included; it is loaded with the first order.
+// Orders certificates from an ACME authority (RFC 8555) and proves that the host is ours, by http-01, or by dns-01 where there is a hook for
+// it. The library does the protocol, lost nonces included; it is loaded with the first order.
 
 import { X509Certificate, createHash, generateKeyPairSync } from 'node:crypto';
 import { isFailure } from '../../lib/failure.ts';
 import { create } from '../../store/records.ts';
 import type { Sealer } from '../config/sealer.ts';
-import type { ControlContext } from '../context.ts';
+import type { AcmeSettings, ControlContext } from '../context.ts';
 import { acmeAccountRecords } from './records.ts';
 import type { AcmeAccount } from './records.ts';
 
@@ -20,17 +20,19 @@ export interface NewCertificate {
   readonly untilMs: number;
 }
 
-/** Makes the Edges answer the token; resolves with what takes it back. */
-export type AnswerChallenge = (token: string, keyAuthorization: string) => Promise<() => void>;
+/** What the authority is going to look for: a text behind a token (RFC 8555 §8.3), or a TXT record (§8.4). */
+export type Challenge =
+  | { readonly type: 'http-01'; readonly token: string; readonly value: string }
+  | { readonly type: 'dns-01'; readonly name: string; readonly value: string };
+
+/** Makes it be there; resolves with what takes it back. */
+export type AnswerChallenge = (challenge: Challenge) => Promise<() => Promise<void>>;
 
 /** One certificate for one host. Rejects with what the authority or the network says. */
 export type OrderCertificate = (host: string, answer: AnswerChallenge) => Promise<NewCertificate>;
 
-export function createAcme(
-  context: ControlContext,
-  sealer: Sealer,
-  settings: { directory: string; email: string | null },
-): OrderCertificate {
+export function createAcme(context: ControlContext, sealer: Sealer, settings: AcmeSettings): OrderCertificate {
+  const wanted = settings.dnsHook === null ? 'http-01' : 'dns-01';
   const connect = async () => {
     const [{ default: acme }, accountKey] = await Promise.all([import('acme-client'), accountKeyOf(context, sealer, settings.directory)]);
     acme.axios.defaults.timeout = REQUEST_MS;
@@ -53,21 +55,26 @@ export function createAcme(
     const order = await client.createOrder({ identifiers: [{ type: 'dns', value: host }] });
     for (const authorization of await client.getAuthorizations(order)) {
       if (authorization.status === 'valid') continue;
-      const challenge = authorization.challenges.find(({ type }) => type === 'http-01');
-      if (challenge === undefined) throw new Error('the authority does not offer http-01 for it');
-      const takeBack = await answer(challenge.token, await client.getChallengeKeyAuthorization(challenge));
+      const challenge = authorization.challenges.find(({ type }) => type === wanted);
+      if (challenge === undefined) throw new Error(`the authority does not offer ${wanted} for it`);
+      const value = await client.getChallengeKeyAuthorization(challenge);
+      const takeBack = await answer(
+        wanted === 'http-01'
+          ? { type: wanted, token: challenge.token, value }
+          : { type: wanted, name: `_acme-challenge.${authorization.identifier.value}`, value },
+      );
       try {
         await client.completeChallenge(challenge);
         await client.waitForValidStatus(challenge);
       } finally {
-        takeBack();
+        await takeBack();
       }
     }
     const keyPem = newKey();
     const [, request] = await acme.crypto.createCsr({ altNames: [host] }, keyPem);
     const chainPem = await client.getCertificate(await client.finalizeOrder(order, request));
     const leaf = new X509Certificate(chainPem);
-    if (leaf.checkHost(host) === undefined) throw new Error('the authority issued a certificate for another host');
+    if (leaf.checkHost(host.replace(/^\*/u, 'any')) === undefined) throw new Error('the authority issued a certificate for another host');
     return { chainPem, keyPem, fromMs: Date.parse(leaf.validFrom), untilMs: Date.parse(leaf.validTo) };
   };
 }

@@ -3,31 +3,36 @@
 
 import { isIP } from 'node:net';
 import type { table } from '../../api/table.ts';
-import { messageOf } from '../../lib/failure.ts';
+import { Failure, messageOf } from '../../lib/failure.ts';
 import { create, remove, update } from '../../store/records.ts';
 import type { Stored } from '../../store/collection.ts';
+import { runProgram } from '../../sys/run-program.ts';
 import type { Sealer } from '../config/sealer.ts';
 import type { ControlContext, Reconciler } from '../context.ts';
 import { environmentRecords } from '../deploys/records.ts';
 import type { NounHandlers } from '../handler.ts';
 import type { Routing } from '../routing/routing.ts';
 import { createAcme } from './acme.ts';
-import type { OrderCertificate } from './acme.ts';
+import type { AnswerChallenge, OrderCertificate } from './acme.ts';
 import { sealedAs } from './certificates.ts';
 import { domainRecords } from './records.ts';
 import type { Domain } from './records.ts';
 
 const EVERY_MS = 600_000;
-const ORDER_MS = 180_000;
+const ORDER_MS = 300_000;
+/** Of one call of the hook, which waits until the record can be seen. */
+const HOOK_MS = 120_000;
 const IN_FORCE_MS = 10_000;
 const RETRY = { minMs: 60_000, maxMs: 6 * 3_600_000 } as const;
 
 /** Names that no public authority issues for (RFC 2606, RFC 6761, RFC 6762, RFC 8375). */
 const PRIVATE = /(?:^|\.)(?:localhost|local|test|example|invalid|internal|lan|home\.arpa)$/u;
 
-/** Whether an authority can be asked by http-01: a wildcard needs dns-01. */
-export function isOrderable(host: string): boolean {
-  return !host.startsWith('*.') && host.includes('.') && isIP(host) === 0 && !PRIVATE.test(host);
+/** Whether a public authority can know the name; `wildcards`: it is proven by DNS, without which no wildcard is issued. */
+export function isOrderable(host: string, wildcards: boolean): boolean {
+  const isWildcard = host.startsWith('*.');
+  const base = isWildcard ? host.slice(2) : host;
+  return (wildcards || !isWildcard) && base.includes('.') && isIP(base) === 0 && !PRIVATE.test(base);
 }
 
 export interface DomainsDeps {
@@ -54,12 +59,23 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
   const chance = (): number => Buffer.from(random.bytes(4)).readUInt32BE() / 2 ** 32;
   const showChallenges = (): void => routing.setChallenges(Object.fromEntries(challenges));
 
-  const answer = async (token: string, keyAuthorization: string): Promise<() => void> => {
-    challenges.set(token, keyAuthorization);
+  const hook = settings.acme?.dnsHook ?? null;
+  const canOrder = (host: string): boolean => order !== null && isOrderable(host, hook !== null);
+
+  const answer: AnswerChallenge = async (challenge) => {
+    if (challenge.type === 'dns-01') {
+      const call = (verb: 'set' | 'remove'): Promise<void> =>
+        runProgram([...(hook?.argv ?? []), verb, challenge.name, challenge.value], { env: hook?.env ?? {}, timeoutMs: HOOK_MS });
+      await call('set');
+      return () =>
+        call('remove').catch((error: unknown) => context.log.warn({ error, name: challenge.name }, 'the TXT record is left behind'));
+    }
+    const { token, value } = challenge;
+    challenges.set(token, value);
     showChallenges();
     if (!(await routing.everywhere(IN_FORCE_MS)))
       context.log.warn({}, 'an Edge has no challenge of the ACME authority yet; asking all the same');
-    return () => {
+    return async () => {
       challenges.delete(token);
       showChallenges();
     };
@@ -134,7 +150,7 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
 
   const run = async (signal: AbortSignal): Promise<number | undefined> => {
     if (order === null) return undefined;
-    const hosts = new Set(routing.hosts().filter(isOrderable));
+    const hosts = new Set(routing.hosts().filter(canOrder));
     for (const host of hosts) {
       if (view.get(domainRecords, host) !== undefined) continue;
       await view.commit(create(domainRecords, { id: host, certificate: null, failures: 0, reason: null, orderAtMs: clock.now() }));
@@ -155,12 +171,31 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
     handlers: {
       domains: {
         authority: async () => ({ certificate: deps.authorityPem }),
+        check: async (call) => {
+          const host = call.body.host.toLowerCase();
+          const stored = view.get(domainRecords, host);
+          if (stored === undefined || !canOrder(host)) {
+            const why = !routing.hosts().includes(host)
+              ? 'no Route claims it'
+              : order === null
+                ? 'no ACME authority is set'
+                : 'no public authority can know it, or it is a wildcard and there is no hook for DNS';
+            throw new Failure('not_found', {
+              message: `Nothing is ordered for ${host}: ${why}.`,
+              hint: '`libra domains` lists all hosts.',
+            });
+          }
+          // One that is in force and not in trouble is let be: authorities count orders.
+          const isDue = stored.document.failures > 0 && ordering !== host;
+          if (isDue) await view.commit(update(domainRecords, stored, { ...stored.document, orderAtMs: clock.now() }));
+          return { host, ordered: isDue };
+        },
         list: async () => ({
           items: routing
             .hosts()
             .toSorted()
             .map((host) => {
-              const domain = order === null || !isOrderable(host) ? null : (view.get(domainRecords, host)?.document ?? null);
+              const domain = canOrder(host) ? (view.get(domainRecords, host)?.document ?? null) : null;
               const certificate = domain?.certificate ?? null;
               const inForce = certificate !== null && certificate.untilMs > clock.now();
               return {
@@ -175,11 +210,11 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
         }),
       },
     },
-    reconcilers: [{ name: 'domains', everyMs: EVERY_MS, wakeOn: [environmentRecords.name], run }],
+    reconcilers: [{ name: 'domains', everyMs: EVERY_MS, wakeOn: [environmentRecords.name, domainRecords.name], run }],
   };
 
   function stateOf(host: string, inForce: boolean): 'local' | 'waiting' | 'ordering' | 'issued' | 'failed' {
-    if (order === null || !isOrderable(host)) return 'local';
+    if (!canOrder(host)) return 'local';
     if (ordering === host) return 'ordering';
     if (inForce) return 'issued';
     return (view.get(domainRecords, host)?.document.failures ?? 0) > 0 ? 'failed' : 'waiting';
