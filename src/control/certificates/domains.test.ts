@@ -123,10 +123,14 @@ test('what fails is told, tried again more and more seldom, and leaves the last 
   await context.close();
 });
 
-test('an authority that does not answer is left after a while', async () => {
-  const { context, pass, list } = await bench(() => () => new Promise<never>(() => undefined));
+test('an authority that does not answer for one host is left after a while, and answers for the others meanwhile', async () => {
+  const { context, hosts, pass, list } = await bench(
+    (its) => (host) => (host === HOST ? new Promise<never>(() => undefined) : Promise.resolve(issued(its, host))),
+  );
+  hosts.push('x1.example.com', 'x2.example.com');
   const passing = pass();
-  while ((await list())[0]?.state !== 'ordering') await new Promise((resolve) => setImmediate(resolve));
+  while ((await list()).filter(({ state }) => state === 'issued').length < 2) await new Promise((resolve) => setImmediate(resolve));
+  assert.equal((await list())[0]?.state, 'ordering');
   await context.clock.advance(300_000);
   await passing;
   const [domain] = await list();

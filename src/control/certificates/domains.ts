@@ -19,6 +19,8 @@ import { domainRecords } from './records.ts';
 import type { Domain } from './records.ts';
 
 const EVERY_MS = 600_000;
+/** Orders at a time: one that hangs shall not hold the others up. */
+const ABREAST = 4;
 const ORDER_MS = 300_000;
 /** Of one call of the hook, which waits until the record can be seen. */
 const HOOK_MS = 120_000;
@@ -53,7 +55,7 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
   const { routing, sealer } = deps;
   const order = deps.order ?? (settings.acme === null ? null : createAcme(context, sealer, settings.acme));
   const challenges = new Map<string, string>();
-  let ordering: string | null = null;
+  const ordering = new Set<string>();
 
   /** From 0 to 1. */
   const chance = (): number => Buffer.from(random.bytes(4)).readUInt32BE() / 2 ** 32;
@@ -85,7 +87,7 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
     const { document: domain } = stored;
     const host = domain.id;
     let next: Domain;
-    ordering = host;
+    ordering.add(host);
     try {
       const made = await within(ORDER_MS, signal, ask(host, answer));
       const { chainPem, keyPem, fromMs, untilMs } = made;
@@ -104,7 +106,7 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
       const waitMs = Math.min(RETRY.maxMs, RETRY.minMs * 2 ** Math.min(failures - 1, 20)) * (1 + chance() / 4);
       next = { ...domain, failures, reason: messageOf(error).slice(0, 500), orderAtMs: Math.floor(clock.now() + waitMs) };
     } finally {
-      ordering = null;
+      ordering.delete(host);
     }
     await view.commit(update(domainRecords, stored, next));
     if (next.reason === null) {
@@ -155,14 +157,19 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
       if (view.get(domainRecords, host) !== undefined) continue;
       await view.commit(create(domainRecords, { id: host, certificate: null, failures: 0, reason: null, orderAtMs: clock.now() }));
     }
+    const due: Stored<Domain>[] = [];
     for (const stored of view.list(domainRecords)) {
       const { id, certificate, orderAtMs } = stored.document;
       if (signal.aborted) return undefined;
       if (!hosts.has(id)) {
         // What is left of its life may be wanted again.
         if (certificate === null || certificate.untilMs <= clock.now()) await view.commit(remove(domainRecords, stored));
-      } else if (orderAtMs <= clock.now()) await carryOut(order, stored, signal);
+      } else if (orderAtMs <= clock.now() && !ordering.has(id)) due.push(stored);
     }
+    const work = async (): Promise<void> => {
+      for (let stored = due.shift(); stored !== undefined && !signal.aborted; stored = due.shift()) await carryOut(order, stored, signal);
+    };
+    await Promise.all(Array.from({ length: ABREAST }, work));
     const next = view.list(domainRecords).flatMap(({ document }) => (hosts.has(document.id) ? [document.orderAtMs] : []));
     return Math.max(1_000, Math.min(EVERY_MS, ...next.map((atMs) => atMs - clock.now())));
   };
@@ -186,7 +193,7 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
             });
           }
           // One that is in force and not in trouble is let be: authorities count orders.
-          const isDue = stored.document.failures > 0 && ordering !== host;
+          const isDue = stored.document.failures > 0 && !ordering.has(host);
           if (isDue) await view.commit(update(domainRecords, stored, { ...stored.document, orderAtMs: clock.now() }));
           return { host, ordered: isDue };
         },
@@ -215,7 +222,7 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
 
   function stateOf(host: string, inForce: boolean): 'local' | 'waiting' | 'ordering' | 'issued' | 'failed' {
     if (!canOrder(host)) return 'local';
-    if (ordering === host) return 'ordering';
+    if (ordering.has(host)) return 'ordering';
     if (inForce) return 'issued';
     return (view.get(domainRecords, host)?.document.failures ?? 0) > 0 ? 'failed' : 'waiting';
   }
