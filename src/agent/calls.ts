@@ -5,7 +5,7 @@ import type { AgentCall, AgentMessage } from '../api/agent.ts';
 import type { Driver, LogLine } from '../driver/contract.ts';
 import { Failure, messageOf, toFailure } from '../lib/failure.ts';
 import type { Log } from '../sys/log.ts';
-import { within } from './deadline.ts';
+import { within } from '../lib/deadline.ts';
 import type { Clock } from '../lib/clock.ts';
 import { expandWords } from '../model/expand.ts';
 import type { Instances } from './instances.ts';

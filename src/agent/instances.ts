@@ -4,7 +4,7 @@ import type { DesiredInstance } from '../api/agent.ts';
 import type { Driver } from '../driver/contract.ts';
 import { messageOf } from '../lib/failure.ts';
 import type { Log } from '../sys/log.ts';
-import { within } from './deadline.ts';
+import { within } from '../lib/deadline.ts';
 import { unseenEnd } from './ends.ts';
 import { newInstanceState, restoredState } from './instance-state.ts';
 import type { InstanceState } from './instance-state.ts';

@@ -10,7 +10,7 @@ import type { Random } from '../lib/id.ts';
 import type { ReasonCode } from '../model/documents.ts';
 import type { Log } from '../sys/log.ts';
 import { commandWords } from './environment.ts';
-import { within } from './deadline.ts';
+import { within } from '../lib/deadline.ts';
 import { runHooks } from './hooks.ts';
 import type { Effect, End, InstanceState } from './instance-state.ts';
 import type { InstanceEvent } from './machine.ts';

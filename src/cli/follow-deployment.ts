@@ -121,9 +121,9 @@ export function deploymentResult(view: DeploymentView): DeploymentResult {
 /** The command that goes on where this one stops. */
 const goOn = (view: DeploymentView): string => `libra deployments ${view.number} --follow ${placeOf(view)}`;
 
-/** The platform went away, but the Deployment did not. */
+/** The platform went away, or cannot write, but the Deployment is not over. */
 function lost(error: unknown, view: DeploymentView): unknown {
-  if (!isFailure(error, 'unreachable') && !isFailure(error, 'timeout')) return error;
+  if (!isFailure(error, 'unreachable') && !isFailure(error, 'timeout') && !isFailure(error, 'storage_failed')) return error;
   return new Failure(error.code, {
     message: `${error.message} Deployment ${view.number} of ${view.app} may go on; how it ends is not known here.`,
     hint: goOn(view),

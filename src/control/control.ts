@@ -132,6 +132,7 @@ async function startControl(
   });
   undo.push(() => routing.stop());
   const domains = createDomains(context, { sealer, routing, authorityPem: certificates.authorityPem });
+  undo.push(() => domains.stop());
   const cluster = createCluster(context, { openValue: values.openValue });
   undo.push(() => cluster.stop());
   const apps = createApps(context, routing);

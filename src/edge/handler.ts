@@ -63,7 +63,6 @@ const NOBODY: ClientObserver = {
 
 export function createHandler(deps: HandlerDeps): Handler {
   return (client) => {
-    if (answerChallenge(deps.routing, client)) return;
     const handling = new Handling(deps, client);
     handling.start();
   };
@@ -352,6 +351,9 @@ function find({ routing, groups }: HandlerDeps, target: CanonicalTarget, head: R
   const table = routing.table();
   if (table === null) return { type: 'no_table' };
   const { host, path } = target;
+  const keyAuthorization = path.startsWith(CHALLENGE_PATH) ? routing.challenge(path.slice(CHALLENGE_PATH.length)) : null;
+  // Before every Route: whoever orders a certificate for a host that leads here has to be believed that it does.
+  if (keyAuthorization !== null) return { type: 'challenge', keyAuthorization };
   const found = findRoute(table, head.method, target, (lower) => head.fields.combined(lower), address);
   switch (found.type) {
     case 'found': {
@@ -365,20 +367,6 @@ function find({ routing, groups }: HandlerDeps, target: CanonicalTarget, head: R
     case 'no_host':
       return { type: 'no_host', host };
   }
-}
-
-/** Before every Route: whoever orders a certificate for a host that leads here has to be believed that it does. */
-function answerChallenge(routing: Routing, client: ClientStream): boolean {
-  const { method, target } = client.head;
-  if (!target.startsWith(CHALLENGE_PATH) || (method !== 'GET' && method !== 'HEAD')) return false;
-  const keyAuthorization = routing.challenge(target.slice(CHALLENGE_PATH.length));
-  if (keyAuthorization === null) return false;
-  const body = Buffer.from(keyAuthorization);
-  client.observe(NOBODY);
-  client.sendHead({ status: 200, reason: '', fields: Fields.of('Content-Type', 'application/octet-stream'), length: body.length }, false);
-  if (method === 'GET') client.sendData(body);
-  client.sendEnd(null);
-  return true;
 }
 
 /** Ends the wait for a group, so that it is not waited for again. */

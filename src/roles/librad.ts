@@ -12,6 +12,7 @@ import { table } from '../api/table.ts';
 import { openFileBlobs } from '../blob/files.ts';
 import type { LocalAddresses } from '../cli/local-platform.ts';
 import type { Settings } from '../config.ts';
+import { Failure } from '../lib/failure.ts';
 import { createControl } from '../control/control.ts';
 import type { AcmeSettings } from '../control/context.ts';
 import { BUILTIN_DRIVERS } from '../driver/builtin.ts';
@@ -242,7 +243,14 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
 }
 
 function acmeSettings({ acme, acmeEmail, acmeDnsHook, path, home }: Settings): AcmeSettings | null {
-  if (acme === null || acme === 'off') return null;
+  if (acme === null || acme === 'off') {
+    const idle = acmeEmail !== null ? '--acme-email' : acmeDnsHook !== null ? '--acme-dns-hook' : null;
+    if (idle === null) return null;
+    throw new Failure('invalid_input', {
+      message: `${idle} means nothing without an authority.`,
+      hint: 'Add --acme letsencrypt, or leave it out.',
+    });
+  }
   // What it needs beyond that it reads from a file of its own.
   const dnsHook = acmeDnsHook === null ? null : { argv: acmeDnsHook, env: { PATH: path, HOME: home } };
   return { directory: acme, email: acmeEmail, dnsHook };

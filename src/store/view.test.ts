@@ -318,4 +318,26 @@ describe('the view', { timeout: 30_000 }, () => {
       { numRuns: 100 },
     );
   });
+
+  it('tells what keeps the store from writing, until it writes again', async () => {
+    let full = false;
+    const failing = (store: Store): Store => ({
+      ...store,
+      commit: (transaction) =>
+        full ? Promise.reject(new Failure('storage_failed', { message: 'The disk is full.' })) : store.commit(transaction),
+    });
+    await withView(
+      async ({ view, start }) => {
+        await start();
+        assert.equal(view.trouble(), null);
+        full = true;
+        await rejectsWith(view.commit(put(reports, { id: 'r', text: 'a' })), 'storage_failed');
+        assert.equal(view.trouble()?.message, 'The disk is full.');
+        full = false;
+        await view.commit(put(reports, { id: 'r', text: 'a' }));
+        assert.equal(view.trouble(), null);
+      },
+      { wrap: failing },
+    );
+  });
 });

@@ -29,6 +29,8 @@ export interface View {
   /** Commits the merged operations and waits until this view holds the result. Throws `conflict` when a guard failed,
    *  `exists` when a create met an existing id or name; the view then holds what was in the way. An empty list of writes returns at once. */
   commit(...operations: readonly Operation[]): Promise<number>;
+  /** Why the store could not take the last commit of this view, such as a full disk; null: it took it. */
+  trouble(): Failure | null;
   /** Resolves when the view holds that revision. */
   waitFor(revision: number, signal?: AbortSignal): Promise<void>;
 }
@@ -165,12 +167,17 @@ export function createView({ store, collections, clock, log = silentLog }: ViewO
     await waiters.wait(wanted, signal);
   };
 
+  let trouble: Failure | null = null;
   const commit = async (...operations: readonly Operation[]): Promise<number> => {
     const transaction = merge(operations);
     if (transaction.writes.length === 0) return revision;
     if (broken !== null) throw broken;
     if (following === null) throw new Failure('unavailable', { message: 'The view of the store is not started yet.' });
-    const result = await store.commit(transaction);
+    const result = await store.commit(transaction).catch((error: unknown) => {
+      if (isFailure(error, 'storage_failed')) trouble = error;
+      throw error;
+    });
+    trouble = null;
     await waitFor(result.revision);
     if (!result.committed) throw lostRace(transaction, result.mismatches);
     return result.revision;
@@ -193,6 +200,7 @@ export function createView({ store, collections, clock, log = silentLog }: ViewO
       };
     },
     commit,
+    trouble: () => trouble,
     waitFor,
   };
 

@@ -118,7 +118,7 @@ describe('ACME', { skip: lacking('pebble') }, () => {
     await withPlatform(
       async (platform) => {
         await startAuthority(ports, platform.edgePort);
-        const routes = [`routes: [ { host: ${GOOD} }, { host: ${BAD} }, { host: shop.localhost } ]`];
+        const routes = [`routes: [ { host: ${GOOD} }, { host: ${BAD} }, { host: shop.localhost }, { host: "*.libra-platform.com" } ]`];
         const deployed = await platform.cli('deploy', writeApp(platform, 'shop', serverApp({ text: 'secure', web: routes })));
         assert.equal(deployed.code, 0, deployed.stderr);
         const good = await becomes(platform, GOOD, 'issued');
@@ -148,7 +148,15 @@ describe('ACME', { skip: lacking('pebble') }, () => {
         assert.equal((await platform.cli('domains', 'check', BAD)).code, 0);
         await becomes(platform, BAD, 'issued');
         assert.match((await platform.cli('domains', 'check', GOOD)).stdout, /nothing to do/u);
-        assert.match((await platform.cli('domains', 'check', 'shop.localhost')).stderr, /no public authority can know it/u);
+        assert.match((await platform.cli('domains', 'check', 'shop.localhost')).stderr, /no public authority can know this name/u);
+        assert.match((await platform.cli('domains')).stdout, /\*\.libra-platform\.com +local +local .*--acme-dns-hook/u);
+        const questions = (await platform.cli('requests', '--limit', '200')).stdout
+          .split('\n')
+          .filter((line) => line.includes('/.well-known/acme-challenge/'));
+        assert.ok(
+          questions.some((line) => line.includes(BAD) && / 200 /u.test(line)),
+          questions.join('\n'),
+        );
       },
       { env: platformEnv(ports) },
     );

@@ -1,8 +1,7 @@
 // `libra domains`: hosts and their certificates, and what a browser has to trust where they are the platform's own.
 
 import type { Command } from '../command.ts';
-
-const day = (ms: number | null): string => (ms === null ? '' : new Date(ms).toISOString().slice(0, 10));
+import { formatAge } from '../output.ts';
 
 export const domains: Command = {
   summary: 'List the hosts of all Routes, who issued their certificates, and how their orders stand.',
@@ -12,7 +11,14 @@ export const domains: Command = {
     const { items } = await client.domains.list({});
     context.output.table(
       ['HOST', 'STATE', 'ISSUER', 'UNTIL', 'NEXT ORDER', 'REASON'],
-      items.map(({ host, state, issuer, untilMs, orderAtMs, reason }) => [host, state, issuer, day(untilMs), day(orderAtMs), reason ?? '']),
+      items.map(({ host, state, issuer, untilMs, orderAtMs, reason }) => [
+        host,
+        state,
+        issuer,
+        untilMs === null ? '' : new Date(untilMs).toISOString().slice(0, 10),
+        orderAtMs === null || state === 'ordering' ? '' : `in ${formatAge(Math.max(0, orderAtMs - context.clock.now()))}`,
+        reason ?? '',
+      ]),
     );
     context.output.value(items);
     return 0;

@@ -46,12 +46,9 @@ export function createAcme(context: ControlContext, sealer: Sealer, settings: Ac
   };
   let connected: ReturnType<typeof connect> | null = null;
 
-  return async (host, answer) => {
+  const order = async (host: string, answer: AnswerChallenge): Promise<NewCertificate> => {
     connected ??= connect();
-    const { acme, client } = await connected.catch((error: unknown) => {
-      connected = null;
-      throw error;
-    });
+    const { acme, client } = await connected;
     const order = await client.createOrder({ identifiers: [{ type: 'dns', value: host }] });
     for (const authorization of await client.getAuthorizations(order)) {
       if (authorization.status === 'valid') continue;
@@ -76,6 +73,15 @@ export function createAcme(context: ControlContext, sealer: Sealer, settings: Ac
     const leaf = new X509Certificate(chainPem);
     if (leaf.checkHost(host.replace(/^\*/u, 'any')) === undefined) throw new Error('the authority issued a certificate for another host');
     return { chainPem, keyPem, fromMs: Date.parse(leaf.validFrom), untilMs: Date.parse(leaf.validTo) };
+  };
+  return async (host, answer) => {
+    try {
+      return await order(host, answer);
+    } catch (error) {
+      // The next one begins anew, with whatever the authority has changed.
+      connected = null;
+      throw error;
+    }
   };
 }
 

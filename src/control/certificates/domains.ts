@@ -2,7 +2,10 @@
 // third of its life before its end, and tried again more and more seldom where that fails; until then the platform's own authority stands in.
 
 import { isIP } from 'node:net';
+import type { ReplyOf } from '../../api/endpoint.ts';
 import type { table } from '../../api/table.ts';
+import { backoffMs } from '../../lib/backoff.ts';
+import { within } from '../../lib/deadline.ts';
 import { Failure, messageOf } from '../../lib/failure.ts';
 import { create, remove, update } from '../../store/records.ts';
 import type { Stored } from '../../store/collection.ts';
@@ -19,8 +22,10 @@ import { domainRecords } from './records.ts';
 import type { Domain } from './records.ts';
 
 const EVERY_MS = 600_000;
-/** Orders at a time: one that hangs shall not hold the others up. */
+/** Orders at a time. */
 const ABREAST = 4;
+/** Between looks for a free place among them. */
+const PLACE_MS = 1_000;
 const ORDER_MS = 300_000;
 /** Of one call of the hook, which waits until the record can be seen. */
 const HOOK_MS = 120_000;
@@ -37,6 +42,8 @@ export function isOrderable(host: string, wildcards: boolean): boolean {
   return (wildcards || !isWildcard) && base.includes('.') && isIP(base) === 0 && !PRIVATE.test(base);
 }
 
+type DomainView = ReplyOf<typeof table.domains.list>['items'][number];
+
 export interface DomainsDeps {
   readonly sealer: Sealer;
   readonly routing: Pick<Routing, 'hosts' | 'setChallenges' | 'certificatesChanged' | 'everywhere'>;
@@ -48,6 +55,8 @@ export interface DomainsDeps {
 export interface Domains {
   readonly handlers: { readonly domains: NounHandlers<typeof table.domains> };
   readonly reconcilers: readonly Reconciler[];
+  /** What is being ordered is not waited for. */
+  stop(): void;
 }
 
 export function createDomains(context: ControlContext, deps: DomainsDeps): Domains {
@@ -56,13 +65,11 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
   const order = deps.order ?? (settings.acme === null ? null : createAcme(context, sealer, settings.acme));
   const challenges = new Map<string, string>();
   const ordering = new Set<string>();
+  let stopped = false;
 
-  /** From 0 to 1. */
-  const chance = (): number => Buffer.from(random.bytes(4)).readUInt32BE() / 2 ** 32;
   const showChallenges = (): void => routing.setChallenges(Object.fromEntries(challenges));
 
   const hook = settings.acme?.dnsHook ?? null;
-  const canOrder = (host: string): boolean => order !== null && isOrderable(host, hook !== null);
 
   const answer: AnswerChallenge = async (challenge) => {
     if (challenge.type === 'dns-01') {
@@ -83,95 +90,81 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
     };
   };
 
-  const carryOut = async (ask: OrderCertificate, stored: Stored<Domain>, signal: AbortSignal): Promise<void> => {
-    const { document: domain } = stored;
+  const outcomeOf = async (ask: OrderCertificate, domain: Domain): Promise<Domain> => {
     const host = domain.id;
-    let next: Domain;
-    ordering.add(host);
     try {
-      const made = await within(ORDER_MS, signal, ask(host, answer));
-      const { chainPem, keyPem, fromMs, untilMs } = made;
+      const { chainPem, keyPem, fromMs, untilMs } = await within(clock, ORDER_MS, 'The order', ask(host, answer));
       const lifeMs = untilMs - fromMs;
-      next = {
+      return {
         id: host,
         certificate: { chainPem, sealedKey: sealer.seal(Buffer.from(keyPem), sealedAs(host)), fromMs, untilMs },
         failures: 0,
         reason: null,
         // Those that were ordered together are not renewed together.
-        orderAtMs: Math.floor(untilMs - lifeMs / 3 - (chance() * lifeMs) / 20),
+        orderAtMs: clock.now() + backoffMs(0, { minMs: (lifeMs * 2) / 3, maxMs: Infinity }, random),
       };
     } catch (error) {
-      if (signal.aborted) return;
-      const failures = domain.failures + 1;
-      const waitMs = Math.min(RETRY.maxMs, RETRY.minMs * 2 ** Math.min(failures - 1, 20)) * (1 + chance() / 4);
-      next = { ...domain, failures, reason: messageOf(error).slice(0, 500), orderAtMs: Math.floor(clock.now() + waitMs) };
-    } finally {
-      ordering.delete(host);
+      const orderAtMs = clock.now() + backoffMs(domain.failures, RETRY, random);
+      return { ...domain, failures: domain.failures + 1, reason: messageOf(error).slice(0, 500), orderAtMs };
     }
-    await view.commit(update(domainRecords, stored, next));
-    if (next.reason === null) {
-      routing.certificatesChanged();
-      context.event({
-        level: 'info',
-        kind: 'domain.issued',
-        message: `${host} has a certificate until ${dayOf(next.certificate?.untilMs)}.`,
-        subject: {},
-      });
-    } else if ((next.failures & (next.failures - 1)) === 0) {
-      const message = `${host} gets no certificate: ${next.reason}`;
+  };
+
+  const tell = ({ id: host, certificate, failures, reason }: Domain): void => {
+    if (reason === null) {
+      const until = certificate === null ? '' : ` until ${new Date(certificate.untilMs).toISOString().slice(0, 10)}`;
+      context.event({ level: 'info', kind: 'domain.issued', message: `${host} has a certificate${until}.`, subject: {} });
+    } else if ((failures & (failures - 1)) === 0) {
+      const message = `${host} gets no certificate: ${reason}`;
       context.event({ level: 'warning', kind: 'domain.failed', message, subject: {}, runbook: 'certificate-refused' });
     }
   };
 
-  const within = <T>(ms: number, signal: AbortSignal, promise: Promise<T>): Promise<T> =>
-    new Promise((resolve, reject) => {
-      const end = (): void => {
-        cancel();
-        signal.removeEventListener('abort', onAbort);
-      };
-      const onAbort = (): void => {
-        end();
-        reject(new Error('the platform stops'));
-      };
-      const cancel = clock.timer(ms, () => {
-        end();
-        reject(new Error(`the authority was not done within ${ms / 1_000} s`));
-      });
-      signal.addEventListener('abort', onAbort);
-      promise.then(
-        (value) => {
-          end();
-          resolve(value);
-        },
-        (error: unknown) => {
-          end();
-          reject(error instanceof Error ? error : new Error(String(error)));
-        },
-      );
-    });
+  /** Beside the passes: an authority takes its time, and other hosts shall not wait for it. Never rejects. */
+  const carryOut = async (ask: OrderCertificate, stored: Stored<Domain>): Promise<void> => {
+    const host = stored.document.id;
+    ordering.add(host);
+    const next = await outcomeOf(ask, stored.document);
+    try {
+      // An order cannot be broken off: one that outlives the platform is ordered again by the next.
+      if (!stopped) {
+        await view.commit(update(domainRecords, stored, next));
+        if (next.reason === null) routing.certificatesChanged();
+        tell(next);
+      }
+    } catch (error) {
+      context.log.error({ error, host }, 'what came of the order of a certificate cannot be kept; it is ordered again');
+    }
+    ordering.delete(host);
+  };
 
   const run = async (signal: AbortSignal): Promise<number | undefined> => {
     if (order === null) return undefined;
-    const hosts = new Set(routing.hosts().filter(canOrder));
+    const hosts = new Set(routing.hosts().filter((host) => whyNot(host) === null));
     for (const host of hosts) {
       if (view.get(domainRecords, host) !== undefined) continue;
       await view.commit(create(domainRecords, { id: host, certificate: null, failures: 0, reason: null, orderAtMs: clock.now() }));
     }
-    const due: Stored<Domain>[] = [];
+    let nextMs = clock.now() + EVERY_MS;
     for (const stored of view.list(domainRecords)) {
       const { id, certificate, orderAtMs } = stored.document;
       if (signal.aborted) return undefined;
       if (!hosts.has(id)) {
         // What is left of its life may be wanted again.
         if (certificate === null || certificate.untilMs <= clock.now()) await view.commit(remove(domainRecords, stored));
-      } else if (orderAtMs <= clock.now() && !ordering.has(id)) due.push(stored);
+      } else if (ordering.has(id)) continue;
+      else if (orderAtMs <= clock.now() && ordering.size < ABREAST) void carryOut(order, stored);
+      else nextMs = Math.min(nextMs, orderAtMs);
     }
-    const work = async (): Promise<void> => {
-      for (let stored = due.shift(); stored !== undefined && !signal.aborted; stored = due.shift()) await carryOut(order, stored, signal);
-    };
-    await Promise.all(Array.from({ length: ABREAST }, work));
-    const next = view.list(domainRecords).flatMap(({ document }) => (hosts.has(document.id) ? [document.orderAtMs] : []));
-    return Math.max(1_000, Math.min(EVERY_MS, ...next.map((atMs) => atMs - clock.now())));
+    return Math.max(PLACE_MS, nextMs - clock.now());
+  };
+
+  /** Why nothing is ordered for it; null: something is. */
+  const whyNot = (host: string): string | null => {
+    if (order === null) return 'no ACME authority is set';
+    if (isOrderable(host, hook !== null)) return null;
+    return isOrderable(host, true)
+      ? 'a wildcard is proven by DNS only: it needs --acme-dns-hook'
+      : 'no public authority can know this name';
   };
 
   return {
@@ -181,14 +174,10 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
         check: async (call) => {
           const host = call.body.host.toLowerCase();
           const stored = view.get(domainRecords, host);
-          if (stored === undefined || !canOrder(host)) {
-            const why = !routing.hosts().includes(host)
-              ? 'no Route claims it'
-              : order === null
-                ? 'no ACME authority is set'
-                : 'no public authority can know it, or it is a wildcard and there is no hook for DNS';
+          const why = routing.hosts().includes(host) ? whyNot(host) : 'no Route claims it';
+          if (why !== null || stored === undefined) {
             throw new Failure('not_found', {
-              message: `Nothing is ordered for ${host}: ${why}.`,
+              message: `Nothing is ordered for ${host}: ${why ?? 'its Route is not in force yet'}.`,
               hint: '`libra domains` lists all hosts.',
             });
           }
@@ -197,37 +186,37 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
           if (isDue) await view.commit(update(domainRecords, stored, { ...stored.document, orderAtMs: clock.now() }));
           return { host, ordered: isDue };
         },
-        list: async () => ({
-          items: routing
-            .hosts()
-            .toSorted()
-            .map((host) => {
-              const domain = canOrder(host) ? (view.get(domainRecords, host)?.document ?? null) : null;
-              const certificate = domain?.certificate ?? null;
-              const inForce = certificate !== null && certificate.untilMs > clock.now();
-              return {
-                host,
-                issuer: inForce ? ('acme' as const) : ('local' as const),
-                state: stateOf(host, inForce),
-                reason: domain?.reason ?? null,
-                untilMs: inForce ? certificate.untilMs : null,
-                orderAtMs: domain?.orderAtMs ?? null,
-              };
-            }),
-        }),
+        list: async () => ({ items: routing.hosts().toSorted().map(viewOf) }),
       },
     },
     reconcilers: [{ name: 'domains', everyMs: EVERY_MS, wakeOn: [environmentRecords.name, domainRecords.name], run }],
+    stop: () => {
+      stopped = true;
+    },
   };
 
-  function stateOf(host: string, inForce: boolean): 'local' | 'waiting' | 'ordering' | 'issued' | 'failed' {
-    if (!canOrder(host)) return 'local';
-    if (ordering.has(host)) return 'ordering';
-    if (inForce) return 'issued';
-    return (view.get(domainRecords, host)?.document.failures ?? 0) > 0 ? 'failed' : 'waiting';
+  function viewOf(host: string): DomainView {
+    const domain = view.get(domainRecords, host)?.document ?? null;
+    const certificate = domain?.certificate ?? null;
+    const inForce = certificate !== null && certificate.untilMs > clock.now();
+    const why = whyNot(host);
+    const state = ordering.has(host)
+      ? 'ordering'
+      : inForce
+        ? 'issued'
+        : why !== null
+          ? 'local'
+          : (domain?.failures ?? 0) > 0
+            ? 'failed'
+            : 'waiting';
+    return {
+      host,
+      issuer: inForce ? 'acme' : 'local',
+      state,
+      // That there is no authority at all goes without saying.
+      reason: why === null ? (domain?.reason ?? null) : order === null ? null : why,
+      untilMs: inForce ? certificate.untilMs : null,
+      orderAtMs: why === null ? (domain?.orderAtMs ?? null) : null,
+    };
   }
-}
-
-function dayOf(ms: number | undefined): string {
-  return ms === undefined ? '?' : new Date(ms).toISOString().slice(0, 10);
 }

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
-import { isFailure } from '../../lib/failure.ts';
+import { Failure, isFailure } from '../../lib/failure.ts';
 import { callOf } from '../test-context.ts';
 import { createPlatform, setScheduling, WHERE } from './deploys-fixture.ts';
 import type { Platform } from './deploys-fixture.ts';
@@ -261,4 +261,21 @@ test('following tells every state once up to the end, and a reconnect goes on wh
   for await (const item of follow(seen.at(-1)?.id ?? null)) again.push(item);
   assert.deepEqual(again, [], 'nothing is left after the last');
   stop.abort();
+});
+
+test('who follows while nothing can be written is told so, instead of waiting without a word', async () => {
+  await platform.deploy(MANIFEST);
+  const { view, clock } = platform.context;
+  const stream = platform.deploys.deployments.follow(callOf({ params: { ...WHERE, deployment: '1' }, query: undefined, body: undefined }));
+  const items = stream[Symbol.asyncIterator]();
+  await items.next();
+  const waiting = items.next();
+  waiting.catch(() => undefined);
+  await clock.advance(20_000);
+  view.trouble = () => new Failure('storage_failed', { message: 'The disk is full.', hint: 'Free some space.' });
+  await clock.advance(20_000);
+  await assert.rejects(
+    waiting,
+    (error) => isFailure(error, 'storage_failed') && /Deployment 1 cannot go on: The disk is full/u.test(error.message),
+  );
 });

@@ -165,7 +165,15 @@ export function createDeploymentHandlers(context: ControlContext, deps: Deps): D
         if (id !== known) yield { id, data: reply };
         known = id;
         if (FINAL_DEPLOYMENT_PHASES.has(reply.phase)) return;
-        await wakeup.wait(PING_MS, signal);
+        const woken = await wakeup.wait(PING_MS, signal);
+        const trouble = view.trouble();
+        // It would be followed without a word for as long as that lasts.
+        if (!woken && !signal.aborted && trouble !== null)
+          throw new Failure('storage_failed', {
+            message: `Deployment ${deployment.number} cannot go on: ${trouble.message}`,
+            hint: trouble.hint,
+            cause: trouble,
+          });
       }
     } finally {
       unsubscribe();

@@ -192,13 +192,12 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
     }
     const changed = certificatesAfter(putRules, removeRules);
     certificatesDue = false;
-    const asked = challengesDue ? { challenges } : {};
+    const asked = challengesDue;
     challengesDue = false;
-    const others = changed !== NO_CERTIFICATES || 'challenges' in asked;
-    if (!rulesChanged && putGroups.length === 0 && removeGroups.length === 0 && !others) return;
+    if (!rulesChanged && !asked && putGroups.length === 0 && removeGroups.length === 0 && changed === NO_CERTIFICATES) return;
     sequence = at;
     const rules = rulesChanged ? { putRules: [...putRules.values()], removeRules: [...removeRules] } : {};
-    deltas.push({ type: 'delta', sequence, ...rules, putGroups, removeGroups, ...changed, ...asked });
+    deltas.push({ type: 'delta', sequence, ...rules, putGroups, removeGroups, ...changed, ...(asked ? { challenges } : {}) });
     if (deltas.length > KEPT_DELTAS) deltas.shift();
     forgetAbsent();
     for (const listener of listeners) listener();

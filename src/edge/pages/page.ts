@@ -1,4 +1,4 @@
-// What the Edge says itself when no Instance can: in HTML for browsers, as a problem document (RFC 9457) where JSON is asked for, else
+// What the Edge says itself when no Instance can, or shall: in HTML for browsers, as a problem document (RFC 9457) where JSON is asked for, else
 // as plain text.
 
 import { appPage } from '../../model/app-pages.ts';
@@ -16,6 +16,8 @@ export interface Page {
 
 /** The page in the form that the Accept header prefers. */
 export function renderPage(situation: Situation, accept: string | undefined, requestId: string, pages: AppPages = {}): Page {
+  if (situation.type === 'challenge')
+    return { status: 200, headers: { 'content-type': 'application/octet-stream' }, body: situation.keyAuthorization };
   const text = pageText(situation);
   const headers = {
     'cache-control': 'no-store',

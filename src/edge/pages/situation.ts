@@ -2,6 +2,8 @@
 // so nothing about other Apps stands here.
 
 export type Situation =
+  /** Whoever orders a certificate asks for this text (RFC 8555 §8.3). */
+  | { readonly type: 'challenge'; readonly keyAuthorization: string }
   | { readonly type: 'bad_request'; readonly why: string }
   | { readonly type: 'no_table' }
   | { readonly type: 'no_host'; readonly host: string }
@@ -31,7 +33,7 @@ export interface PageText {
   readonly retryAfterSeconds: number | null;
 }
 
-export function pageText(situation: Situation): PageText {
+export function pageText(situation: Exclude<Situation, { readonly type: 'challenge' }>): PageText {
   const text = (status: number, title: string, detail: string, more: Partial<PageText> = {}): PageText => ({
     status,
     code: situation.type,

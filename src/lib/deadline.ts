@@ -1,7 +1,7 @@
 // A deadline for work that takes no signal of its own.
 
-import type { Clock } from '../lib/clock.ts';
-import { Failure } from '../lib/failure.ts';
+import type { Clock } from './clock.ts';
+import { Failure } from './failure.ts';
 
 /** Rejects with `timeout` when the work has not ended after `ms`; what it answers later is dropped. */
 export async function within<T>(clock: Clock, ms: number, what: string, work: Promise<T>): Promise<T> {
