@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
+import { Failure } from '../../lib/failure.ts';
 import { createSealer } from '../config/sealer.ts';
 import { callOf, createTestContext } from '../test-context.ts';
 import type { TestContext } from '../test-context.ts';
@@ -149,6 +150,30 @@ test('an authority that does not answer for some hosts is left after a while, an
   await pass();
   assert.equal(await statesOf(), 'issued issued failed failed failed');
   assert.match((await list()).at(-1)?.reason ?? '', /did not end within 300 s/u);
+  await context.close();
+});
+
+test('what came of an order is held until it can be kept, and not ordered twice', async () => {
+  let orders = 0;
+  const { context, pass, source, list } = await bench((its) => (host) => {
+    orders += 1;
+    return Promise.resolve(issued(its, host));
+  });
+  const { view } = context;
+  const { commit } = view;
+  await pass(false);
+  view.commit = () => Promise.reject(new Failure('storage_failed', { message: 'The disk is full.' }));
+  for (let round = 0; round < 5; round += 1) {
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.ok(((await pass(false)) ?? 0) <= 60_000);
+    await context.clock.advance(60_000);
+  }
+  assert.equal((await list())[0]?.state, 'ordering');
+  view.commit = commit;
+  await pass();
+  assert.equal(orders, 1);
+  assert.equal((await list())[0]?.state, 'issued');
+  assert.equal(source.of(HOST).chainPem, `chain ${HOST}`);
   await context.close();
 });
 

@@ -8,7 +8,6 @@ import { backoffMs } from '../../lib/backoff.ts';
 import { within } from '../../lib/deadline.ts';
 import { Failure, messageOf } from '../../lib/failure.ts';
 import { create, remove, update } from '../../store/records.ts';
-import type { Stored } from '../../store/collection.ts';
 import { runProgram } from '../../sys/run-program.ts';
 import type { Sealer } from '../config/sealer.ts';
 import type { ControlContext, Reconciler } from '../context.ts';
@@ -64,7 +63,9 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
   const { routing, sealer } = deps;
   const order = deps.order ?? (settings.acme === null ? null : createAcme(context, sealer, settings.acme));
   const challenges = new Map<string, string>();
+  /** From the beginning of an order until what came of it is kept. */
   const ordering = new Set<string>();
+  const outcomes = new Map<string, Domain>();
   let stopped = false;
 
   const showChallenges = (): void => routing.setChallenges(Object.fromEntries(challenges));
@@ -120,20 +121,28 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
   };
 
   /** Beside the passes: an authority takes its time, and other hosts shall not wait for it. Never rejects. */
-  const carryOut = async (ask: OrderCertificate, stored: Stored<Domain>): Promise<void> => {
-    const host = stored.document.id;
-    ordering.add(host);
-    const next = await outcomeOf(ask, stored.document);
+  const carryOut = async (ask: OrderCertificate, domain: Domain): Promise<void> => {
+    ordering.add(domain.id);
+    outcomes.set(domain.id, await outcomeOf(ask, domain));
+    // An order cannot be broken off: one that outlives the platform is ordered again by the next.
+    if (!stopped) await keep(domain.id);
+  };
+
+  /** Where it cannot be kept, such as on a full disk, it is held for another try: orders are counted by the authority. Never rejects. */
+  const keep = async (host: string): Promise<void> => {
+    const next = outcomes.get(host);
+    const stored = view.get(domainRecords, host);
     try {
-      // An order cannot be broken off: one that outlives the platform is ordered again by the next.
-      if (!stopped) {
+      if (next !== undefined && stored !== undefined) {
         await view.commit(update(domainRecords, stored, next));
         if (next.reason === null) routing.certificatesChanged();
         tell(next);
       }
     } catch (error) {
-      context.log.error({ error, host }, 'what came of the order of a certificate cannot be kept; it is ordered again');
+      context.log.warn({ error, host }, 'what came of the order of a certificate cannot be kept yet');
+      return;
     }
+    outcomes.delete(host);
     ordering.delete(host);
   };
 
@@ -144,7 +153,8 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
       if (view.get(domainRecords, host) !== undefined) continue;
       await view.commit(create(domainRecords, { id: host, certificate: null, failures: 0, reason: null, orderAtMs: clock.now() }));
     }
-    let nextMs = clock.now() + EVERY_MS;
+    for (const host of outcomes.keys()) await keep(host);
+    let nextMs = clock.now() + (outcomes.size > 0 ? RETRY.minMs : EVERY_MS);
     for (const stored of view.list(domainRecords)) {
       const { id, certificate, orderAtMs } = stored.document;
       if (signal.aborted) return undefined;
@@ -152,7 +162,7 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
         // What is left of its life may be wanted again.
         if (certificate === null || certificate.untilMs <= clock.now()) await view.commit(remove(domainRecords, stored));
       } else if (ordering.has(id)) continue;
-      else if (orderAtMs <= clock.now() && ordering.size < ABREAST) void carryOut(order, stored);
+      else if (orderAtMs <= clock.now() && ordering.size < ABREAST) void carryOut(order, stored.document);
       else nextMs = Math.min(nextMs, orderAtMs);
     }
     return Math.max(PLACE_MS, nextMs - clock.now());
