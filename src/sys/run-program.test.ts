@@ -9,5 +9,5 @@ test('a program ends well, or its status and last words are told', async () => {
   await assert.rejects(run('console.error("no such zone"); process.exit(3)'), /ended with 3: no such zone/u);
   await assert.rejects(run('console.log("only this"); process.exit(1)'), /ended with 1: only this/u);
   await assert.rejects(run('setInterval(() => undefined, 1000)', 200), /not done within 0.2 s/u);
-  await assert.rejects(runProgram(['/nowhere/hook', 'set'], { env: {}, timeoutMs: 1_000 }), /ended with ENOENT/u);
+  await assert.rejects(runProgram(['/nowhere/hook', 'set'], { env: {}, timeoutMs: 1_000 }), /cannot be started \(ENOENT\)/u);
 });

@@ -26,7 +26,11 @@ export function runProgram(
       (error, stdout, stderr) => {
         if (error === null) return resolve();
         const why =
-          error.killed === true ? `was not done within ${options.timeoutMs / 1_000} s` : `ended with ${String(error.code ?? error.signal)}`;
+          error.killed === true
+            ? `was not done within ${options.timeoutMs / 1_000} s`
+            : typeof error.code === 'string'
+              ? `cannot be started (${error.code})`
+              : `ended with ${String(error.code ?? error.signal)}`;
         const said = (stderr.trim() === '' ? stdout : stderr).trim().slice(-TOLD);
         reject(new Error(`${program} ${why}${said === '' ? '' : `: ${said}`}`, { cause: error }));
       },

@@ -93,7 +93,6 @@ describe('ACME', { skip: lacking('pebble') }, () => {
   };
   const platformEnv = ({ api }: Ports): Record<string, string> => ({
     LIBRA_ACME: `https://localhost:${api}/dir`,
-    LIBRA_ACME_EMAIL: 'ops@libra-platform.com',
     NODE_EXTRA_CA_CERTS: join(folder, 'ca.pem'),
   });
   const domainOf = async (platform: Platform, host: string): Promise<DomainView | undefined> =>
@@ -189,6 +188,7 @@ process.exit(reply.ok ? 0 : 1);
       {
         env: {
           ...platformEnv(ports),
+          LIBRA_ACME_EMAIL: 'ops@libra-platform.com',
           LIBRA_ACME_DNS_HOOK: `"${process.execPath}" "${hook}" http://127.0.0.1:${ports.dnsManagement}`,
         },
       },

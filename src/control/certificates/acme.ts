@@ -37,11 +37,15 @@ export function createAcme(context: ControlContext, sealer: Sealer, settings: Ac
     const [{ default: acme }, accountKey] = await Promise.all([import('acme-client'), accountKeyOf(context, sealer, settings.directory)]);
     acme.axios.defaults.timeout = REQUEST_MS;
     const client = new acme.Client({ directoryUrl: settings.directory, accountKey, ...LOOKS });
-    // The authority knows the key again: this is how the URL of an account is found too (RFC 8555 §7.3.1).
-    await client.createAccount({
-      termsOfServiceAgreed: true,
-      ...(settings.email === null ? {} : { contact: [`mailto:${settings.email}`] }),
-    });
+    const contact = settings.email === null ? {} : { contact: [`mailto:${settings.email}`] };
+    try {
+      // The authority knows the key again (RFC 8555 §7.3.1). Asked for a new account, the library would change the old one, to nothing
+      // where nobody is named, which authorities refuse.
+      await client.createAccount({ onlyReturnExisting: true, ...contact });
+    } catch {
+      // Not there yet; or nothing can be asked, which this then says.
+      await client.createAccount({ termsOfServiceAgreed: true, ...contact });
+    }
     return { acme, client };
   };
   let connected: ReturnType<typeof connect> | null = null;

@@ -155,14 +155,19 @@ test('an authority that does not answer for some hosts is left after a while, an
 
 test('what came of an order is held until it can be kept, and not ordered twice', async () => {
   let orders = 0;
-  const { context, pass, source, list } = await bench((its) => (host) => {
+  const gate = Promise.withResolvers<undefined>();
+  const { context, pass, source, list } = await bench((its) => async (host) => {
     orders += 1;
-    return Promise.resolve(issued(its, host));
+    await gate.promise;
+    return issued(its, host);
   });
   const { view } = context;
   const { commit } = view;
+  // As changes wake the reconciler.
+  view.onChange(() => void pass(false));
   await pass(false);
   view.commit = () => Promise.reject(new Failure('storage_failed', { message: 'The disk is full.' }));
+  gate.resolve(undefined);
   for (let round = 0; round < 5; round += 1) {
     await new Promise((resolve) => setImmediate(resolve));
     assert.ok(((await pass(false)) ?? 0) <= 60_000);
@@ -172,6 +177,7 @@ test('what came of an order is held until it can be kept, and not ordered twice'
   view.commit = commit;
   await pass();
   assert.equal(orders, 1);
+  assert.equal(context.events.filter(({ kind }) => kind === 'domain.issued').length, 1);
   assert.equal((await list())[0]?.state, 'issued');
   assert.equal(source.of(HOST).chainPem, `chain ${HOST}`);
   await context.close();

@@ -131,18 +131,21 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
   /** Where it cannot be kept, such as on a full disk, it is held for another try: orders are counted by the authority. Never rejects. */
   const keep = async (host: string): Promise<void> => {
     const next = outcomes.get(host);
-    const stored = view.get(domainRecords, host);
+    if (next === undefined) return;
+    // Taken: a pass meanwhile shall not keep it a second time.
+    outcomes.delete(host);
     try {
-      if (next !== undefined && stored !== undefined) {
+      const stored = view.get(domainRecords, host);
+      if (stored !== undefined) {
         await view.commit(update(domainRecords, stored, next));
         if (next.reason === null) routing.certificatesChanged();
         tell(next);
       }
     } catch (error) {
       context.log.warn({ error, host }, 'what came of the order of a certificate cannot be kept yet');
+      outcomes.set(host, next);
       return;
     }
-    outcomes.delete(host);
     ordering.delete(host);
   };
 
@@ -153,8 +156,10 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
       if (view.get(domainRecords, host) !== undefined) continue;
       await view.commit(create(domainRecords, { id: host, certificate: null, failures: 0, reason: null, orderAtMs: clock.now() }));
     }
-    for (const host of outcomes.keys()) await keep(host);
-    let nextMs = clock.now() + (outcomes.size > 0 ? RETRY.minMs : EVERY_MS);
+    // A copy: what cannot be kept goes back into the map, at its end.
+    const held = [...outcomes.keys()];
+    for (const host of held) await keep(host);
+    let nextMs = clock.now() + EVERY_MS;
     for (const stored of view.list(domainRecords)) {
       const { id, certificate, orderAtMs } = stored.document;
       if (signal.aborted) return undefined;
@@ -165,7 +170,8 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
       else if (orderAtMs <= clock.now() && ordering.size < ABREAST) void carryOut(order, stored.document);
       else nextMs = Math.min(nextMs, orderAtMs);
     }
-    return Math.max(PLACE_MS, nextMs - clock.now());
+    // What is under way may come to something that cannot be kept at once.
+    return Math.max(PLACE_MS, Math.min(nextMs - clock.now(), ordering.size > 0 ? RETRY.minMs : EVERY_MS));
   };
 
   /** Why nothing is ordered for it; null: something is. */
