@@ -75,18 +75,24 @@ export interface TableCertificate {
 /** What an authority asks an Edge over http (RFC 8555 §8.3), while a certificate is ordered: key authorizations by token. */
 export type AcmeChallenges = Readonly<Record<string, string>>;
 
-export interface RouteTable {
+/** All that Edges answer to authorities at the moment. */
+export interface ChallengeAnswers {
+  readonly challenges?: AcmeChallenges;
+  /** Shown to who asks by the protocol acme-tls/1 (RFC 8737), for the hosts that they are named by. */
+  readonly challengeCertificates?: readonly TableCertificate[];
+}
+
+/** Absent: none. */
+export interface RouteTable extends ChallengeAnswers {
   readonly rules: readonly RouteRule[];
   readonly groups: readonly RouteGroup[];
-  /** Absent: none. */
   readonly certificates?: readonly TableCertificate[];
-  readonly challenges?: AcmeChallenges;
 }
 
 export type TableMessage =
   | { readonly type: 'snapshot'; readonly sequence: number; readonly table: RouteTable }
   /** Follows exactly the message with sequence − 1. */
-  | {
+  | ({
       readonly type: 'delta';
       readonly sequence: number;
       /** By routeKey, a new one or in place of another; absent: none. */
@@ -97,9 +103,8 @@ export type TableMessage =
       /** By name; absent: none. */
       readonly putCertificates?: readonly TableCertificate[];
       readonly removeCertificates?: readonly string[];
-      /** All there are now; absent: as before. */
-      readonly challenges?: AcmeChallenges;
-    }
+      // Absent challenges: as before.
+    } & ChallengeAnswers)
   /** Every watcher there is now; each Edge begins with none. */
   | { readonly type: 'taps'; readonly taps: readonly Tap[] }
   | { readonly type: 'ping' };

@@ -141,6 +141,7 @@ async function startControl(
     leftOut: (instanceId) => routing.trafficState().leftOut(instanceId),
     everywhere: routing.everywhere,
     routeOwner: routing.routeOwner,
+    otherAuthority: routing.otherAuthority,
     urlOf: routing.urlOf,
     environmentRoutes: routing.environmentRoutes,
     resolveValues: values.resolveValues,

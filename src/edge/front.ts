@@ -2,6 +2,7 @@
 // answers under way are finished with "Connection: close", and only then do connections end.
 
 import net from 'node:net';
+import type tls from 'node:tls';
 import type { Clock } from '../lib/clock.ts';
 import { Failure } from '../lib/failure.ts';
 import type { Trusted } from '../proxy/client-address.ts';
@@ -12,11 +13,15 @@ import { ServerConnection } from '../proxy/h1/server-connection.ts';
 import { createHttpDate } from '../proxy/http-date.ts';
 import type { ProxyLimits } from '../proxy/limits.ts';
 import type { ClientStream, ConnectionFacts } from '../proxy/message.ts';
-import { readPreface } from '../proxy/read-preface.ts';
-import { readProxyHeader } from '../proxy/read-proxy-header.ts';
+import { readBeginning } from '../proxy/read-beginning.ts';
+import { lookForPreface } from '../proxy/read-preface.ts';
+import { createProxyHeaderLook } from '../proxy/read-proxy-header.ts';
 import type { Certificates } from './tls/certificates.ts';
 import { createPenalties } from './penalties.ts';
+import { lookForClientHello } from './tls/client-hello.ts';
+import type { ClientHello } from './tls/client-hello.ts';
 import { createTlsServer } from './tls/listener.ts';
+import type { TlsListenerOptions } from './tls/listener.ts';
 
 /** An inherited descriptor of a listening socket, or an address to bind. */
 export type ListenAddress = ({ readonly fd: number } | { readonly host: string; readonly port: number }) & {
@@ -56,9 +61,12 @@ const DRAIN_TICK_MS = 100;
 const DRAIN_IDLE_MS = 2_000;
 const BACKLOG = 1_024;
 const H2_TICK_MS = 200;
+/** RFC 8737 §6.2. */
+const ACME_TLS = 'acme-tls/1';
 
 export function createFront(options: FrontOptions): Front {
   const { limits, clock, deadlines } = options;
+  const beginningOptions = { clock, timeoutMs: limits.headerTimeoutMs };
   /** With the bytes that had been read at the last look of a drain. */
   const connections = new Map<ClientConnection, number>();
   const perAddress = new Map<string, number>();
@@ -134,7 +142,7 @@ export function createFront(options: FrontOptions): Front {
     if (!options.h2c) return take(socket, facts, createH1);
     if (isFull(socket, facts.address)) return;
     beginning += 1;
-    readPreface(socket, { clock, timeoutMs: limits.headerTimeoutMs }, (protocol) => {
+    readBeginning(socket, beginningOptions, lookForPreface, (protocol) => {
       beginning -= 1;
       if (protocol === null) socket.destroy();
       else speak(socket, facts, protocol);
@@ -162,14 +170,11 @@ export function createFront(options: FrontOptions): Front {
     if (!options.proxied.has(facts.address)) return onBegun(facts);
     if (isFull(socket, facts.address)) return;
     beginning += 1;
-    readProxyHeader(socket, { clock, timeoutMs: limits.headerTimeoutMs }, (header, why) => {
+    readBeginning(socket, beginningOptions, createProxyHeaderLook(), (read) => {
       beginning -= 1;
-      if (header === null) {
-        options.onRefused(400, why);
-        socket.destroy();
-        return;
-      }
-      onBegun({ ...facts, ...header.source });
+      if (read !== null && read.header !== null) return onBegun({ ...facts, ...read.header.source });
+      options.onRefused(400, read?.why ?? 'the connection ended before its header');
+      socket.destroy();
     });
   };
 
@@ -198,17 +203,39 @@ export function createFront(options: FrontOptions): Front {
       uncount(facts.address);
       return facts;
     };
-    const secure = createTlsServer({
-      certificates: options.certificates,
+    const common: Omit<TlsListenerOptions, 'contextFor' | 'onConnection'> = {
       protocols: ['h2', 'http/1.1'],
       timeoutMs: limits.headerTimeoutMs,
-      onConnection: (socket, tls, protocol) => {
-        const facts = leave(peerOf(socket));
-        if (facts === null) socket.destroy();
-        else speak(socket, { ...facts, scheme: 'https', tls }, protocol);
-      },
       onRefused: (why) => options.onRefused(400, why),
-    });
+    };
+    const onConnection: TlsListenerOptions['onConnection'] = (socket, facts, protocol) => {
+      const known = leave(peerOf(socket));
+      if (known === null) socket.destroy();
+      else speak(socket, { ...known, scheme: 'https', tls: facts }, protocol);
+    };
+    const { certificates } = options;
+    const ordinary = { ...common, contextFor: (name: string) => certificates.contextFor(name), onConnection };
+    const usual = createTlsServer(ordinary);
+    // Whom to ask for a certificate, and what to show to an ACME authority, is set for a server as a whole.
+    let asking: tls.Server | null = null;
+    let proving: tls.Server | null = null;
+    const serverFor = (hello: ClientHello | null): tls.Server => {
+      if (hello === null) return usual;
+      const { serverName, protocols } = hello;
+      if (protocols.includes(ACME_TLS)) {
+        // The handshake is all that the authority wants to see (RFC 8737 §3).
+        proving ??= createTlsServer({
+          ...common,
+          protocols: [ACME_TLS],
+          contextFor: (name) => certificates.challengeFor(name),
+          onConnection: (socket) => socket.destroy(),
+        });
+        return proving;
+      }
+      if (serverName === null || certificates.askedFor(serverName) === null) return usual;
+      asking ??= createTlsServer({ ...ordinary, askedFor: (name) => certificates.askedFor(name) });
+      return asking;
+    };
     return createServer((socket, facts) => {
       if (isFull(socket, facts.address)) return;
       const peer = peerOf(socket);
@@ -216,8 +243,13 @@ export function createFront(options: FrontOptions): Front {
       count(facts.address);
       shaking.set(peer, facts);
       socket.once('close', () => leave(peer));
-      // It reads what was put back by itself; a socket that flows would have lost that by then.
-      secure.emit('connection', socket);
+      // A server reads what was put back by itself; a socket that flows would have lost that by then.
+      if (!certificates.choosy) usual.emit('connection', socket);
+      else
+        readBeginning(socket, beginningOptions, lookForClientHello, (read) => {
+          if (read === null) socket.destroy();
+          else serverFor(read.hello).emit('connection', socket);
+        });
     });
   };
 

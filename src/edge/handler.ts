@@ -119,6 +119,8 @@ class Handling implements Exchange, PickFacts, RequestFacts {
       const rewritten = policy.path(path);
       if (rewritten === null) this.#found = { type: 'bad_request', why: 'what the Route makes of the path is no path' };
       path = rewritten ?? '';
+      const certificate = policy.certificateOf(connection.tls);
+      if (certificate !== null) this.#identity.origin.set('Client-Cert', `:${certificate.raw.toString('base64')}:`);
     }
     this.request = {
       method: head.method,
@@ -170,6 +172,7 @@ class Handling implements Exchange, PickFacts, RequestFacts {
       path: target.path,
       query: target.query,
       address: this.address,
+      tls: this.client.connection.tls,
       field: (lower) => head.fields.combined(lower),
       length: head.length,
     });

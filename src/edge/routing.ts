@@ -70,6 +70,8 @@ export function createRouting(deps: RoutingDeps): Routing {
     for (const key of change.removeRules) table.remove(key);
     for (const rule of change.putRules.values()) table.put(rule);
     certificates.change(change.putCertificates, change.removeCertificates);
+    certificates.changeRules(change.putRules.values(), change.removeRules);
+    if (change.challengeCertificates !== null) certificates.setChallenges(change.challengeCertificates);
     if (change.challenges !== null) challenges = new Map(Object.entries(change.challenges));
     pool.forget(groups.change(change.putGroups, change.removeGroups));
     versionCounts.change(change.putGroups, change.removeGroups);

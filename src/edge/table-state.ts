@@ -20,6 +20,7 @@ export interface TableChange {
   readonly removeCertificates: readonly string[];
   /** All there are; null: as before. They are not kept on disk. */
   readonly challenges: AcmeChallenges | null;
+  readonly challengeCertificates: readonly TableCertificate[] | null;
 }
 
 export interface TableState {
@@ -69,6 +70,7 @@ export function createTableState(): TableState {
             putCertificates,
             removeCertificates: beside(certificates, new Set(putCertificates.map((certificate) => certificate.name))),
             challenges: table.challenges ?? {},
+            challengeCertificates: table.challengeCertificates ?? [],
           });
         }
         case 'delta': {
@@ -82,8 +84,18 @@ export function createTableState(): TableState {
             putCertificates = [],
             removeCertificates = [],
             challenges = null,
+            challengeCertificates = null,
           } = message;
-          return take({ putRules: byKey(putRules), removeRules, putGroups, removeGroups, putCertificates, removeCertificates, challenges });
+          return take({
+            putRules: byKey(putRules),
+            removeRules,
+            putGroups,
+            removeGroups,
+            putCertificates,
+            removeCertificates,
+            challenges,
+            challengeCertificates,
+          });
         }
       }
     },

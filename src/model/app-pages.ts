@@ -21,6 +21,7 @@ const SITUATIONS: Readonly<Record<string, PageName>> = {
   timeout: 'error',
   forbidden: 'denied',
   unauthorized: 'denied',
+  client_certificate: 'denied',
   too_many: 'denied',
   too_large: 'denied',
 };

@@ -99,9 +99,16 @@ function checkDuplicates(path: readonly PropertyKey[], raw: unknown, keys: reado
 function checkRoutes(path: readonly PropertyKey[], raw: unknown, report: Report): void {
   if (!Array.isArray(raw)) return;
   const seen = new Set<string>();
+  const authorities = new Map<string, string>();
   for (const [index, item] of raw.entries()) {
     const route = routeSection.safeParse(item);
     if (!route.success) continue;
+    const { host, policy } = completeRoute(route.data);
+    const authority = policy?.clientCertificates?.authority;
+    // The handshake knows the host and nothing more.
+    if (authority !== undefined && (authorities.get(host) ?? authority) !== authority)
+      report([...path, index, 'clientCertificates', 'authority'], 'another Route of this host has another authority: a host has one');
+    else if (authority !== undefined) authorities.set(host, authority);
     const key = routeKey(routeOf(completeRoute(route.data)));
     if (seen.has(key)) report([...path, index], 'the same route is there twice');
     seen.add(key);

@@ -153,6 +153,17 @@ const auth = section({
   ),
 });
 
+const MAX_AUTHORITY = 16 * 1024;
+const clientCertificates = section({
+  authority: field('certificates of authorities in PEM, of at most 16 KiB', (value) => {
+    if (typeof value !== 'string') return undefined;
+    if (/PRIVATE KEY/u.test(value)) return new Error('holds a private key: only the certificate of the authority belongs here');
+    const isPem = /^(?:\s*-----BEGIN CERTIFICATE-----\s[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----)+\s*$/u.test(value);
+    return isPem && value.length <= MAX_AUTHORITY ? value : undefined;
+  }),
+  optional: bool.optional(),
+});
+
 const bodyLimit = field('an amount such as 1Mi', (value) => {
   const amount = typeof value === 'string' ? parseBytes(value) : typeof value === 'number' && Number.isSafeInteger(value) ? value : null;
   return amount === null || amount < 0 || amount > MAX_BODY_BYTES ? undefined : amount;
@@ -172,6 +183,7 @@ export const routeSection = section({
   allow: list(range, 'ranges', 1_000).optional(),
   deny: list(range, 'ranges', 1_000).optional(),
   https: oneOf(['redirect']).optional(),
+  clientCertificates: clientCertificates.optional(),
   cors: cors.optional(),
   auth: auth.optional(),
   rateLimit: rateLimit.optional(),
@@ -272,6 +284,10 @@ function policyOf(input: RouteInput): RoutePolicy | undefined {
     allow,
     deny,
     https,
+    clientCertificates:
+      input.clientCertificates === undefined
+        ? undefined
+        : { authority: input.clientCertificates.authority, optional: input.clientCertificates.optional ?? false },
     cors: input.cors === undefined ? undefined : corsOf(input.cors),
     auth: login === undefined ? undefined : { realm: login.realm ?? 'restricted', users: login.users },
     rateLimit:

@@ -57,6 +57,14 @@ export interface BasicAuthPolicy {
   readonly users: Readonly<Record<string, string>>;
 }
 
+/** Certificates that clients show in the TLS handshake. */
+export interface ClientCertificatePolicy {
+  /** PEM, one certificate or several: what they sign counts. */
+  readonly authority: string;
+  /** Who shows none is let in too. */
+  readonly optional: boolean;
+}
+
 export interface RoutePolicy {
   /** Ranges of addresses that may ask; absent: all. */
   readonly allow?: readonly string[];
@@ -64,6 +72,8 @@ export interface RoutePolicy {
   readonly deny?: readonly string[];
   /** What comes without TLS is sent to https. */
   readonly https?: 'redirect';
+  /** What comes without TLS is sent to https too. */
+  readonly clientCertificates?: ClientCertificatePolicy;
   readonly cors?: CorsPolicy;
   readonly auth?: BasicAuthPolicy;
   readonly rateLimit?: RateLimitPolicy;

@@ -47,11 +47,26 @@ export function routeText(route: RouteConditions): string {
 /** What it does beside sending a request on, one text for each part. */
 export function policyTexts(policy: RoutePolicy | undefined): string[] {
   if (policy === undefined) return [];
-  const { allow, deny, https, cors, auth, rateLimit, redirect, rewrite, requestHeaders, responseHeaders, timeoutMs, bodyBytes } = policy;
+  const {
+    allow,
+    deny,
+    https,
+    clientCertificates,
+    cors,
+    auth,
+    rateLimit,
+    redirect,
+    rewrite,
+    requestHeaders,
+    responseHeaders,
+    timeoutMs,
+    bodyBytes,
+  } = policy;
   const texts: string[] = [];
   if (deny !== undefined) texts.push(`deny ${deny.join(', ')}`);
   if (allow !== undefined) texts.push(`allow ${allow.join(', ')}`);
   if (https !== undefined) texts.push('https only');
+  if (clientCertificates !== undefined) texts.push(`client certificate${clientCertificates.optional ? ' (optional)' : ''}`);
   if (cors !== undefined) texts.push(`CORS ${cors.origins.join(', ')}`);
   if (auth !== undefined) texts.push(`password of ${counted(Object.keys(auth.users).length, 'user')}`);
   if (rateLimit !== undefined) texts.push(`at most ${counted(rateLimit.requests, 'request')} per ${rateLimit.perMs / 1_000} s`);

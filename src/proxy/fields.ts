@@ -44,6 +44,8 @@ const KINDS: Readonly<Record<string, FieldKind>> = {
   'proxy-authorization': FIELD.hop,
   'proxy-connection': FIELD.hop,
   'http2-settings': FIELD.hop,
+  'client-cert': FIELD.origin,
+  'client-cert-chain': FIELD.origin,
   forwarded: FIELD.origin,
   'x-forwarded-for': FIELD.origin,
   'x-forwarded-host': FIELD.origin,
@@ -60,6 +62,8 @@ const KINDS: Readonly<Record<string, FieldKind>> = {
 const CLAIMS: ReadonlySet<string> = new Set([
   'cf-connecting-ip',
   'fastly-client-ip',
+  'ssl-client-cert',
+  'ssl-client-verify',
   'true-client-ip',
   'x-client-ip',
   'x-cluster-client-ip',
@@ -68,6 +72,8 @@ const CLAIMS: ReadonlySet<string> = new Set([
   'x-original-host',
   'x-original-url',
   'x-rewrite-url',
+  'x-ssl-client-cert',
+  'x-ssl-client-verify',
 ]);
 
 function kindOf(lower: string): FieldKind {

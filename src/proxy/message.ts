@@ -20,8 +20,19 @@ export interface ConnectionFacts {
 export interface TlsFacts {
   readonly version: string;
   readonly serverName: string | null;
-  /** Subject and fingerprint of a verified client certificate. */
-  readonly client: { readonly subject: string; readonly fingerprint: string } | null;
+  /** The authorities (PEM) of which the client was asked for a certificate; null: it was not asked. */
+  readonly asked: string | null;
+  /** What it has shown then; null: nothing. */
+  readonly client: ClientCertificate | null;
+}
+
+export interface ClientCertificate {
+  /** Why it does not count, such as that it has expired; null: it counts. */
+  readonly problem: string | null;
+  /** As RFC 4514 writes it, or nearly: `CN=alice,O=shop`. */
+  readonly subject: string;
+  /** DER. */
+  readonly raw: Buffer;
 }
 
 export interface RequestHead {

@@ -67,7 +67,7 @@ describe('ACME', { skip: lacking('pebble') }, () => {
     return { api, management, dns, dnsManagement };
   };
   /** Says in its DNS that BAD leads elsewhere, and everything else here. */
-  const startAuthority = async ({ api, management, dns, dnsManagement }: Ports, httpPort: number): Promise<void> => {
+  const startAuthority = async ({ api, management, dns, dnsManagement }: Ports, httpPort: number, tlsPort = 1): Promise<void> => {
     const file = join(folder, `pebble.${api}.json`);
     const config = {
       listenAddress: `127.0.0.1:${api}`,
@@ -75,7 +75,7 @@ describe('ACME', { skip: lacking('pebble') }, () => {
       certificate: join(folder, 'chain.pem'),
       privateKey: join(folder, 'key.pem'),
       httpPort,
-      tlsPort: 1,
+      tlsPort,
       externalAccountBindingRequired: false,
     };
     writeFileSync(file, JSON.stringify({ pebble: config }));
@@ -102,9 +102,11 @@ describe('ACME', { skip: lacking('pebble') }, () => {
       const domain = await domainOf(platform, host);
       return domain?.state === state ? domain : null;
     });
+  const tlsPortOf = async (platform: Platform): Promise<number> =>
+    Number(/:(\d+)$/u.exec((await platform.client().system.status({})).addresses['edgeTls'] ?? '')?.[1]);
   /** The certificate that the Edge shows, checked against the authority's root. */
   const shown = async (platform: Platform, servername: string, management: number): Promise<string> => {
-    const port = Number(/:(\d+)$/u.exec((await platform.client().system.status({})).addresses['edgeTls'] ?? '')?.[1]);
+    const port = await tlsPortOf(platform);
     const socket = tls.connect({ host: '127.0.0.1', port, servername, ca: await get('/roots/0', management) });
     await once(socket, 'secureConnect');
     const { fingerprint256 } = socket.getPeerCertificate();
@@ -124,7 +126,7 @@ describe('ACME', { skip: lacking('pebble') }, () => {
         assert.equal(good.issuer, 'acme');
         assert.ok((good.orderAtMs ?? 0) > Date.now() && (good.orderAtMs ?? 0) < (good.untilMs ?? 0));
         const bad = await becomes(platform, BAD, 'failed');
-        assert.match(bad.reason ?? '', /connection refused|127\.0\.0\.9/iu);
+        assert.match(bad.reason ?? '', /^http-01: .*(?:refused|127\.0\.0\.9).*; tls-alpn-01: /iu);
         assert.equal((await domainOf(platform, 'shop.localhost'))?.state, 'local');
         const listed = await platform.cli('domains');
         assert.match(listed.stdout, new RegExp(`${GOOD} +issued +acme`, 'u'));
@@ -156,6 +158,23 @@ describe('ACME', { skip: lacking('pebble') }, () => {
           questions.some((line) => line.includes(BAD) && / 200 /u.test(line)),
           questions.join('\n'),
         );
+      },
+      { env: platformEnv(ports) },
+    );
+  });
+
+  test('where only the https port can be reached, the authority asks there and is believed', async () => {
+    const ports = await freePorts();
+    await withPlatform(
+      async (platform) => {
+        await startAuthority(ports, 1, await tlsPortOf(platform));
+        const deployed = await platform.cli(
+          'deploy',
+          writeApp(platform, 'shop', serverApp({ text: 'secure', web: [`routes: [ { host: ${GOOD} } ]`] })),
+        );
+        assert.equal(deployed.code, 0, deployed.stderr);
+        await becomes(platform, GOOD, 'issued');
+        await until('the Edge shows it', 10_000, () => shown(platform, GOOD, ports.management));
       },
       { env: platformEnv(ports) },
     );

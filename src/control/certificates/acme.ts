@@ -1,5 +1,5 @@
-// Orders certificates from an ACME authority (RFC 8555) and proves that the host is ours, by http-01, or by dns-01 where there is a hook for
-// it. The library does the protocol, lost nonces included; it is loaded with the first order.
+// Orders certificates from an ACME authority (RFC 8555) and proves that the host is ours, by http-01 and tls-alpn-01 in turn, or by dns-01
+// where there is a hook for it. The library does the protocol, lost nonces included; it is loaded with the first order.
 
 import { X509Certificate, createHash, generateKeyPairSync } from 'node:crypto';
 import { isFailure } from '../../lib/failure.ts';
@@ -20,19 +20,21 @@ export interface NewCertificate {
   readonly untilMs: number;
 }
 
-/** What the authority is going to look for: a text behind a token (RFC 8555 §8.3), or a TXT record (§8.4). */
+export type Proof = 'http-01' | 'tls-alpn-01' | 'dns-01';
+
+/** What the authority is going to look for: a text behind a token (RFC 8555 §8.3), a certificate (RFC 8737), or a TXT record (RFC 8555 §8.4). */
 export type Challenge =
   | { readonly type: 'http-01'; readonly token: string; readonly value: string }
+  | { readonly type: 'tls-alpn-01'; readonly host: string; readonly value: string }
   | { readonly type: 'dns-01'; readonly name: string; readonly value: string };
 
 /** Makes it be there; resolves with what takes it back. */
 export type AnswerChallenge = (challenge: Challenge) => Promise<() => Promise<void>>;
 
 /** One certificate for one host. Rejects with what the authority or the network says. */
-export type OrderCertificate = (host: string, answer: AnswerChallenge) => Promise<NewCertificate>;
+export type OrderCertificate = (host: string, proof: Proof, answer: AnswerChallenge) => Promise<NewCertificate>;
 
 export function createAcme(context: ControlContext, sealer: Sealer, settings: AcmeSettings): OrderCertificate {
-  const wanted = settings.dnsHook === null ? 'http-01' : 'dns-01';
   const connect = async () => {
     const [{ default: acme }, accountKey] = await Promise.all([import('acme-client'), accountKeyOf(context, sealer, settings.directory)]);
     acme.axios.defaults.timeout = REQUEST_MS;
@@ -50,20 +52,16 @@ export function createAcme(context: ControlContext, sealer: Sealer, settings: Ac
   };
   let connected: ReturnType<typeof connect> | null = null;
 
-  const order = async (host: string, answer: AnswerChallenge): Promise<NewCertificate> => {
+  const order: OrderCertificate = async (host, proof, answer) => {
     connected ??= connect();
     const { acme, client } = await connected;
     const order = await client.createOrder({ identifiers: [{ type: 'dns', value: host }] });
     for (const authorization of await client.getAuthorizations(order)) {
       if (authorization.status === 'valid') continue;
-      const challenge = authorization.challenges.find(({ type }) => type === wanted);
-      if (challenge === undefined) throw new Error(`the authority does not offer ${wanted} for it`);
+      const challenge = authorization.challenges.find(({ type }) => type === proof);
+      if (challenge === undefined) throw new Error(`the authority does not offer ${proof} for it`);
       const value = await client.getChallengeKeyAuthorization(challenge);
-      const takeBack = await answer(
-        wanted === 'http-01'
-          ? { type: wanted, token: challenge.token, value }
-          : { type: wanted, name: `_acme-challenge.${authorization.identifier.value}`, value },
-      );
+      const takeBack = await answer(challengeOf(proof, challenge.token, authorization.identifier.value, value));
       try {
         await client.completeChallenge(challenge);
         await client.waitForValidStatus(challenge);
@@ -78,15 +76,21 @@ export function createAcme(context: ControlContext, sealer: Sealer, settings: Ac
     if (leaf.checkHost(host.replace(/^\*/u, 'any')) === undefined) throw new Error('the authority issued a certificate for another host');
     return { chainPem, keyPem, fromMs: Date.parse(leaf.validFrom), untilMs: Date.parse(leaf.validTo) };
   };
-  return async (host, answer) => {
+  return async (host, proof, answer) => {
     try {
-      return await order(host, answer);
+      return await order(host, proof, answer);
     } catch (error) {
       // The next one begins anew, with whatever the authority has changed.
       connected = null;
       throw error;
     }
   };
+}
+
+function challengeOf(proof: Proof, token: string, host: string, value: string): Challenge {
+  if (proof === 'http-01') return { type: proof, token, value };
+  if (proof === 'tls-alpn-01') return { type: proof, host, value };
+  return { type: proof, name: `_acme-challenge.${host}`, value };
 }
 
 /** The key of the account with this authority; made once. */

@@ -2,6 +2,7 @@
 // third of its life before its end, and tried again more and more seldom where that fails; until then the platform's own authority stands in.
 
 import { isIP } from 'node:net';
+import type { TableCertificate } from '../../api/dataplane.ts';
 import type { ReplyOf } from '../../api/endpoint.ts';
 import type { table } from '../../api/table.ts';
 import { backoffMs } from '../../lib/backoff.ts';
@@ -15,8 +16,9 @@ import { environmentRecords } from '../deploys/records.ts';
 import type { NounHandlers } from '../handler.ts';
 import type { Routing } from '../routing/routing.ts';
 import { createAcme } from './acme.ts';
-import type { AnswerChallenge, OrderCertificate } from './acme.ts';
+import type { AnswerChallenge, OrderCertificate, Proof } from './acme.ts';
 import { sealedAs } from './certificates.ts';
+import { challengeCertificate } from './challenge-certificate.ts';
 import { domainRecords } from './records.ts';
 import type { Domain } from './records.ts';
 
@@ -25,11 +27,15 @@ const EVERY_MS = 600_000;
 const ABREAST = 4;
 /** Between looks for a free place among them. */
 const PLACE_MS = 1_000;
-const ORDER_MS = 300_000;
+/** With one of the proofs. */
+const ORDER_MS = 150_000;
+/** Until what could not be kept is tried again. */
+const KEEP_MS = 60_000;
 /** Of one call of the hook, which waits until the record can be seen. */
 const HOOK_MS = 120_000;
 const IN_FORCE_MS = 10_000;
-const RETRY = { minMs: 60_000, maxMs: 6 * 3_600_000 } as const;
+/** Authorities count what fails: Let's Encrypt takes five in an hour for a host. */
+const RETRY = { minMs: 300_000, maxMs: 6 * 3_600_000 } as const;
 
 /** Names that no public authority issues for (RFC 2606, RFC 6761, RFC 6762, RFC 8375). */
 const PRIVATE = /(?:^|\.)(?:localhost|local|test|example|invalid|internal|lan|home\.arpa)$/u;
@@ -63,12 +69,28 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
   const { routing, sealer } = deps;
   const order = deps.order ?? (settings.acme === null ? null : createAcme(context, sealer, settings.acme));
   const challenges = new Map<string, string>();
+  const challengeCertificates = new Map<string, TableCertificate>();
   /** From the beginning of an order until what came of it is kept. */
   const ordering = new Set<string>();
   const outcomes = new Map<string, Domain>();
   let stopped = false;
 
-  const showChallenges = (): void => routing.setChallenges(Object.fromEntries(challenges));
+  /** Shows the answer until it is taken back. */
+  const show = async <T>(answers: Map<string, T>, key: string, value: T): Promise<() => Promise<void>> => {
+    const tell = (): void =>
+      routing.setChallenges({
+        challenges: Object.fromEntries(challenges),
+        challengeCertificates: [...challengeCertificates.values()],
+      });
+    answers.set(key, value);
+    tell();
+    if (!(await routing.everywhere(IN_FORCE_MS)))
+      context.log.warn({}, 'an Edge has no challenge of the ACME authority yet; asking all the same');
+    return async () => {
+      answers.delete(key);
+      tell();
+    };
+  };
 
   const hook = settings.acme?.dnsHook ?? null;
 
@@ -80,34 +102,39 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
       return () =>
         call('remove').catch((error: unknown) => context.log.warn({ error, name: challenge.name }, 'the TXT record is left behind'));
     }
-    const { token, value } = challenge;
-    challenges.set(token, value);
-    showChallenges();
-    if (!(await routing.everywhere(IN_FORCE_MS)))
-      context.log.warn({}, 'an Edge has no challenge of the ACME authority yet; asking all the same');
-    return async () => {
-      challenges.delete(token);
-      showChallenges();
-    };
+    const { value } = challenge;
+    return challenge.type === 'http-01'
+      ? show(challenges, challenge.token, value)
+      : show(challengeCertificates, challenge.host, challengeCertificate(challenge.host, value, context));
+  };
+
+  /** One after the other until one proves it, that of the last time first: a firewall may let through but one of the ports. */
+  const proofsOf = ({ certificate }: Domain): readonly Proof[] => {
+    if (hook !== null) return ['dns-01'];
+    return certificate?.provenBy === 'tls-alpn-01' ? ['tls-alpn-01', 'http-01'] : ['http-01', 'tls-alpn-01'];
   };
 
   const outcomeOf = async (ask: OrderCertificate, domain: Domain): Promise<Domain> => {
     const host = domain.id;
-    try {
-      const { chainPem, keyPem, fromMs, untilMs } = await within(clock, ORDER_MS, 'The order', ask(host, answer));
-      const lifeMs = untilMs - fromMs;
-      return {
-        id: host,
-        certificate: { chainPem, sealedKey: sealer.seal(Buffer.from(keyPem), sealedAs(host)), fromMs, untilMs },
-        failures: 0,
-        reason: null,
-        // Those that were ordered together are not renewed together.
-        orderAtMs: clock.now() + backoffMs(0, { minMs: (lifeMs * 2) / 3, maxMs: Infinity }, random),
-      };
-    } catch (error) {
-      const orderAtMs = clock.now() + backoffMs(domain.failures, RETRY, random);
-      return { ...domain, failures: domain.failures + 1, reason: messageOf(error).slice(0, 500), orderAtMs };
+    const reasons: string[] = [];
+    for (const provenBy of proofsOf(domain)) {
+      try {
+        const { chainPem, keyPem, fromMs, untilMs } = await within(clock, ORDER_MS, 'The order', ask(host, provenBy, answer));
+        const lifeMs = untilMs - fromMs;
+        return {
+          id: host,
+          certificate: { chainPem, sealedKey: sealer.seal(Buffer.from(keyPem), sealedAs(host)), fromMs, untilMs, provenBy },
+          failures: 0,
+          reason: null,
+          // Those that were ordered together are not renewed together.
+          orderAtMs: clock.now() + backoffMs(0, { minMs: (lifeMs * 2) / 3, maxMs: Infinity }, random),
+        };
+      } catch (error) {
+        reasons.push(`${provenBy}: ${messageOf(error).slice(0, 300)}`);
+      }
     }
+    const orderAtMs = clock.now() + backoffMs(domain.failures, RETRY, random);
+    return { ...domain, failures: domain.failures + 1, reason: reasons.join('; '), orderAtMs };
   };
 
   const tell = ({ id: host, certificate, failures, reason }: Domain): void => {
@@ -171,7 +198,7 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
       else nextMs = Math.min(nextMs, orderAtMs);
     }
     // What is under way may come to something that cannot be kept at once.
-    return Math.max(PLACE_MS, Math.min(nextMs - clock.now(), ordering.size > 0 ? RETRY.minMs : EVERY_MS));
+    return Math.max(PLACE_MS, Math.min(nextMs - clock.now(), ordering.size > 0 ? KEEP_MS : EVERY_MS));
   };
 
   /** Why nothing is ordered for it; null: something is. */

@@ -29,6 +29,13 @@ export interface ServerCertificate {
   readonly untilMs: number;
 }
 
+export interface KeyPair {
+  readonly publicKey: KeyObject;
+  readonly privateKey: KeyObject;
+  /** PKCS#8. */
+  readonly keyPem: string;
+}
+
 export interface LocalAuthority {
   readonly certificatePem: string;
   /** A certificate for the host name, wildcard or address; the same one until it is nearly over. */
@@ -57,7 +64,7 @@ export async function openLocalAuthority(context: ControlContext, sealer: Sealer
   const issuerPublicKey = createPublicKey(issuerKey);
   const issuer = authorityName(record.createdAtMs);
   // One key for all: they end on the same Edges, and a key costs more than a signature.
-  let pair: { readonly publicKey: KeyObject; readonly keyPem: string } | null = null;
+  let pair: KeyPair | null = null;
   const issued = new Map<string, ServerCertificate>();
 
   return {
@@ -113,9 +120,9 @@ function authorityName(createdAtMs: number): Name {
   return { commonName: `Libra local authority ${new Date(createdAtMs).toISOString().slice(0, 10)}`, organization: 'Libra' };
 }
 
-function makePair(): { readonly publicKey: KeyObject; readonly keyPem: string } {
+export function makePair(): KeyPair {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  return { publicKey, keyPem: privateKey.export({ format: 'pem', type: 'pkcs8' }).toString() };
+  return { publicKey, privateKey, keyPem: privateKey.export({ format: 'pem', type: 'pkcs8' }).toString() };
 }
 
 function sealedAs(id: string): string {
@@ -123,7 +130,7 @@ function sealedAs(id: string): string {
 }
 
 /** RFC 5280 §4.1.2.2: positive, and never zero. */
-function serial(bytes: Uint8Array): Uint8Array {
+export function serial(bytes: Uint8Array): Uint8Array {
   const made = Uint8Array.from(bytes);
   made[0] = ((made[0] ?? 0) & 0x7f) | 0x40;
   return made;

@@ -48,6 +48,8 @@ export interface IssuedCertificate {
   readonly sealedKey: string;
   readonly fromMs: number;
   readonly untilMs: number;
+  /** Absent: http-01, or dns-01 where there is a hook. */
+  readonly provenBy?: 'http-01' | 'tls-alpn-01' | 'dns-01';
 }
 
 export const domainRecords: Collection<Domain> = defineCollection<Domain>({ name: 'domains' });

@@ -17,12 +17,23 @@ const OID = {
   authorityKeyId: '2.5.29.35',
   extendedKeyUsage: '2.5.29.37',
   serverAuth: '1.3.6.1.5.5.7.3.1',
+  clientAuth: '1.3.6.1.5.5.7.3.2',
+  acmeIdentifier: '1.3.6.1.5.5.7.1.31',
 } as const;
 
 export interface Name {
   readonly commonName: string;
   readonly organization: string;
 }
+
+export type CertificateUse =
+  /** May sign others. */
+  | { readonly kind: 'authority' }
+  /** Host names, wildcards or IP addresses. */
+  | { readonly kind: 'server'; readonly names: readonly string[] }
+  | { readonly kind: 'client' }
+  /** Answers an ACME authority (RFC 8737 §3). @param digest SHA-256 of the key authorization. */
+  | { readonly kind: 'challenge'; readonly name: string; readonly digest: Uint8Array };
 
 export interface CertificateRequest {
   /** Positive; at most 20 bytes. */
@@ -34,8 +45,7 @@ export interface CertificateRequest {
   readonly issuerPublicKey: KeyObject;
   readonly fromMs: number;
   readonly untilMs: number;
-  /** `authority`: may sign others. Otherwise a server of these names: host names, wildcards or IP addresses. */
-  readonly use: { readonly kind: 'authority' } | { readonly kind: 'server'; readonly names: readonly string[] };
+  readonly use: CertificateUse;
 }
 
 /** The certificate as PEM. */
@@ -57,9 +67,10 @@ export function writeCertificate(request: CertificateRequest): string {
 }
 
 function extensions(request: CertificateRequest): Buffer[] {
+  const { use } = request;
   const own = extension(OID.subjectKeyId, false, octets(keyId(request.publicKey)));
   const authority = extension(OID.authorityKeyId, false, sequence(context(0, keyId(request.issuerPublicKey), false)));
-  if (request.use.kind === 'authority') {
+  if (use.kind === 'authority') {
     return [
       // It signs servers, never further authorities.
       extension(OID.basicConstraints, true, sequence(boolean(true), integer(Buffer.of(0)))),
@@ -71,11 +82,17 @@ function extensions(request: CertificateRequest): Buffer[] {
   return [
     extension(OID.basicConstraints, true, sequence()),
     extension(OID.keyUsage, true, namedBits(true)),
-    extension(OID.extendedKeyUsage, false, sequence(objectId(OID.serverAuth))),
-    extension(OID.subjectAltName, false, sequence(...request.use.names.map(generalName))),
+    extension(OID.extendedKeyUsage, false, sequence(objectId(use.kind === 'client' ? OID.clientAuth : OID.serverAuth))),
+    ...namesOf(use),
     own,
     authority,
   ];
+}
+
+function namesOf(use: CertificateUse): Buffer[] {
+  if (use.kind === 'server') return [extension(OID.subjectAltName, false, sequence(...use.names.map(generalName)))];
+  if (use.kind !== 'challenge') return [];
+  return [extension(OID.subjectAltName, false, sequence(generalName(use.name))), extension(OID.acmeIdentifier, true, octets(use.digest))];
 }
 
 function extension(id: string, critical: boolean, value: Buffer): Buffer {

@@ -113,6 +113,7 @@ export async function createPlatform(settings: Parameters<typeof createTestConte
     isValueAvailable: (id) => !platform.unavailable.has(id),
     removeValuesOf: () => [],
     routeOwner: () => platform.routeOwner,
+    otherAuthority: () => null,
     urlOf: (app, environment) => `http://${app.name}.${environment.name}`,
     environmentRoutes: async () => ({ items: [] }),
     everywhere: async () => platform.everywhere,

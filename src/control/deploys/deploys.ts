@@ -16,13 +16,13 @@ import type { PlanDeps } from './plan.ts';
 import { createRolloutReconciler } from './rollout-reconciler.ts';
 import type { RolloutDeps } from './rollout-reconciler.ts';
 
-/** From routing: trafficState, leftOut, everywhere, routeOwner, urlOf, environmentRoutes. From config: resolveValues, isValueAvailable, removeValuesOf. From cluster: logs, exec. */
+/** From routing: trafficState, leftOut, everywhere, routeOwner, otherAuthority, urlOf, environmentRoutes. From config: resolveValues, isValueAvailable, removeValuesOf. From cluster: logs, exec. */
 export type DeploysDeps = RolloutDeps &
   InstanceDeps &
   Omit<EnvironmentDeps, 'view'> &
   Omit<DraftDeps, 'view'> &
   GarbageDeps &
-  Pick<PlanDeps, 'routeOwner'>;
+  Pick<PlanDeps, 'routeOwner' | 'otherAuthority'>;
 
 export interface Deploys {
   readonly handlers: {

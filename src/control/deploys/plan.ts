@@ -19,6 +19,7 @@ import type { View } from '../../store/view.ts';
 import { schedule } from '../scheduler/schedule.ts';
 import type { ControlSettings } from '../context.ts';
 import { tryFit } from './capacity.ts';
+import { authorityProblem } from './client-authority.ts';
 import type { Fit } from './capacity.ts';
 import type { DeploymentDraft } from './deployment-draft.ts';
 import { buildRequest, roomsOf } from './placement.ts';
@@ -27,13 +28,19 @@ import { deploymentRecords } from './records.ts';
 export type PlanReply = ReplyOf<ApiTable['plans']['create']>;
 type Refusal = PlanReply['refusals'][number];
 
+interface RouteHolder {
+  readonly environmentId: string;
+  readonly app: string;
+  readonly environment: string;
+}
+
 export interface PlanDeps {
   readonly view: View;
   readonly settings: ControlSettings;
   /** Who has a Route that matches the same requests now; null for nobody. */
-  readonly routeOwner: (
-    route: RouteConditions,
-  ) => { readonly environmentId: string; readonly app: string; readonly environment: string } | null;
+  readonly routeOwner: (route: RouteConditions) => RouteHolder | null;
+  /** Another Environment that asks the clients of this host for certificates of another authority; null for none. */
+  readonly otherAuthority: (environmentId: string | null, host: string, authority: string) => RouteHolder | null;
 }
 
 /** Before `makePlan`: loads what the patterns of its Routes are judged with. */
@@ -182,10 +189,34 @@ function routesOf(deps: PlanDeps, draft: DeploymentDraft): readonly PlannedRoute
             message: `The route ${routeText(routeOf(route))} of ${spec.name} belongs to ${whose}.`,
             hint: 'Give this App another host or path, or take the route from the other one first.',
           };
-          return { entrypoint: spec.name, route, refusal: taken ? refusal : patternRefusal(spec.name, route) };
+          return {
+            entrypoint: spec.name,
+            route,
+            refusal: taken ? refusal : (patternRefusal(spec.name, route) ?? authorityRefusal(deps, draft, route)),
+          };
         })
       : [],
   );
+}
+
+/** Clients are asked for their certificate before it is known which Route of a host they want. */
+function authorityRefusal(deps: PlanDeps, draft: DeploymentDraft, route: RouteSpec): Refusal | null {
+  const authority = route.policy?.clientCertificates?.authority;
+  if (authority === undefined) return null;
+  const problem = authorityProblem(authority);
+  if (problem !== null)
+    return {
+      code: 'manifest_invalid',
+      message: `The authority of client certificates of ${route.host} cannot be used: ${problem}.`,
+      hint: 'It takes the certificate of the authority that signs the certificates of clients, in PEM.',
+    };
+  const other = deps.otherAuthority(draft.environment?.id ?? null, route.host, authority);
+  if (other === null) return null;
+  return {
+    code: 'route_conflict',
+    message: `${other.app}/${other.environment} asks the clients of ${route.host} for certificates of another authority.`,
+    hint: 'A host has one: take the same authority, or another host.',
+  };
 }
 
 /** What is a pattern elsewhere may be none here: the engine of the Edges has the last word. */

@@ -4,6 +4,7 @@ import type { RouteRule } from '../../api/dataplane.ts';
 import type { table } from '../../api/table.ts';
 import { effectiveRoutes } from '../../model/effective.ts';
 import type { App, Environment } from '../../model/documents.ts';
+import { canonicalHost } from '../../model/host.ts';
 import type { RouteSpec } from '../../model/manifest-types.ts';
 import { defaultHost, platformHost } from '../../model/names.ts';
 import { explainRequest } from '../../model/explain.ts';
@@ -37,6 +38,8 @@ export interface Routing {
   readonly environmentRoutes: Handler<typeof table.environments.routes>;
   /** Who has a Route that matches the same requests now; null for nobody. */
   readonly routeOwner: (route: RouteConditions) => RouteOwner | null;
+  /** Another Environment that asks the clients of this host for certificates of another authority; null for none. */
+  readonly otherAuthority: (environmentId: string | null, host: string, authority: string) => RouteOwner | null;
   /** Where people reach the Environment: the main Route of `web`, else of any Entrypoint; the default host before a Deployment. null: nowhere. */
   readonly urlOf: (app: App, environment: Environment) => string | null;
   readonly trafficState: () => TrafficState;
@@ -69,6 +72,14 @@ export function createRouting(
         ? effectiveRoutes(spec, app.name, environment.name, settings.domain).map((route) => ({ entrypoint, route }))
         : [],
     );
+  };
+
+  const ownerOf = (rule: RouteRule | undefined): RouteOwner | null => {
+    const environment =
+      rule === undefined ? undefined : view.get(environmentRecords, rule.group.slice(0, rule.group.indexOf('/')))?.document;
+    const app = environment === undefined ? undefined : view.get(appRecords, environment.appId)?.document;
+    if (environment === undefined || app === undefined) return null;
+    return { environmentId: environment.id, app: app.name, environment: environment.name };
   };
 
   const replyOf = (rule: RouteRule): RouteReply => {
@@ -123,12 +134,17 @@ export function createRouting(
     },
     routeOwner: (route) => {
       live.flush();
-      const rule = live.ruleOf(routeKey(route));
-      const environment =
-        rule === undefined ? undefined : view.get(environmentRecords, rule.group.slice(0, rule.group.indexOf('/')))?.document;
-      const app = environment === undefined ? undefined : view.get(appRecords, environment.appId)?.document;
-      if (environment === undefined || app === undefined) return null;
-      return { environmentId: environment.id, app: app.name, environment: environment.name };
+      return ownerOf(live.ruleOf(routeKey(route)));
+    },
+    otherAuthority: (environmentId, host, authority) => {
+      live.flush();
+      for (const rule of live.snapshot().rules) {
+        const its = rule.policy?.clientCertificates?.authority;
+        if (its === undefined || its === authority || canonicalHost(rule.host) !== canonicalHost(host)) continue;
+        const owner = ownerOf(rule);
+        if (owner !== null && owner.environmentId !== environmentId) return owner;
+      }
+      return null;
     },
     urlOf: (app, environment) => {
       if (environment.stableDeploymentId === null && environment.candidateDeploymentId === null) {
@@ -142,7 +158,7 @@ export function createRouting(
     everywhere: edges.everywhere,
     onTrafficChange: edges.onTrafficChange,
     hosts: () => live.hosts(),
-    setChallenges: (challenges) => live.setChallenges(challenges),
+    setChallenges: (answers) => live.setChallenges(answers),
     certificatesChanged: () => live.certificatesChanged(),
     servePlatform: (target) => live.servePlatform(platformHost(settings.domain), target),
     edges: edges.list,

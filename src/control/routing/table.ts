@@ -2,7 +2,7 @@
 // has the next sequence; the last deltas are kept so that each Edge can follow without a gap.
 
 import { isDeepStrictEqual } from 'node:util';
-import type { AcmeChallenges, RouteGroup, RouteRule, RouteTable, TableCertificate, TableMessage } from '../../api/dataplane.ts';
+import type { ChallengeAnswers, RouteGroup, RouteRule, RouteTable, TableCertificate, TableMessage } from '../../api/dataplane.ts';
 import type { Deployment, InstanceSpec } from '../../model/documents.ts';
 import { canonicalHost } from '../../model/host.ts';
 import { DEFAULT_TRAFFIC } from '../../model/traffic-policy.ts';
@@ -55,7 +55,7 @@ export interface LiveTable {
   /** Every host that a Route claims, canonical, wildcards included. */
   hosts(): readonly string[];
   /** What Edges answer to an authority; comes into force with the next delta. */
-  setChallenges(challenges: AcmeChallenges): void;
+  setChallenges(answers: Required<ChallengeAnswers>): void;
   /** The source has another certificate for some host. */
   certificatesChanged(): void;
   /** The platform's own API, at its reserved host. */
@@ -99,7 +99,7 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
   const certificates = new Map<string, TableCertificate>();
   let certificatesDue = false;
   let cancelRenewal: (() => void) | null = null;
-  let challenges: AcmeChallenges = {};
+  let answers: Required<ChallengeAnswers> = { challenges: {}, challengeCertificates: [] };
   let challengesDue = false;
 
   const compile = (environmentId: string): CompiledEnvironment | null => {
@@ -197,7 +197,7 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
     if (!rulesChanged && !asked && putGroups.length === 0 && removeGroups.length === 0 && changed === NO_CERTIFICATES) return;
     sequence = at;
     const rules = rulesChanged ? { putRules: [...putRules.values()], removeRules: [...removeRules] } : {};
-    deltas.push({ type: 'delta', sequence, ...rules, putGroups, removeGroups, ...changed, ...(asked ? { challenges } : {}) });
+    deltas.push({ type: 'delta', sequence, ...rules, putGroups, removeGroups, ...changed, ...(asked ? answers : {}) });
     if (deltas.length > KEPT_DELTAS) deltas.shift();
     forgetAbsent();
     for (const listener of listeners) listener();
@@ -287,7 +287,8 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
       rules: claims.rules(),
       groups: [...groups.values()].sort((a, b) => (a.id < b.id ? -1 : 1)),
       certificates: [...certificates.values()],
-      ...(Object.keys(challenges).length === 0 ? {} : { challenges }),
+      ...(Object.keys(answers.challenges).length === 0 ? {} : { challenges: answers.challenges }),
+      ...(answers.challengeCertificates.length === 0 ? {} : { challengeCertificates: answers.challengeCertificates }),
     }),
     after: (last) => {
       if (last === sequence) return null;
@@ -311,7 +312,7 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
       return [...hostCounts.keys()];
     },
     setChallenges: (wanted) => {
-      challenges = wanted;
+      answers = wanted;
       challengesDue = true;
       flush();
     },

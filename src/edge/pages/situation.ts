@@ -19,6 +19,9 @@ export type Situation =
   | { readonly type: 'client_timeout' }
   | { readonly type: 'forbidden' }
   | { readonly type: 'unauthorized' }
+  /** `problem` null: none was shown. */
+  | { readonly type: 'client_certificate'; readonly problem: string | null }
+  | { readonly type: 'misdirected' }
   | { readonly type: 'too_many' }
   | { readonly type: 'too_large'; readonly bytes: number };
 
@@ -53,6 +56,14 @@ export function pageText(situation: Exclude<Situation, { readonly type: 'challen
       return text(403, 'Forbidden', 'Requests from your address are not answered here.');
     case 'unauthorized':
       return text(401, 'Who are you?', 'A name and a password are asked for here.');
+    case 'client_certificate':
+      return situation.problem === null
+        ? text(403, 'Certificate needed', 'Only clients with a certificate are answered here, and yours has shown none.')
+        : text(403, 'Certificate refused', `The certificate that your client has shown does not count here: ${situation.problem}.`);
+    case 'misdirected':
+      return text(421, 'Wrong connection', 'This host asks clients for a certificate, which has to be shown on a connection of its own.', {
+        hint: 'Connect to the host by its name.',
+      });
     case 'too_many':
       return text(429, 'Too many requests', 'You have asked more often than is allowed here. Try again in a while.');
     case 'too_large':

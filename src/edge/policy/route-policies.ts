@@ -1,13 +1,16 @@
-// What a Route does before a request goes on, in this order: who may ask (deny, allow), https, CORS preflight, password, rate, redirect.
+// What a Route does before a request goes on, in this order: who may ask (deny, allow), https, CORS preflight,
+// client certificate, password, rate, redirect.
 // (Forward authentication comes behind the password, mirroring behind the redirect, compression with the answer's fields.) A policy is
 // compiled once for each rule; a rule without one costs a request nothing.
 
 import type { RouteRule } from '../../api/dataplane.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { createRanges, networkOf } from '../../model/address-range.ts';
-import type { RedirectPolicy } from '../../model/route-policy.ts';
+import type { ClientCertificatePolicy, RedirectPolicy } from '../../model/route-policy.ts';
 import type { RetryPolicy } from '../../model/traffic-policy.ts';
 import { Fields } from '../../proxy/fields.ts';
+import type { ClientCertificate, TlsFacts } from '../../proxy/message.ts';
+import { pageText } from '../pages/situation.ts';
 import type { Situation } from '../pages/situation.ts';
 import { createBasicAuth, createHashing } from './basic-auth.ts';
 import type { Verdict } from './basic-auth.ts';
@@ -26,6 +29,8 @@ export interface PolicyRequest {
   readonly path: string;
   readonly query: string;
   readonly address: string;
+  /** Of the connection to this Edge. */
+  readonly tls: TlsFacts | null;
   readonly field: (lower: string) => string | undefined;
   /** Bytes of the body; negative where that is not known. */
   readonly length: number;
@@ -58,6 +63,8 @@ export interface CompiledPolicy {
   /** Null where the path that comes of it is none. */
   path(path: string): string | null;
   readonly host: string | null;
+  /** The certificate of the client, where this Route asks for one and it counts. */
+  certificateOf(tls: TlsFacts | null): ClientCertificate | null;
   /** The fields that go on; the same object where nothing changes. */
   requestFields(fields: Fields): Fields;
   answerFields(fields: Fields, origin: string | undefined, rate: RateState | null): void;
@@ -104,7 +111,7 @@ function compilePolicy(
   const isAllowed = policy.allow === undefined ? null : createRanges(policy.allow);
   const cors = policy.cors === undefined ? null : createCors(policy.cors);
   const auth = policy.auth === undefined ? null : createBasicAuth(policy.auth, hashing, clock);
-  const { rateLimit, redirect, rewrite, requestHeaders, responseHeaders, bodyBytes = Infinity } = policy;
+  const { clientCertificates: certificates, rateLimit, redirect, rewrite, requestHeaders, responseHeaders, bodyBytes = Infinity } = policy;
   const limiter = rateLimit === undefined ? null : createRateLimiter(rateLimit, clock);
   const redirectPath = redirect?.path === undefined ? null : createPathEdit(redirect.path, rule);
   const rewritePath = rewrite?.path === undefined ? null : createPathEdit(rewrite.path, rule);
@@ -142,15 +149,21 @@ function compilePolicy(
     retries: policy.retries ?? null,
     bodyBytes,
     host: rewrite?.host ?? null,
+    certificateOf: (tls) =>
+      certificates !== undefined && tls?.asked === certificates.authority && tls.client?.problem === null ? tls.client : null,
     check: (request) => {
       if (isDenied?.(request.address) === true || isAllowed?.(request.address) === false) return { answer: REFUSED, rate: null };
-      if (policy.https === 'redirect' && request.scheme === 'http')
+      if ((policy.https === 'redirect' || certificates !== undefined) && request.scheme === 'http')
         return {
           answer: redirectAnswer(request, { status: 308, scheme: 'https', ...httpsPort(request.authority, deps.ports()) }, null),
           rate: null,
         };
       const preflight = cors?.preflight(request.method, request.field) ?? null;
       if (preflight !== null) return { answer: { status: 204, fields: preflight, situation: null, isWhole: true }, rate: null };
+      if (certificates !== undefined) {
+        const situation = withoutCertificate(request.tls, certificates);
+        if (situation !== null) return { answer: { status: pageText(situation).status, fields: new Fields(), situation }, rate: null };
+      }
       if (auth === null) return behindPassword(request);
       const verdict = auth.check(request.field('authorization'), request.address);
       if (typeof verdict === 'string') return decide(request, verdict, auth.challenge);
@@ -175,6 +188,17 @@ function compilePolicy(
       if (responseHeaders !== undefined) editFields(fields, responseHeaders);
     },
   };
+}
+
+/** Why a request is not let in for want of a certificate; null: it is. */
+function withoutCertificate(
+  tls: TlsFacts | null,
+  { authority, optional }: ClientCertificatePolicy,
+): Extract<Situation, { readonly type: 'misdirected' | 'client_certificate' }> | null {
+  // It was opened for another host, or before this was asked for (RFC 9110 §7.4); clients that can open another one do.
+  if (tls?.asked !== authority) return { type: 'misdirected' };
+  if (tls.client === null) return optional ? null : { type: 'client_certificate', problem: null };
+  return tls.client.problem === null ? null : { type: 'client_certificate', problem: tls.client.problem };
 }
 
 /** Who came straight to the Edge's own port is sent to its own port for https; who came by the usual one, to the usual one. */

@@ -1,15 +1,26 @@
-// Which certificate a client gets, by the name that it asks for. The list is swapped as a whole; a context is made when it is first asked
+// Which certificate a client gets by the name that it asks for, and whose certificate it is asked for in turn. The list is swapped as a whole; a context is made when it is first asked
 // for, and only so many are kept, so that thousands of certificates cost no more than their text.
 
 import { createSecureContext } from 'node:tls';
 import type { SecureContext } from 'node:tls';
-import type { TableCertificate } from '../../api/dataplane.ts';
+import type { RouteRule, TableCertificate } from '../../api/dataplane.ts';
 import { canonicalHost } from '../../model/host.ts';
+import { routeKey } from '../../model/route-match.ts';
 
 export interface Certificates {
   change(put: readonly TableCertificate[], remove: readonly string[]): void;
   /** For a server name as a client sent it; null where there is none. */
   contextFor(serverName: string): SecureContext | null;
+  /** What clients are asked for, by the Routes in force. Rules are removed by routeKey. */
+  changeRules(put: Iterable<RouteRule>, remove: readonly string[]): void;
+  /** All that are shown to ACME authorities. */
+  setChallenges(certificates: readonly TableCertificate[]): void;
+  /** As contextFor, for who asks by acme-tls/1. */
+  challengeFor(serverName: string): SecureContext | null;
+  /** The authorities of which clients of this name are asked for a certificate (PEM); null: they are asked for none. */
+  askedFor(serverName: string): string | null;
+  /** Whether it matters what a client says first: somebody is asked for a certificate, or an ACME authority may come. */
+  readonly choosy: boolean;
   size(): number;
 }
 
@@ -30,16 +41,29 @@ const CIPHERS = [
 
 export const TLS_VERSIONS = { minVersion: 'TLSv1.2', maxVersion: 'TLSv1.3', ciphers: CIPHERS, honorCipherOrder: false } as const;
 
+function contextOf({ chainPem, keyPem }: TableCertificate, authority: string | null): SecureContext {
+  return createSecureContext({ ...TLS_VERSIONS, cert: chainPem, key: keyPem, ...(authority === null ? {} : { ca: authority }) });
+}
+
 export function createCertificates(): Certificates {
   const byName = new Map<string, TableCertificate>();
   /** In the order of their last use. */
-  const contexts = new Map<TableCertificate, SecureContext>();
+  const contexts = new Map<TableCertificate, { readonly authority: string | null; readonly context: SecureContext }>();
 
-  const find = (serverName: string): TableCertificate | null => {
+  /** Authorities by host, then by routeKey. Where Routes of one host differ the first counts: the others let nobody in. */
+  const asked = new Map<string, Map<string, string>>();
+  const askingHosts = new Map<string, string>();
+  let challenges = new Map<string, TableCertificate>();
+
+  const find = <T>(by: ReadonlyMap<string, T>, serverName: string): T | null => {
     const host = canonicalHost(serverName);
     if (host === null) return null;
     const dot = host.indexOf('.');
-    return byName.get(host) ?? (dot === -1 ? undefined : byName.get(`*${host.slice(dot)}`)) ?? null;
+    return by.get(host) ?? (dot === -1 ? undefined : by.get(`*${host.slice(dot)}`)) ?? null;
+  };
+  const askedFor = (serverName: string): string | null => {
+    const [authority = null] = (asked.size === 0 ? null : find(asked, serverName))?.values() ?? [];
+    return authority;
   };
 
   return {
@@ -56,16 +80,52 @@ export function createCertificates(): Certificates {
       }
     },
     contextFor: (serverName) => {
-      const certificate = find(serverName);
+      const certificate = find(byName, serverName);
       if (certificate === null) return null;
-      let context = contexts.get(certificate);
-      if (context === undefined) {
-        context = createSecureContext({ ...TLS_VERSIONS, cert: certificate.chainPem, key: certificate.keyPem });
+      const authority = askedFor(serverName);
+      let made = contexts.get(certificate);
+      contexts.delete(certificate);
+      if (made?.authority !== authority) {
+        made = { authority, context: contextOf(certificate, authority) };
         const [oldest] = contexts.keys();
         if (contexts.size >= KEPT_CONTEXTS && oldest !== undefined) contexts.delete(oldest);
-      } else contexts.delete(certificate);
-      contexts.set(certificate, context);
-      return context;
+      }
+      contexts.set(certificate, made);
+      return made.context;
+    },
+    changeRules: (put, remove) => {
+      const forget = (key: string): void => {
+        const host = askingHosts.get(key);
+        if (host === undefined) return;
+        askingHosts.delete(key);
+        const keys = asked.get(host);
+        keys?.delete(key);
+        if (keys?.size === 0) asked.delete(host);
+      };
+      for (const key of remove) forget(key);
+      for (const rule of put) {
+        const authority = rule.policy?.clientCertificates?.authority;
+        if (authority === undefined && asked.size === 0) continue;
+        const key = routeKey(rule);
+        forget(key);
+        const host = authority === undefined ? null : canonicalHost(rule.host.replace(/^\*\./u, ''));
+        if (authority === undefined || host === null) continue;
+        const name = rule.host.startsWith('*.') ? `*.${host}` : host;
+        askingHosts.set(key, name);
+        const keys = asked.get(name) ?? new Map<string, string>();
+        asked.set(name, keys.set(key, authority));
+      }
+    },
+    setChallenges: (wanted) => {
+      challenges = new Map(wanted.map((each) => [each.name, each]));
+    },
+    challengeFor: (serverName) => {
+      const certificate = find(challenges, serverName);
+      return certificate === null ? null : contextOf(certificate, null);
+    },
+    askedFor,
+    get choosy() {
+      return challenges.size > 0 || asked.size > 0;
     },
     size: () => byName.size,
   };

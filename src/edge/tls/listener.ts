@@ -3,13 +3,16 @@
 
 import type { Socket } from 'node:net';
 import tls from 'node:tls';
-import type { TLSSocket } from 'node:tls';
-import type { TlsFacts } from '../../proxy/message.ts';
+import type { SecureContext, TLSSocket } from 'node:tls';
+import { constants } from 'node:crypto';
+import type { ClientCertificate, TlsFacts } from '../../proxy/message.ts';
 import { TLS_VERSIONS } from './certificates.ts';
-import type { Certificates } from './certificates.ts';
 
 export interface TlsListenerOptions {
-  readonly certificates: Certificates;
+  /** For a server name as a client sent it; null where there is none. */
+  readonly contextFor: (serverName: string) => SecureContext | null;
+  /** The authorities of which clients of this name are asked for a certificate; absent: nobody is asked. */
+  readonly askedFor?: (serverName: string) => string | null;
   /** Protocols that are offered by ALPN, the preferred one first. */
   readonly protocols: readonly string[];
   /** For a whole handshake; at most ten seconds. */
@@ -24,6 +27,7 @@ const SESSION_SECONDS = 3_600;
 
 /** The server; the caller makes it listen. */
 export function createTlsServer(options: TlsListenerOptions): tls.Server {
+  const { askedFor } = options;
   const server = tls.createServer(
     {
       ...TLS_VERSIONS,
@@ -34,9 +38,11 @@ export function createTlsServer(options: TlsListenerOptions): tls.Server {
       handshakeTimeout: Math.min(HANDSHAKE_TIMEOUT_MS, options.timeoutMs),
       sessionTimeout: SESSION_SECONDS,
       ALPNProtocols: [...options.protocols],
+      // One name's session, resumed under another, would bring along what was proven to the first (CVE-2025-23419).
+      ...(askedFor === undefined ? {} : { requestCert: true, rejectUnauthorized: false, secureOptions: constants.SSL_OP_NO_TICKET }),
       SNICallback: (serverName, done) => {
         try {
-          const context = options.certificates.contextFor(serverName);
+          const context = options.contextFor(serverName);
           if (context === null) done(new Error(`there is no certificate for ${serverName}`));
           else done(null, context);
         } catch (error) {
@@ -47,7 +53,9 @@ export function createTlsServer(options: TlsListenerOptions): tls.Server {
     },
     (socket) => {
       const serverName = typeof socket.servername === 'string' ? socket.servername : null;
-      options.onConnection(socket, { version: socket.getProtocol() ?? '', serverName, client: null }, socket.alpnProtocol || 'http/1.1');
+      const asked = serverName === null || socket.isSessionReused() ? null : (askedFor?.(serverName) ?? null);
+      const facts = { version: socket.getProtocol() ?? '', serverName, asked, client: asked === null ? null : clientOf(socket) };
+      options.onConnection(socket, facts, socket.alpnProtocol || 'http/1.1');
     },
   );
   server.on('tlsClientError', (error, socket: Socket) => {
@@ -55,4 +63,12 @@ export function createTlsServer(options: TlsListenerOptions): tls.Server {
     socket.destroy();
   });
   return server;
+}
+
+function clientOf(socket: TLSSocket): ClientCertificate | null {
+  const certificate = socket.getPeerX509Certificate();
+  if (certificate === undefined) return null;
+  // Node has an error here that is typed as one and is its code.
+  const problem = socket.authorized ? null : String(socket.authorizationError);
+  return { problem, subject: certificate.subject.split('\n').toReversed().join(','), raw: certificate.raw };
 }
