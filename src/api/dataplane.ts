@@ -75,6 +75,12 @@ export interface TableCertificate {
 /** What an authority asks an Edge over http (RFC 8555 §8.3), while a certificate is ordered: key authorizations by token. */
 export type AcmeChallenges = Readonly<Record<string, string>>;
 
+/** What counts for a while only and is never kept on disk. In a delta what is absent stays as it was. */
+export interface PassingParts extends ChallengeAnswers {
+  /** With it Edges seal what TLS clients resume their sessions by (RFC 5077), so that any Edge takes up what another began; 48 bytes in base64. */
+  readonly ticketKey?: string;
+}
+
 /** All that Edges answer to authorities at the moment. */
 export interface ChallengeAnswers {
   readonly challenges?: AcmeChallenges;
@@ -83,7 +89,7 @@ export interface ChallengeAnswers {
 }
 
 /** Absent: none. */
-export interface RouteTable extends ChallengeAnswers {
+export interface RouteTable extends PassingParts {
   readonly rules: readonly RouteRule[];
   readonly groups: readonly RouteGroup[];
   readonly certificates?: readonly TableCertificate[];
@@ -103,8 +109,7 @@ export type TableMessage =
       /** By name; absent: none. */
       readonly putCertificates?: readonly TableCertificate[];
       readonly removeCertificates?: readonly string[];
-      // Absent challenges: as before.
-    } & ChallengeAnswers)
+    } & PassingParts)
   /** Every watcher there is now; each Edge begins with none. */
   | { readonly type: 'taps'; readonly taps: readonly Tap[] }
   | { readonly type: 'ping' };

@@ -216,6 +216,7 @@ export function createFront(options: FrontOptions): Front {
     const { certificates } = options;
     const ordinary = { ...common, contextFor: (name: string) => certificates.contextFor(name), onConnection };
     const usual = createTlsServer(ordinary);
+    certificates.onTicketKey((key) => usual.setTicketKeys(key));
     // Whom to ask for a certificate, and what to show to an ACME authority, is set for a server as a whole.
     let asking: tls.Server | null = null;
     let proving: tls.Server | null = null;

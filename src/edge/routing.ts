@@ -71,8 +71,10 @@ export function createRouting(deps: RoutingDeps): Routing {
     for (const rule of change.putRules.values()) table.put(rule);
     certificates.change(change.putCertificates, change.removeCertificates);
     certificates.changeRules(change.putRules.values(), change.removeRules);
-    if (change.challengeCertificates !== null) certificates.setChallenges(change.challengeCertificates);
-    if (change.challenges !== null) challenges = new Map(Object.entries(change.challenges));
+    const { passing } = change;
+    if (passing.challengeCertificates !== undefined) certificates.setChallenges(passing.challengeCertificates);
+    if (passing.ticketKey !== undefined) certificates.setTicketKey(Buffer.from(passing.ticketKey, 'base64'));
+    if (passing.challenges !== undefined) challenges = new Map(Object.entries(passing.challenges));
     pool.forget(groups.change(change.putGroups, change.removeGroups));
     versionCounts.change(change.putGroups, change.removeGroups);
     draining = new Map(groups.draining().map((target) => [target.instanceId, target]));

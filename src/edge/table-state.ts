@@ -1,7 +1,7 @@
 // What control has said so far: a snapshot with the deltas since. A message that does not follow the one before is a gap, after which only
 // a new snapshot counts. What a message changes is told apart, so that one change costs what it changes and not what there is.
 
-import type { AcmeChallenges, RouteGroup, RouteRule, RouteTable, TableCertificate, TableMessage } from '../api/dataplane.ts';
+import type { PassingParts, RouteGroup, RouteRule, RouteTable, TableCertificate, TableMessage } from '../api/dataplane.ts';
 import { routeKey } from '../model/route-match.ts';
 
 /** A table as it is kept on disk and shown. */
@@ -18,9 +18,8 @@ export interface TableChange {
   readonly removeGroups: readonly string[];
   readonly putCertificates: readonly TableCertificate[];
   readonly removeCertificates: readonly string[];
-  /** All there are; null: as before. They are not kept on disk. */
-  readonly challenges: AcmeChallenges | null;
-  readonly challengeCertificates: readonly TableCertificate[] | null;
+  /** What is absent stays as it is. */
+  readonly passing: PassingParts;
 }
 
 export interface TableState {
@@ -69,23 +68,13 @@ export function createTableState(): TableState {
             removeGroups: beside(groups, new Set(table.groups.map((group) => group.id))),
             putCertificates,
             removeCertificates: beside(certificates, new Set(putCertificates.map((certificate) => certificate.name))),
-            challenges: table.challenges ?? {},
-            challengeCertificates: table.challengeCertificates ?? [],
+            passing: { challenges: {}, challengeCertificates: [], ...passingOf(table) },
           });
         }
         case 'delta': {
           if (sequence === null || message.sequence !== sequence + 1) return 'gap';
           sequence = message.sequence;
-          const {
-            putRules = [],
-            removeRules = [],
-            putGroups,
-            removeGroups,
-            putCertificates = [],
-            removeCertificates = [],
-            challenges = null,
-            challengeCertificates = null,
-          } = message;
+          const { putRules = [], removeRules = [], putGroups, removeGroups, putCertificates = [], removeCertificates = [] } = message;
           return take({
             putRules: byKey(putRules),
             removeRules,
@@ -93,8 +82,7 @@ export function createTableState(): TableState {
             removeGroups,
             putCertificates,
             removeCertificates,
-            challenges,
-            challengeCertificates,
+            passing: passingOf(message),
           });
         }
       }
@@ -104,6 +92,14 @@ export function createTableState(): TableState {
       const table = { rules: [...rules.values()], groups: [...groups.values()] };
       return { sequence, table: certificates.size === 0 ? table : { ...table, certificates: [...certificates.values()] } };
     },
+  };
+}
+
+function passingOf({ challenges, challengeCertificates, ticketKey }: PassingParts): PassingParts {
+  return {
+    ...(challenges === undefined ? {} : { challenges }),
+    ...(challengeCertificates === undefined ? {} : { challengeCertificates }),
+    ...(ticketKey === undefined ? {} : { ticketKey }),
   };
 }
 

@@ -21,6 +21,7 @@ import {
 import type { TestContext } from '../test-context.ts';
 import { addInstance, change, connect, withRouting } from './routing-fixture.ts';
 import { createRouting } from './routing.ts';
+import { createLiveTable } from './table.ts';
 
 test('an Instance is in force when every connected Edge has it active, and drained when every one has it out and nothing open', () =>
   withRouting(async (routing, context) => {
@@ -275,3 +276,20 @@ test('an Edge whose process has ended is not waited for', () =>
     assert.equal(routing.trafficState().edges, 1);
     await one.disconnect();
   }));
+
+test('the key of TLS sessions is the same for all Edges, and another one twice a day', async () => {
+  const context = await createTestContext();
+  const live = createLiveTable(context);
+  const { ticketKey = '' } = live.snapshot();
+  assert.equal(Buffer.from(ticketKey, 'base64').length, 48);
+  await context.clock.advance(11.5 * 3_600_000);
+  assert.equal(live.snapshot().ticketKey, ticketKey);
+  const before = live.sequence();
+  await context.clock.advance(3_600_000);
+  const delta = live.after(before);
+  assert.ok(delta !== null && delta !== undefined);
+  assert.notEqual(delta.ticketKey, ticketKey);
+  assert.equal(delta.ticketKey, live.snapshot().ticketKey);
+  live.stop();
+  await context.close();
+});

@@ -76,6 +76,9 @@ export interface CertificateSource {
 
 /** Certificates that are nearly over are found this often. */
 const CERTIFICATES_EVERY_MS = 3_600_000;
+/** Whoever learns a key reads what TLS 1.2 clients say in sessions that were resumed by it: it is short-lived and never stored. */
+const TICKET_KEY_MS = 12 * 3_600_000;
+const TICKET_KEY_BYTES = 48;
 
 export function createLiveTable(context: ControlContext, source: CertificateSource | null = null): LiveTable {
   const { view, clock } = context;
@@ -101,6 +104,9 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
   let cancelRenewal: (() => void) | null = null;
   let answers: Required<ChallengeAnswers> = { challenges: {}, challengeCertificates: [] };
   let challengesDue = false;
+  const newTicketKey = (): string => Buffer.from(context.random.bytes(TICKET_KEY_BYTES)).toString('base64');
+  let ticketKey = newTicketKey();
+  let ticketKeySinceMs = clock.now();
 
   const compile = (environmentId: string): CompiledEnvironment | null => {
     const environment = view.get(environmentRecords, environmentId)?.document;
@@ -145,7 +151,8 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
   const flush = (): void => {
     cancelTimer?.();
     cancelTimer = null;
-    if (dirty.size === 0 && !certificatesDue && !challengesDue) return;
+    const renewed = clock.now() - ticketKeySinceMs >= TICKET_KEY_MS;
+    if (dirty.size === 0 && !certificatesDue && !challengesDue && !renewed) return;
     const at = sequence + 1;
     const putGroups: RouteGroup[] = [];
     const removeGroups: string[] = [];
@@ -194,10 +201,23 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
     certificatesDue = false;
     const asked = challengesDue;
     challengesDue = false;
-    if (!rulesChanged && !asked && putGroups.length === 0 && removeGroups.length === 0 && changed === NO_CERTIFICATES) return;
+    if (renewed) {
+      ticketKey = newTicketKey();
+      ticketKeySinceMs = clock.now();
+    }
+    if (!rulesChanged && !asked && !renewed && putGroups.length === 0 && removeGroups.length === 0 && changed === NO_CERTIFICATES) return;
     sequence = at;
     const rules = rulesChanged ? { putRules: [...putRules.values()], removeRules: [...removeRules] } : {};
-    deltas.push({ type: 'delta', sequence, ...rules, putGroups, removeGroups, ...changed, ...(asked ? answers : {}) });
+    deltas.push({
+      type: 'delta',
+      sequence,
+      ...rules,
+      putGroups,
+      removeGroups,
+      ...changed,
+      ...(asked ? answers : {}),
+      ...(renewed ? { ticketKey } : {}),
+    });
     if (deltas.length > KEPT_DELTAS) deltas.shift();
     forgetAbsent();
     for (const listener of listeners) listener();
@@ -287,6 +307,7 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
       rules: claims.rules(),
       groups: [...groups.values()].sort((a, b) => (a.id < b.id ? -1 : 1)),
       certificates: [...certificates.values()],
+      ticketKey,
       ...(Object.keys(answers.challenges).length === 0 ? {} : { challenges: answers.challenges }),
       ...(answers.challengeCertificates.length === 0 ? {} : { challengeCertificates: answers.challengeCertificates }),
     }),

@@ -19,6 +19,10 @@ export interface Certificates {
   challengeFor(serverName: string): SecureContext | null;
   /** The authorities of which clients of this name are asked for a certificate (PEM); null: they are asked for none. */
   askedFor(serverName: string): string | null;
+  /** What sessions are resumed by from now on; the same for all Edges. */
+  setTicketKey(key: Buffer): void;
+  /** Calls at once where there is one, and whenever there is another. */
+  onTicketKey(listener: (key: Buffer) => void): void;
   /** Whether it matters what a client says first: somebody is asked for a certificate, or an ACME authority may come. */
   readonly choosy: boolean;
   size(): number;
@@ -54,6 +58,8 @@ export function createCertificates(): Certificates {
   const asked = new Map<string, Map<string, string>>();
   const askingHosts = new Map<string, string>();
   let challenges = new Map<string, TableCertificate>();
+  let ticketKey: Buffer | null = null;
+  const ticketListeners: ((key: Buffer) => void)[] = [];
 
   const find = <T>(by: ReadonlyMap<string, T>, serverName: string): T | null => {
     const host = canonicalHost(serverName);
@@ -124,6 +130,14 @@ export function createCertificates(): Certificates {
       return certificate === null ? null : contextOf(certificate, null);
     },
     askedFor,
+    setTicketKey: (key) => {
+      ticketKey = key;
+      for (const listener of ticketListeners) listener(key);
+    },
+    onTicketKey: (listener) => {
+      ticketListeners.push(listener);
+      if (ticketKey !== null) listener(ticketKey);
+    },
     get choosy() {
       return challenges.size > 0 || asked.size > 0;
     },

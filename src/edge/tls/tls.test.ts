@@ -8,7 +8,7 @@ import https from 'node:https';
 import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import tls from 'node:tls';
-import type { TableCertificate } from '../../api/dataplane.ts';
+import type { RouteTable, TableCertificate } from '../../api/dataplane.ts';
 import { group, rule, startEdge, startInstance, text } from '../edge-fixture.ts';
 import type { TestEdge, TestInstance } from '../edge-fixture.ts';
 import { createCertificates } from './certificates.ts';
@@ -128,6 +128,38 @@ describe('TLS', () => {
     assert.equal(await names({ servername: 'new.localhost' }), 'DNS:new.localhost TLSv1.3');
     await assert.rejects(names({ servername: 'app7.localhost' }));
     agent.destroy();
+  });
+
+  test('a session that one Edge began is resumed by another, until the key is another', async (t) => {
+    const other = await startEdge({ listen: [{ host: '127.0.0.1', port: 0, tls: true }] });
+    t.after(() => other.stop());
+    const table = (key: string): RouteTable => ({
+      rules: [rule('app.localhost', 'app')],
+      groups: [group('app', [app.target])],
+      certificates: [certificate('app.localhost')],
+      ticketKey: Buffer.alloc(48, key).toString('base64'),
+    });
+    await edge.install(table('a'));
+    await other.install(table('a'));
+    const connect = async (to: number, session?: Buffer): Promise<{ readonly session: Buffer | undefined; readonly reused: boolean }> => {
+      const options = { host: '127.0.0.1', port: to, servername: 'app.localhost', rejectUnauthorized: false };
+      const socket = tls.connect(session === undefined ? options : { ...options, session });
+      let given: Buffer | undefined;
+      socket.on('session', (its) => (given = its));
+      await once(socket, 'secureConnect');
+      const reused = socket.isSessionReused();
+      // With TLS 1.3 the ticket comes behind the handshake: by the answer it is there.
+      socket.write('GET /x HTTP/1.1\r\nHost: app.localhost\r\nConnection: close\r\n\r\n');
+      socket.resume();
+      await once(socket, 'close');
+      return { session: given, reused };
+    };
+    const { session } = await connect(port);
+    assert.ok(session !== undefined);
+    const otherPort = other.edge.addresses()[0]?.port ?? 0;
+    assert.equal((await connect(otherPort, session)).reused, true);
+    await other.install(table('b'));
+    assert.equal((await connect(otherPort, session)).reused, false);
   });
 
   test('a client that does not speak TLS, or stops in the middle, disturbs nobody', async () => {
