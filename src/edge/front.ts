@@ -6,6 +6,7 @@ import type tls from 'node:tls';
 import type { Clock } from '../lib/clock.ts';
 import { Failure } from '../lib/failure.ts';
 import type { Trusted } from '../proxy/client-address.ts';
+import { ACCEPTED, createReadingServer } from '../proxy/accept.ts';
 import { createDeadlines } from '../proxy/deadlines.ts';
 import type { Deadlines } from '../proxy/deadlines.ts';
 import type { ClientConnection, ClientConnectionDeps } from '../proxy/client-connection.ts';
@@ -13,6 +14,7 @@ import { ServerConnection } from '../proxy/h1/server-connection.ts';
 import { createHttpDate } from '../proxy/http-date.ts';
 import type { ProxyLimits } from '../proxy/limits.ts';
 import type { ClientStream, ConnectionFacts } from '../proxy/message.ts';
+import type { Reader } from '../proxy/reader.ts';
 import { readBeginning } from '../proxy/read-beginning.ts';
 import { lookForPreface } from '../proxy/read-preface.ts';
 import { createProxyHeaderLook } from '../proxy/read-proxy-header.ts';
@@ -113,8 +115,8 @@ export function createFront(options: FrontOptions): Front {
     if (draining) connection.goAway();
   };
 
-  const createH1: CreateConnection = (socket, facts) => {
-    const connection = new ServerConnection(socket, facts, deps);
+  const createH1 = (socket: net.Socket, facts: ConnectionFacts, reader: Reader | null): ClientConnection => {
+    const connection = new ServerConnection(socket, facts, deps, reader);
     // Whoever read its beginning has stopped it.
     socket.resume();
     return connection;
@@ -134,12 +136,12 @@ export function createFront(options: FrontOptions): Front {
   const speak = (socket: net.Socket, facts: ConnectionFacts, protocol: string): void => {
     // The program's own module: that it cannot be loaded is said by the exception.
     if (protocol === 'h2') void takeH2(socket, facts);
-    else take(socket, facts, createH1);
+    else take(socket, facts, (made, its) => createH1(made, its, null));
   };
 
   /** Takes a plain connection, whatever it speaks. */
   const takePlain = (socket: net.Socket, facts: ConnectionFacts): void => {
-    if (!options.h2c) return take(socket, facts, createH1);
+    if (!options.h2c) return speak(socket, facts, 'http/1.1');
     if (isFull(socket, facts.address)) return;
     beginning += 1;
     readBeginning(socket, beginningOptions, lookForPreface, (protocol) => {
@@ -178,16 +180,28 @@ export function createFront(options: FrontOptions): Front {
     });
   };
 
+  /** Null: it has ended before it was looked at. */
+  const factsOf = (socket: net.Socket): ConnectionFacts | null => {
+    const { remoteAddress = '', remotePort = 0 } = socket;
+    if (remoteAddress !== '') return { address: plainAddress(remoteAddress), port: remotePort, scheme: 'http', tls: null };
+    socket.destroy();
+    return null;
+  };
+
   const createServer = (onAccepted: (socket: net.Socket, facts: ConnectionFacts) => void): net.Server =>
-    net.createServer({ allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }, (socket) => {
-      const { remoteAddress = '', remotePort = 0 } = socket;
-      // Ended before it was looked at.
-      if (remoteAddress === '') socket.destroy();
-      else {
-        const facts: ConnectionFacts = { address: plainAddress(remoteAddress), port: remotePort, scheme: 'http', tls: null };
-        begin(socket, facts, (known) => admit(socket, known, (admitted) => onAccepted(socket, admitted)));
-      }
+    net.createServer(ACCEPTED, (socket) => {
+      const facts = factsOf(socket);
+      if (facts !== null) begin(socket, facts, (known) => admit(socket, known, (admitted) => onAccepted(socket, admitted)));
     });
+
+  const createPlainServer = (): net.Server => {
+    // Only who reads all of a connection can be given what comes on it.
+    if (options.h2c || !options.proxied.isEmpty) return createServer(takePlain);
+    return createReadingServer((socket, reader) => {
+      const facts = factsOf(socket);
+      if (facts !== null) admit(socket, facts, (admitted) => take(socket, admitted, (made, its) => createH1(made, its, reader)));
+    });
+  };
 
   /** TLS begins behind the header of a balancer, so it is laid over connections that were accepted plainly. */
   const createSecureServer = (): net.Server => {
@@ -288,7 +302,7 @@ export function createFront(options: FrontOptions): Front {
   return {
     start: async () => {
       for (const address of options.listen) {
-        const server = address.tls === true ? createSecureServer() : createServer(takePlain);
+        const server = address.tls === true ? createSecureServer() : createPlainServer();
         servers.push(server);
         await listen(server, address);
       }

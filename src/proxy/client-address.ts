@@ -7,6 +7,8 @@ import { Failure } from '../lib/failure.ts';
 /** Addresses whose word counts. */
 export interface Trusted {
   has(address: string): boolean;
+  /** Nobody is. */
+  readonly isEmpty: boolean;
 }
 
 /** What a request says about its way; undefined where it says nothing. Lists are joined by commas. */
@@ -45,9 +47,10 @@ export function createTrusted(ranges: readonly string[]): Trusted {
     }
     list.addSubnet(address, bits, version === 6 ? 'ipv6' : 'ipv4');
   }
-  if (ranges.length === 0) return { has: () => false };
+  if (ranges.length === 0) return { has: () => false, isEmpty: true };
   const known = new Map<string, boolean>();
   return {
+    isEmpty: false,
     has: (address) => {
       let is = known.get(address);
       if (is === undefined) {

@@ -3,6 +3,8 @@
 
 import net from 'node:net';
 import { Failure, messageOf } from '../lib/failure.ts';
+import { onreadOf } from './reader.ts';
+import type { Reader } from './reader.ts';
 
 export interface Target {
   /** Names the target in counts, logs and reports. */
@@ -18,8 +20,8 @@ export interface Target {
   readonly version?: string;
 }
 
-/** Opens a connection, or throws `unreachable` or `timeout` with nothing sent. */
-export type Dial = (target: Target, timeoutMs: number) => Promise<net.Socket>;
+/** Opens a connection, or throws `unreachable` or `timeout` with nothing sent. @param reader gets what comes, which is no event of the socket then. */
+export type Dial = (target: Target, timeoutMs: number, reader?: Reader) => Promise<net.Socket>;
 
 /** A target with its address, so that an Instance that comes back on another port starts afresh. */
 export function targetKey(target: Target): string {
@@ -27,9 +29,17 @@ export function targetKey(target: Target): string {
   return target.protocol === 'h2c' ? `${key} h2c` : key;
 }
 
-export const dialDirect: Dial = (target, timeoutMs) =>
+export const dialDirect: Dial = (target, timeoutMs, reader) =>
   new Promise((resolve, reject) => {
-    const socket = net.connect({ host: target.host, port: target.port, noDelay: true, keepAlive: true, allowHalfOpen: true });
+    const socket = net.connect({
+      host: target.host,
+      port: target.port,
+      noDelay: true,
+      keepAlive: true,
+      allowHalfOpen: true,
+      // A buffer for each read would be made, shrunk and collected again for every answer.
+      ...(reader === undefined ? {} : { onread: onreadOf(reader) }),
+    });
     const onTimeout = (): void => {
       socket.destroy();
       reject(new Failure('timeout', { message: `Connecting to ${target.host}:${target.port} took longer than ${timeoutMs} ms.` }));

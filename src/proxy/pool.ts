@@ -4,6 +4,7 @@
 import { messageOf } from '../lib/failure.ts';
 import { targetKey } from './dial.ts';
 import type { Target } from './dial.ts';
+import type { Reader } from './reader.ts';
 import { UpstreamConnection } from './h1/upstream-connection.ts';
 import type { UpstreamOwner } from './h1/upstream-connection.ts';
 import type { KeptUpstreams, KeptUpstreamsOptions } from './kept-upstreams.ts';
@@ -99,7 +100,8 @@ export function createPool(options: KeptUpstreamsOptions): Pool {
 
   const connect = (target: Target, observer: UpstreamObserver, opening: Opening): { cancel(): void } => {
     let wanted = true;
-    dial(target, limits.connectTimeoutMs).then(
+    const reader: Reader = { onRead: () => undefined };
+    dial(target, limits.connectTimeoutMs, reader).then(
       (socket) => {
         if (!wanted) {
           socket.destroy();
@@ -107,7 +109,7 @@ export function createPool(options: KeptUpstreamsOptions): Pool {
         }
         // The pool of before may have ended meanwhile.
         const pool = poolOf(target);
-        const connection = new UpstreamConnection(socket, pool, limits);
+        const connection = new UpstreamConnection(socket, reader, pool, limits);
         pool.open.add(connection);
         connection.use(observer);
         opening.onOpened(connection);

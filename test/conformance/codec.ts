@@ -94,6 +94,7 @@ export function readPieces(pieces: readonly Buffer[]): Reading {
       draining: () => false,
       date: () => 'now',
     },
+    null,
   );
   for (const piece of pieces) {
     if (sink.destroyed) break;

@@ -6,6 +6,8 @@ import type { ClientConnection, ClientConnectionDeps } from '../client-connectio
 import type { DeadlineEntry } from '../deadlines.ts';
 import type { ProxyLimits } from '../limits.ts';
 import type { ConnectionFacts } from '../message.ts';
+import { ownCopy } from '../reader.ts';
+import type { Reader } from '../reader.ts';
 import { Output } from './output.ts';
 import { parseRequestHead } from './request-head.ts';
 import type { RefusedMessage } from './request-head.ts';
@@ -44,7 +46,8 @@ export class ServerConnection implements ClientConnection, DeadlineEntry, Exchan
   /** Part of a head is there; its time runs. */
   #headBegun = false;
 
-  constructor(socket: Socket, facts: ConnectionFacts, deps: ClientConnectionDeps) {
+  /** @param reader gets what comes on the socket; null: its 'data' events have it. */
+  constructor(socket: Socket, facts: ConnectionFacts, deps: ClientConnectionDeps, reader: Reader | null) {
     this.socket = socket;
     this.facts = facts;
     this.#deps = deps;
@@ -52,7 +55,8 @@ export class ServerConnection implements ClientConnection, DeadlineEntry, Exchan
     this.output = new Output(socket);
     this.idleSinceMs = deps.deadlines.now();
     this.#wait(deps.limits.headerTimeoutMs);
-    socket.on('data', (chunk: Buffer) => this.receive(chunk));
+    if (reader === null) socket.on('data', (chunk: Buffer) => this.receive(chunk));
+    else reader.onRead = (bytes) => this.receive(bytes);
     socket.on('end', () => this.#onEnd());
     socket.on('drain', () => this.#exchange?.onDrain());
     // The close event follows and does the rest.
@@ -74,11 +78,11 @@ export class ServerConnection implements ClientConnection, DeadlineEntry, Exchan
     this.socket.destroy();
   }
 
-  /** Bytes from the client; also those that were read before this connection was made. */
+  /** Bytes from the client, in memory that may be used again when this is over. */
   receive(chunk: Buffer): void {
     const held = this.#held;
     this.#held = null;
-    this.#consume(held === null ? chunk : Buffer.concat([held, chunk]));
+    this.#consume(held === null ? chunk : Buffer.concat([held, chunk]), held !== null);
   }
 
   draining(): boolean {
@@ -103,12 +107,13 @@ export class ServerConnection implements ClientConnection, DeadlineEntry, Exchan
     if (this.#consuming) return;
     const held = this.#held;
     this.#held = null;
-    if (held !== null) this.#consume(held);
+    if (held !== null) this.#consume(held, true);
     else if (this.#halfClosed) this.#settleEnd();
     if (this.#held === null) this.socket.resume();
   }
 
-  #consume(data: Buffer): void {
+  /** @param own nobody else uses its memory. */
+  #consume(data: Buffer, own: boolean): void {
     this.#consuming = true;
     let at = 0;
     while (at < data.length) {
@@ -123,7 +128,7 @@ export class ServerConnection implements ClientConnection, DeadlineEntry, Exchan
       } else {
         const next = this.#exchange?.take(data, at) ?? data.length;
         if (next === at) {
-          this.#hold(data, at);
+          this.#hold(data, at, own);
           break;
         }
         at = next;
@@ -135,9 +140,9 @@ export class ServerConnection implements ClientConnection, DeadlineEntry, Exchan
   }
 
   /** Keeps what cannot be used now. Small rests are copied, so that they do not hold the large buffer that they came in. */
-  #hold(data: Buffer, at: number): void {
+  #hold(data: Buffer, at: number, own: boolean): void {
     const rest = data.subarray(at);
-    this.#held = rest.length < data.length / 2 ? Buffer.from(rest) : rest;
+    this.#held = own && rest.length >= data.length / 2 ? rest : Buffer.from(rest);
     if (this.#held.length > HELD_BYTES || this.#exchange?.bodyEnded === false) this.socket.pause();
   }
 
@@ -155,7 +160,7 @@ export class ServerConnection implements ClientConnection, DeadlineEntry, Exchan
       // From its first byte, not from its newest one; the first head has had its time since the accept.
       if (!this.#headBegun && this.#served > 0) this.#wait(limits.headerTimeoutMs);
       this.#headBegun = true;
-      this.#held = at === 0 ? data : Buffer.from(data.subarray(at));
+      this.#held = ownCopy(data, at, data.length);
       return -1;
     }
     const parsed = parseRequestHead(data.toString('latin1', from, end + 4));

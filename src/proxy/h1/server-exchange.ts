@@ -2,6 +2,7 @@
 
 import type { Fields } from '../fields.ts';
 import type { AnswerHead, ClientObserver, ClientStream, ConnectionFacts, RequestHead } from '../message.ts';
+import { ownCopy } from '../reader.ts';
 import { UNKNOWN_LENGTH } from '../message.ts';
 import type { ProxyLimits } from '../limits.ts';
 import { ChunkedReader } from './chunked.ts';
@@ -103,7 +104,7 @@ export class ServerExchange implements ClientStream {
   take(data: Buffer, at: number): number {
     if (this.tunnel) {
       if (!this.#wanted) return at;
-      this.#observer?.onBody(at === 0 ? data : data.subarray(at));
+      this.#observer?.onBody(ownCopy(data, at, data.length));
       return data.length;
     }
     if (this.bodyEnded || !this.#wanted) return at;
@@ -113,7 +114,7 @@ export class ServerExchange implements ClientStream {
       const taken = Math.min(this.#left, data.length - at);
       this.#left -= taken;
       if (this.#left === 0) this.bodyEnded = true;
-      this.#deliver(at === 0 && taken === data.length ? data : data.subarray(at, at + taken));
+      this.#deliver(data, at, at + taken);
       if (this.bodyEnded) this.#deliverEnd(null);
       return at + taken;
     }
@@ -122,7 +123,7 @@ export class ServerExchange implements ClientStream {
       this.#connection.broken(this, chunked.why);
       return data.length;
     }
-    if (chunked.pieceTo > chunked.pieceFrom) this.#deliver(data.subarray(chunked.pieceFrom, chunked.pieceTo));
+    if (chunked.pieceTo > chunked.pieceFrom) this.#deliver(data, chunked.pieceFrom, chunked.pieceTo);
     if (chunked.done) {
       this.bodyEnded = true;
       this.#deliverEnd(chunked.trailers);
@@ -130,12 +131,12 @@ export class ServerExchange implements ClientStream {
     return next;
   }
 
-  #deliver(piece: Buffer): void {
+  #deliver(data: Buffer, from: number, to: number): void {
     if (this.#discardLeft === -1) {
-      this.#observer?.onBody(piece);
+      this.#observer?.onBody(ownCopy(data, from, to));
       return;
     }
-    this.#discardLeft -= piece.length;
+    this.#discardLeft -= to - from;
     if (this.#discardLeft < 0) this.#connection.abort();
   }
 

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import net from 'node:net';
 import { test } from 'node:test';
 import { Fields } from '../fields.ts';
+import type { Reader } from '../reader.ts';
 import type { UpstreamFailure, UpstreamObserver, UpstreamRequest } from '../message.ts';
 import { UpstreamConnection } from './upstream-connection.ts';
 
@@ -41,8 +42,9 @@ test('what comes before the request has left is no answer to it, and the request
   const socket = net.connect({ host: '127.0.0.1', port: typeof address === 'object' && address !== null ? address.port : 0 });
   await once(socket, 'connect');
   const free: string[] = [];
+  const reader: Reader = { onRead: () => undefined };
   const owner = { onFree: () => void free.push('free'), onClosed: () => void free.push('closed') };
-  const connection = new UpstreamConnection(socket, owner, { headerBytes: 1024, writeBytes: 1024 });
+  const connection = new UpstreamConnection(socket, reader, owner, { headerBytes: 1024, writeBytes: 1024 });
   const told: string[] = [];
   let failed: UpstreamFailure | null = null;
   connection.use(
@@ -52,7 +54,7 @@ test('what comes before the request has left is no answer to it, and the request
     }),
   );
   connection.sendHead(REQUEST);
-  socket.emit('data', Buffer.from('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'));
+  reader.onRead(Buffer.from('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'));
   await once(socket, 'close');
   assert.deepEqual(told, ['failed']);
   assert.deepEqual(failed, { kind: 'reset', sent: false, reused: false, message: 'the target sent an answer before it was asked' });

@@ -3,6 +3,8 @@
 
 import type { Socket } from 'node:net';
 import { messageOf } from '../../lib/failure.ts';
+import { ownCopy } from '../reader.ts';
+import type { Reader } from '../reader.ts';
 import type { Fields } from '../fields.ts';
 import type { UpstreamObserver, UpstreamRequest, UpstreamStream } from '../message.ts';
 import { UNKNOWN_LENGTH } from '../message.ts';
@@ -53,13 +55,16 @@ export class UpstreamConnection implements UpstreamStream {
   #problem: Error | null = null;
   #ended = false;
 
-  constructor(socket: Socket, owner: UpstreamOwner, limits: { readonly headerBytes: number; readonly writeBytes: number }) {
+  /** @param reader gets what comes on the socket. */
+  constructor(socket: Socket, reader: Reader, owner: UpstreamOwner, limits: { readonly headerBytes: number; readonly writeBytes: number }) {
     this.socket = socket;
     this.#owner = owner;
     this.#headBytes = limits.headerBytes * 2;
     this.#writeBytes = limits.writeBytes;
     this.#output = new Output(socket);
-    socket.on('data', (chunk: Buffer) => this.#onData(chunk));
+    reader.onRead = (bytes) => this.#onData(bytes);
+    // Without a reader of its end the socket would not tell it.
+    socket.resume();
     socket.on('drain', () => this.#observer?.onUpstreamDrain());
     socket.on('end', () => this.#onEnd());
     socket.on('error', (error) => {
@@ -156,7 +161,7 @@ export class UpstreamConnection implements UpstreamStream {
     const end = data.indexOf(HEAD_END, at);
     if (end === -1 || end + 4 - at > this.#headBytes) {
       if (data.length - at > this.#headBytes) this.#invalid(`the head of the answer is longer than ${this.#headBytes} bytes`);
-      else this.#held = at === 0 ? data : data.subarray(at);
+      else this.#held = Buffer.from(data.subarray(at));
       return -1;
     }
     const parsed = parseAnswerHead(data.toString('latin1', at, end + 4), this.#method);
@@ -215,7 +220,7 @@ export class UpstreamConnection implements UpstreamStream {
       case 'length': {
         const taken = Math.min(this.#left, data.length - at);
         this.#left -= taken;
-        this.#observer?.onUpstreamData(at === 0 && taken === data.length ? data : data.subarray(at, at + taken));
+        this.#observer?.onUpstreamData(ownCopy(data, at, at + taken));
         if (this.#left === 0) this.#whole(null);
         return at + taken;
       }
@@ -223,7 +228,7 @@ export class UpstreamConnection implements UpstreamStream {
         const chunked = this.#chunked;
         if (chunked === null) return data.length;
         const next = chunked.push(data, at);
-        if (chunked.pieceTo > chunked.pieceFrom) this.#observer?.onUpstreamData(data.subarray(chunked.pieceFrom, chunked.pieceTo));
+        if (chunked.pieceTo > chunked.pieceFrom) this.#observer?.onUpstreamData(ownCopy(data, chunked.pieceFrom, chunked.pieceTo));
         if (chunked.why !== null) this.#invalid(chunked.why);
         else if (chunked.done) {
           this.#chunked = null;
@@ -233,7 +238,7 @@ export class UpstreamConnection implements UpstreamStream {
       }
       case 'close':
       case 'tunnel':
-        this.#observer?.onUpstreamData(at === 0 ? data : data.subarray(at));
+        this.#observer?.onUpstreamData(ownCopy(data, at, data.length));
         return data.length;
       case 'idle':
         // Nobody asked for this: whoever came next would take it for an answer.
