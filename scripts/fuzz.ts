@@ -203,6 +203,8 @@ while (performance.now() - startMs < seconds * 1000) {
   const batch = Array.from({ length: BATCH }, mutate);
   for (const bytes of batch) examine(bytes);
   inputs += batch.length;
+  // What the codec leaves for the end of a turn has to find one.
+  await new Promise((resolve) => setImmediate(resolve));
   if (fresh(await blocks()).length > 0) {
     // Somewhere in the batch: each alone, and those that do it are seeds from now on.
     for (const bytes of batch) {

@@ -26,6 +26,12 @@ before(async () => {
       slow += 1;
       return;
     }
+    if (request.url?.startsWith('/drip') === true) {
+      response.writeHead(200, { 'content-type': request.url === '/drip/events' ? 'text/event-stream' : 'text/plain' });
+      const timer = setInterval(() => response.write('data: drop\n\n'), 10);
+      response.on('close', () => clearInterval(timer));
+      return;
+    }
     const body = await read(request).catch(() => Buffer.alloc(0));
     if (response.destroyed) return;
     response.setHeader('x-app', name);
@@ -267,4 +273,16 @@ test('an App has pages of its own, for people; programs get what they ask for', 
   assert.equal((await ask('/', { headers: { accept: 'text/html' } })).body.toString(), '<h1>Sorry</h1>');
   await edge.put({ ...group('app', [], 'down') });
   assert.match((await ask('/', { headers: { accept: 'text/html' } })).body.toString(), /No healthy Instance/u);
+});
+
+test('what is still under way when its time in all is over is ended: with a page, politely, or broken off', async () => {
+  await only({ totalTimeoutMs: 150, timeoutMs: 10_000 });
+  const hung = await ask('/hang');
+  assert.equal(hung.status, 504);
+  const events = await ask('/drip/events');
+  assert.equal(events.status, 200);
+  assert.match(events.body.toString(), /^(?:data: drop\n\n)+$/u);
+  await assert.rejects(ask('/drip'), /aborted|ECONNRESET|hang up/u);
+  assert.equal((await ask('/')).status, 200);
+  await until('nothing is open any longer', () => edge.edge.health().open === 0);
 });

@@ -89,6 +89,7 @@ class Handling implements Exchange, PickFacts, RequestFacts {
   readonly #policy: CompiledPolicy | null;
   #rate: RateState | null = null;
   #cancelTimeout: (() => void) | null = null;
+  #cancelTotal: (() => void) | null = null;
 
   constructor(deps: HandlerDeps, client: ClientStream) {
     const { clock } = deps;
@@ -201,14 +202,16 @@ class Handling implements Exchange, PickFacts, RequestFacts {
       this.#end(HERE, answer.situation, answer);
       return;
     }
-    const { timeoutMs } = policy;
-    if (timeoutMs !== null)
-      this.#cancelTimeout = this.#deps.clock.timer(timeoutMs, () => this.#timeOut(`the Route gives it ${timeoutMs} ms`));
+    const { timeoutMs, totalTimeoutMs } = policy;
+    const { clock } = this.#deps;
+    if (timeoutMs !== null) this.#cancelTimeout = clock.timer(timeoutMs, () => this.#timeOut(`the Route gives it ${timeoutMs} ms`, false));
+    if (totalTimeoutMs !== null)
+      this.#cancelTotal = clock.timer(totalTimeoutMs, () => this.#timeOut(`the Route gives it ${totalTimeoutMs} ms in all`, true));
     this.#begin(live);
   }
 
-  #timeOut(message: string): void {
-    if (this.#waiting === null) return this.#forwarding?.timeOut(message);
+  #timeOut(message: string, inAll: boolean): void {
+    if (this.#waiting === null) return inAll ? this.#forwarding?.close(message) : this.#forwarding?.timeOut(message);
     this.#waiting.abort();
     this.#waiting = null;
     if (this.#found.type !== 'group') return;
@@ -323,6 +326,7 @@ class Handling implements Exchange, PickFacts, RequestFacts {
   /** @param answer of a policy. */
   #end(result: ExchangeResult, page: Situation | null, answer?: PolicyAnswer): void {
     this.#cancelTimeout?.();
+    this.#cancelTotal?.();
     const edit = (fields: Fields): void => {
       if (answer !== undefined) for (const [name, value] of answer.fields.pairs()) fields.add(name, value);
       if (answer?.isWhole !== true) this.#policy?.answerFields(fields, this.#origin, this.#rate);

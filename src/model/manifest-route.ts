@@ -191,6 +191,7 @@ export const routeSection = section({
   rewrite: section({ host: host.optional(), path: pathEdit.optional() }).optional(),
   headers: section({ request: edits.optional(), response: edits.optional() }).optional(),
   timeout: duration(10, DAY_MS).optional(),
+  totalTimeout: duration(10, 7 * DAY_MS).optional(),
   retries: retriesSection.optional(),
   body: bodyLimit.optional(),
 }).check((context) => {
@@ -277,7 +278,7 @@ function corsOf({ origins, methods, headers, expose, credentials, maxAge }: Valu
 }
 
 function policyOf(input: RouteInput): RoutePolicy | undefined {
-  const { allow, deny, https, auth: login, rateLimit: rate, redirect: to, rewrite, headers, timeout, body } = input;
+  const { allow, deny, https, auth: login, rateLimit: rate, redirect: to, rewrite, headers, timeout, totalTimeout, body } = input;
   const isPattern = placeOf(input.path).pathType === 'pattern';
   const edited = (edit: ValueOf<typeof edits> | undefined): HeaderEdits | undefined => (edit === undefined ? undefined : defined(edit));
   const policy = defined({
@@ -302,6 +303,7 @@ function policyOf(input: RouteInput): RoutePolicy | undefined {
     requestHeaders: edited(headers?.request),
     responseHeaders: edited(headers?.response),
     timeoutMs: timeout,
+    totalTimeoutMs: totalTimeout,
     retries: input.retries === undefined ? undefined : completeRetries(input.retries),
     bodyBytes: body,
   });

@@ -83,6 +83,8 @@ export interface RoutePolicy {
   readonly responseHeaders?: HeaderEdits;
   /** From the request to the head of its answer. */
   readonly timeoutMs?: number;
+  /** From the request to the end of its answer; of a stream or a WebSocket too. */
+  readonly totalTimeoutMs?: number;
   /** Instead of what the Entrypoint's traffic says. */
   readonly retries?: RetryPolicy;
   /** Of a request body. */

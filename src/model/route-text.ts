@@ -60,6 +60,7 @@ export function policyTexts(policy: RoutePolicy | undefined): string[] {
     requestHeaders,
     responseHeaders,
     timeoutMs,
+    totalTimeoutMs,
     bodyBytes,
   } = policy;
   const texts: string[] = [];
@@ -81,6 +82,7 @@ export function policyTexts(policy: RoutePolicy | undefined): string[] {
   if (responseHeaders !== undefined) texts.push('edits response headers');
   if (policy.retries !== undefined) texts.push(`at most ${policy.retries.attempts} ${policy.retries.attempts === 1 ? 'try' : 'tries'}`);
   if (timeoutMs !== undefined) texts.push(`timeout ${timeoutMs / 1_000} s`);
+  if (totalTimeoutMs !== undefined) texts.push(`at most ${totalTimeoutMs / 1_000} s in all`);
   if (bodyBytes !== undefined) texts.push(`body at most ${counted(bodyBytes, 'byte')}`);
   return texts;
 }

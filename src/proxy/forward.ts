@@ -383,9 +383,8 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
     this.#try(other, nowMs);
   }
 
-  /** The target is stopped at its drain limit: an event stream and a WebSocket end politely, since their readers come back. */
-  close(): void {
-    const reason = 'the target was stopped at its drain limit';
+  /** Its time is over, such as that of a target that is stopped: an event stream and a WebSocket end politely, since their readers come back. */
+  close(reason = 'the target was stopped at its drain limit'): void {
     switch (this.#phase) {
       case 'tunnel':
         return this.#goAway();

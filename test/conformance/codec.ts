@@ -98,7 +98,10 @@ export function readPieces(pieces: readonly Buffer[]): Reading {
   );
   for (const piece of pieces) {
     if (sink.destroyed) break;
-    connection.receive(piece);
+    // The memory of a read is used again: what is kept of it has to be a copy.
+    const lent = Buffer.from(piece);
+    connection.receive(lent);
+    lent.fill(0xff);
   }
   if (!sink.destroyed) sink.emit('end');
   return { requests, refused, broken };

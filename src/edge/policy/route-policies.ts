@@ -55,6 +55,7 @@ export interface PolicyPass {
 
 export interface CompiledPolicy {
   readonly timeoutMs: number | null;
+  readonly totalTimeoutMs: number | null;
   /** Null: those of the group. */
   readonly retries: RetryPolicy | null;
   /** Infinity: none. */
@@ -146,6 +147,7 @@ function compilePolicy(
 
   return {
     timeoutMs: policy.timeoutMs ?? null,
+    totalTimeoutMs: policy.totalTimeoutMs ?? null,
     retries: policy.retries ?? null,
     bodyBytes,
     host: rewrite?.host ?? null,
