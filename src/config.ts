@@ -74,6 +74,18 @@ function ranges(text: string, source: string): readonly string[] {
   return list;
 }
 
+/** Addresses of DNS servers, IPv6 with a port in brackets. */
+function resolvers(text: string, source: string): readonly string[] {
+  const list = text.split(',').map((entry) => entry.trim());
+  const wrong = list.find((entry) => !/^(?:[\d.]{7,15}(?::\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\]:\d{1,5}|[0-9A-Fa-f:.]{2,45})$/u.test(entry));
+  if (wrong !== undefined || list.length > 8) {
+    throw new Failure('invalid_input', {
+      message: `${source} must be up to eight addresses such as 1.1.1.1 or 10.0.0.2:5353, with commas between them, not ${JSON.stringify(wrong ?? text)}.`,
+    });
+  }
+  return list;
+}
+
 /** Authorities that go by a name. */
 const AUTHORITIES: Readonly<Record<string, string>> = {
   letsencrypt: 'https://acme-v02.api.letsencrypt.org/directory',
@@ -217,6 +229,14 @@ export const SETTINGS = {
     defaultText: 'none: hosts are proven by http',
     parse: argv,
   },
+  acmeResolvers: {
+    flag: 'acme-resolvers',
+    variable: 'LIBRA_ACME_RESOLVERS',
+    placeholder: 'addresses',
+    help: 'DNS servers that are asked where a host leads before it is ordered, separated by commas, such as 1.1.1.1,10.0.0.2:5353',
+    defaultText: 'those of the machine',
+    parse: resolvers,
+  },
   domain: {
     flag: 'domain',
     variable: 'LIBRA_DOMAIN',
@@ -336,6 +356,7 @@ export function loadSettings(flags: Readonly<Record<string, string | undefined>>
     acme: read('acme'),
     acmeEmail: read('acmeEmail'),
     acmeDnsHook: read('acmeDnsHook'),
+    acmeResolvers: read('acmeResolvers'),
     domain: read('domain'),
     nodeName: read('nodeName'),
     store: read('store'),

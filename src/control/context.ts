@@ -12,6 +12,8 @@ export interface AcmeSettings {
   /** URL of the directory. */
   readonly directory: string;
   readonly email: string | null;
+  /** DNS servers, `address` or `address:port`; none: those of the machine. */
+  readonly resolvers: readonly string[];
   /** A command that sets and removes TXT records, for dns-01; null: hosts are proven by http-01 and tls-alpn-01. */
   readonly dnsHook: { readonly argv: readonly string[]; readonly env: Readonly<Record<string, string>> } | null;
 }

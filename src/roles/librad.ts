@@ -242,9 +242,10 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
   }
 }
 
-function acmeSettings({ acme, acmeEmail, acmeDnsHook, path, home }: Settings): AcmeSettings | null {
+function acmeSettings({ acme, acmeEmail, acmeDnsHook, acmeResolvers, path, home }: Settings): AcmeSettings | null {
   if (acme === null || acme === 'off') {
-    const idle = acmeEmail !== null ? '--acme-email' : acmeDnsHook !== null ? '--acme-dns-hook' : null;
+    const given = { '--acme-email': acmeEmail, '--acme-dns-hook': acmeDnsHook, '--acme-resolvers': acmeResolvers };
+    const [idle = null] = Object.entries(given).flatMap(([name, value]) => (value === null ? [] : [name]));
     if (idle === null) return null;
     throw new Failure('invalid_input', {
       message: `${idle} means nothing without an authority.`,
@@ -253,5 +254,5 @@ function acmeSettings({ acme, acmeEmail, acmeDnsHook, path, home }: Settings): A
   }
   // What it needs beyond that it reads from a file of its own.
   const dnsHook = acmeDnsHook === null ? null : { argv: acmeDnsHook, env: { PATH: path, HOME: home } };
-  return { directory: acme, email: acmeEmail, dnsHook };
+  return { directory: acme, email: acmeEmail, dnsHook, resolvers: acmeResolvers ?? [] };
 }

@@ -21,6 +21,7 @@ import { lacking } from '../requirements.ts';
 
 const GOOD = 'shop.libra-platform.com';
 const BAD = 'elsewhere.libra-platform.com';
+const LATER = 'later.libra-platform.com';
 
 type DomainView = ReplyOf<ApiTable['domains']['list']>['items'][number];
 
@@ -66,7 +67,7 @@ describe('ACME', { skip: lacking('pebble') }, () => {
     const [api, management, dns, dnsManagement] = await Promise.all([freePort(), freePort(), freePort(), freePort()]);
     return { api, management, dns, dnsManagement };
   };
-  /** Says in its DNS that BAD leads elsewhere, and everything else here. */
+  /** Says in its DNS that GOOD leads here, BAD elsewhere, and everything else nowhere. */
   const startAuthority = async ({ api, management, dns, dnsManagement }: Ports, httpPort: number, tlsPort = 1): Promise<void> => {
     const file = join(folder, `pebble.${api}.json`);
     const config = {
@@ -80,10 +81,21 @@ describe('ACME', { skip: lacking('pebble') }, () => {
     };
     writeFileSync(file, JSON.stringify({ pebble: config }));
     const off = ['-http01', '', '-https01', '', '-tlsalpn01', ''];
-    start('pebble-challtestsrv', ['-dns01', `127.0.0.1:${dns}`, '-management', `127.0.0.1:${dnsManagement}`, '-defaultIPv6', '', ...off]);
+    start('pebble-challtestsrv', [
+      '-dns01',
+      `127.0.0.1:${dns}`,
+      '-management',
+      `127.0.0.1:${dnsManagement}`,
+      '-defaultIPv6',
+      '',
+      '-defaultIPv4',
+      '',
+      ...off,
+    ]);
     start('pebble', ['-config', file, '-dnsserver', `127.0.0.1:${dns}`], { PEBBLE_VA_NOSLEEP: '1', PEBBLE_WFE_NONCEREJECT: '20' });
     await until('the authority is there', 15_000, async () => (await get('/dir', api)) !== '');
-    await until('names are there', 15_000, () => lead(dnsManagement, BAD, '127.0.0.9'));
+    await until('names are there', 15_000, () => lead(dnsManagement, GOOD, '127.0.0.1'));
+    await lead(dnsManagement, BAD, '127.0.0.9');
   };
   const lead = async (dnsManagement: number, host: string, address: string): Promise<boolean> => {
     const post = (path: string, body: unknown): Promise<Response> =>
@@ -91,8 +103,9 @@ describe('ACME', { skip: lacking('pebble') }, () => {
     await post('/clear-a', { host });
     return (await post('/add-a', { host, addresses: [address] })).ok;
   };
-  const platformEnv = ({ api }: Ports): Record<string, string> => ({
+  const platformEnv = ({ api, dns }: Ports): Record<string, string> => ({
     LIBRA_ACME: `https://localhost:${api}/dir`,
+    LIBRA_ACME_RESOLVERS: `127.0.0.1:${dns}`,
     NODE_EXTRA_CA_CERTS: join(folder, 'ca.pem'),
   });
   const domainOf = async (platform: Platform, host: string): Promise<DomainView | undefined> =>
@@ -119,7 +132,9 @@ describe('ACME', { skip: lacking('pebble') }, () => {
     await withPlatform(
       async (platform) => {
         await startAuthority(ports, platform.edgePort);
-        const routes = [`routes: [ { host: ${GOOD} }, { host: ${BAD} }, { host: shop.localhost }, { host: "*.libra-platform.com" } ]`];
+        const routes = [
+          `routes: [ { host: ${GOOD} }, { host: ${BAD} }, { host: ${LATER} }, { host: shop.localhost }, { host: "*.libra-platform.com" } ]`,
+        ];
         const deployed = await platform.cli('deploy', writeApp(platform, 'shop', serverApp({ text: 'secure', web: routes })));
         assert.equal(deployed.code, 0, deployed.stderr);
         const good = await becomes(platform, GOOD, 'issued');
@@ -148,6 +163,10 @@ describe('ACME', { skip: lacking('pebble') }, () => {
         await lead(ports.dnsManagement, BAD, '127.0.0.1');
         assert.equal((await platform.cli('domains', 'check', BAD)).code, 0);
         await becomes(platform, BAD, 'issued');
+        assert.match((await platform.cli('domains')).stdout, new RegExp(`${LATER} +waiting +local .*DNS has no address for it`, 'u'));
+        await lead(ports.dnsManagement, LATER, '127.0.0.1');
+        assert.equal((await platform.cli('domains', 'check', LATER)).code, 0);
+        assert.deepEqual((await becomes(platform, LATER, 'issued')).addresses, ['127.0.0.1']);
         assert.match((await platform.cli('domains', 'check', GOOD)).stdout, /nothing to do/u);
         assert.match((await platform.cli('domains', 'check', 'shop.localhost')).stderr, /no public authority can know this name/u);
         assert.match((await platform.cli('domains')).stdout, /\*\.libra-platform\.com +local +local .*--acme-dns-hook/u);

@@ -26,9 +26,11 @@ export const domains = {
             host: z.string(),
             /** Whose certificate is in force. */
             issuer: z.enum(['acme', 'local']),
-            /** local: nothing is ordered for it; waiting: soon; failed: see the reason, it is tried again. */
+            /** local: nothing is ordered for it; waiting: soon, or when DNS has an address for it; failed: see the reason, it is tried again. */
             state: z.enum(['local', 'waiting', 'ordering', 'issued', 'failed']),
             reason: z.string().nullable(),
+            /** Where DNS led when it was last to be ordered; null: that is not known. */
+            addresses: z.array(z.string()).nullable(),
             untilMs: z.number().nullable(),
             /** The next order: a try, or the renewal. */
             orderAtMs: z.number().nullable(),

@@ -10,11 +10,12 @@ export const domains: Command = {
     const client = await context.client();
     const { items } = await client.domains.list({});
     context.output.table(
-      ['HOST', 'STATE', 'ISSUER', 'UNTIL', 'NEXT ORDER', 'REASON'],
-      items.map(({ host, state, issuer, untilMs, orderAtMs, reason }) => [
+      ['HOST', 'STATE', 'ISSUER', 'ADDRESS', 'UNTIL', 'NEXT ORDER', 'REASON'],
+      items.map(({ host, state, issuer, addresses, untilMs, orderAtMs, reason }) => [
         host,
         state,
         issuer,
+        addressText(addresses),
         untilMs === null ? '' : new Date(untilMs).toISOString().slice(0, 10),
         orderAtMs === null || state === 'ordering' ? '' : `in ${formatAge(Math.max(0, orderAtMs - context.clock.now()))}`,
         reason ?? '',
@@ -24,6 +25,11 @@ export const domains: Command = {
     return 0;
   },
 };
+
+function addressText(addresses: readonly string[] | null): string {
+  const [first = '', ...more] = addresses ?? [];
+  return more.length === 0 ? first : `${first} +${more.length}`;
+}
 
 export const domainsCheck: Command = {
   summary: 'Order the certificate of a host now, when its last order failed and the cause is mended.',

@@ -23,11 +23,17 @@ interface Bench {
   readonly pass: (wait?: boolean) => Promise<number | void>;
   readonly source: Awaited<ReturnType<typeof createCertificates>>['source'];
   readonly list: () => Promise<
-    readonly { readonly host: string; readonly state: string; readonly reason: string | null; readonly orderAtMs: number | null }[]
+    readonly {
+      readonly host: string;
+      readonly state: string;
+      readonly reason: string | null;
+      readonly addresses: readonly string[] | null;
+      readonly orderAtMs: number | null;
+    }[]
   >;
 }
 
-async function bench(order: (context: TestContext) => OrderCertificate): Promise<Bench> {
+async function bench(order: (context: TestContext) => OrderCertificate, dns = new Map<string, readonly string[]>()): Promise<Bench> {
   const context = await createTestContext();
   const sealer = createSealer(createHash('sha256').update('master').digest(), context.random);
   const { source, authorityPem } = await createCertificates(context, { sealer });
@@ -39,7 +45,13 @@ async function bench(order: (context: TestContext) => OrderCertificate): Promise
     certificatesChanged: () => undefined,
     everywhere: () => Promise.resolve(true),
   };
-  const domains = createDomains(context, { sealer, authorityPem, routing, order: order(context) });
+  const domains = createDomains(context, {
+    sealer,
+    authorityPem,
+    routing,
+    order: order(context),
+    resolve: (host) => Promise.resolve(dns.get(host) ?? null),
+  });
   const [reconciler] = domains.reconcilers;
   assert.ok(reconciler !== undefined);
   const list: Bench['list'] = async () =>
@@ -204,4 +216,40 @@ test('only names that a public authority can know are ordered', () => {
   assert.equal(isOrderable('*.shop.com', true), true);
   assert.equal(isOrderable('*.com', true), false);
   assert.equal(isOrderable('*.a.localhost', true), false);
+});
+
+test('a host that DNS does not know is not ordered until it does; one that is to be renewed is told to be in trouble', async () => {
+  let orders = 0;
+  const dns = new Map<string, readonly string[]>([[HOST, []]]);
+  const { context, pass, list } = await bench(
+    (its) => async () => {
+      orders += 1;
+      return issued(its, String(orders));
+    },
+    dns,
+  );
+  const domain = async (): Promise<Awaited<ReturnType<typeof list>>[number] | undefined> =>
+    (await list()).find(({ host }) => host === HOST);
+  await pass();
+  await context.clock.advance(300_000);
+  await pass();
+  assert.equal(orders, 0);
+  const waiting = await domain();
+  assert.deepEqual([waiting?.state, waiting?.reason, waiting?.addresses], ['waiting', 'DNS has no address for it', []]);
+  assert.deepEqual(
+    context.events.filter(({ kind }) => kind === 'domain.failed'),
+    [],
+  );
+  dns.set(HOST, ['192.0.2.1', '2001:db8::1']);
+  await context.clock.advance(300_000);
+  await pass();
+  const ordered = await domain();
+  assert.deepEqual([ordered?.state, ordered?.reason, ordered?.addresses, orders], ['issued', null, ['192.0.2.1', '2001:db8::1'], 1]);
+  dns.set(HOST, []);
+  await context.clock.advance(60 * DAY);
+  await pass();
+  const late = await domain();
+  assert.deepEqual([late?.state, late?.reason, orders], ['issued', 'DNS has no address for it', 1]);
+  assert.equal(context.events.filter(({ kind }) => kind === 'domain.failed').length, 1);
+  await context.close();
 });

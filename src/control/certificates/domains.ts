@@ -17,6 +17,8 @@ import type { NounHandlers } from '../handler.ts';
 import type { Routing } from '../routing/routing.ts';
 import { createAcme } from './acme.ts';
 import type { AnswerChallenge, OrderCertificate, Proof } from './acme.ts';
+import { createResolve } from './resolve.ts';
+import type { Resolve } from './resolve.ts';
 import { sealedAs } from './certificates.ts';
 import { challengeCertificate } from './challenge-certificate.ts';
 import { domainRecords } from './records.ts';
@@ -37,6 +39,8 @@ const IN_FORCE_MS = 10_000;
 /** Authorities count what fails: Let's Encrypt takes five in an hour for a host. */
 const RETRY = { minMs: 300_000, maxMs: 6 * 3_600_000 } as const;
 
+const NO_ADDRESS = 'DNS has no address for it';
+
 /** Names that no public authority issues for (RFC 2606, RFC 6761, RFC 6762, RFC 8375). */
 const PRIVATE = /(?:^|\.)(?:localhost|local|test|example|invalid|internal|lan|home\.arpa)$/u;
 
@@ -55,6 +59,8 @@ export interface DomainsDeps {
   readonly authorityPem: string;
   /** In place of the authority of the settings. */
   readonly order?: OrderCertificate;
+  /** In place of DNS. */
+  readonly resolve?: Resolve;
 }
 
 export interface Domains {
@@ -68,6 +74,7 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
   const { view, clock, random, settings } = context;
   const { routing, sealer } = deps;
   const order = deps.order ?? (settings.acme === null ? null : createAcme(context, sealer, settings.acme));
+  const resolve = deps.resolve ?? createResolve(settings.acme?.resolvers ?? []);
   const challenges = new Map<string, string>();
   const challengeCertificates = new Map<string, TableCertificate>();
   /** From the beginning of an order until what came of it is kept. */
@@ -116,13 +123,21 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
 
   const outcomeOf = async (ask: OrderCertificate, domain: Domain): Promise<Domain> => {
     const host = domain.id;
-    const reasons: string[] = [];
-    for (const provenBy of proofsOf(domain)) {
+    // DNS may prove it by a record while no address is there yet.
+    const addresses = hook === null ? await resolve(host) : null;
+    const known = addresses === null ? {} : { addresses };
+    if (addresses?.length === 0 && domain.certificate === null) {
+      const orderAtMs = clock.now() + backoffMs(0, RETRY, random);
+      return { ...domain, ...known, reason: NO_ADDRESS, orderAtMs };
+    }
+    const reasons: string[] = addresses?.length === 0 ? [NO_ADDRESS] : [];
+    for (const provenBy of reasons.length === 0 ? proofsOf(domain) : []) {
       try {
         const { chainPem, keyPem, fromMs, untilMs } = await within(clock, ORDER_MS, 'The order', ask(host, provenBy, answer));
         const lifeMs = untilMs - fromMs;
         return {
           id: host,
+          ...known,
           certificate: { chainPem, sealedKey: sealer.seal(Buffer.from(keyPem), sealedAs(host)), fromMs, untilMs, provenBy },
           failures: 0,
           reason: null,
@@ -134,14 +149,14 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
       }
     }
     const orderAtMs = clock.now() + backoffMs(domain.failures, RETRY, random);
-    return { ...domain, failures: domain.failures + 1, reason: reasons.join('; '), orderAtMs };
+    return { ...domain, ...known, failures: domain.failures + 1, reason: reasons.join('; '), orderAtMs };
   };
 
   const tell = ({ id: host, certificate, failures, reason }: Domain): void => {
     if (reason === null) {
       const until = certificate === null ? '' : ` until ${new Date(certificate.untilMs).toISOString().slice(0, 10)}`;
       context.event({ level: 'info', kind: 'domain.issued', message: `${host} has a certificate${until}.`, subject: {} });
-    } else if ((failures & (failures - 1)) === 0) {
+    } else if (failures > 0 && (failures & (failures - 1)) === 0) {
       const message = `${host} gets no certificate: ${reason}`;
       context.event({ level: 'warning', kind: 'domain.failed', message, subject: {}, runbook: 'certificate-refused' });
     }
@@ -225,7 +240,7 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
             });
           }
           // One that is in force and not in trouble is let be: authorities count orders.
-          const isDue = stored.document.failures > 0 && !ordering.has(host);
+          const isDue = (stored.document.failures > 0 || stored.document.certificate === null) && !ordering.has(host);
           if (isDue) await view.commit(update(domainRecords, stored, { ...stored.document, orderAtMs: clock.now() }));
           return { host, ordered: isDue };
         },
@@ -258,6 +273,7 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
       state,
       // That there is no authority at all goes without saying.
       reason: why === null ? (domain?.reason ?? null) : order === null ? null : why,
+      addresses: domain?.addresses === undefined ? null : [...domain.addresses],
       untilMs: inForce ? certificate.untilMs : null,
       orderAtMs: why === null ? (domain?.orderAtMs ?? null) : null,
     };

@@ -33,6 +33,8 @@ export interface Domain {
   readonly id: string;
   /** The last one that was issued; it stays in force until its end, whatever becomes of the next. */
   readonly certificate: IssuedCertificate | null;
+  /** Where DNS led before the last order, or instead of it; absent: it was not asked or did not say. */
+  readonly addresses?: readonly string[];
   /** Orders that failed since. */
   readonly failures: number;
   /** Why the last order failed; null: it did not. */
