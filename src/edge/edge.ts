@@ -130,12 +130,13 @@ export function createEdge(options: EdgeOptions): Edge {
   const versionCounts = createVersionCounts();
   const holds = createHolds(clock);
   const routing = createRouting({ clock, groups, pool, open, versionCounts, holds, certificates });
+  const recorder = createRecorder({ metrics, accessLog, clock, watch: (line) => taps.push(line) });
   const handler = createHandler({
     forwarding: { pool, open, deadlines, limits, clock },
     routing,
     groups,
     identify: createIdentify({ trusted }),
-    recorder: createRecorder({ metrics, accessLog, watch: (line) => taps.push(line) }),
+    recorder,
     clock,
     versions: createVersions(),
     versionCounts,
@@ -152,7 +153,7 @@ export function createEdge(options: EdgeOptions): Edge {
     certificates,
     h2c: options.h2c ?? false,
     onExchange: handler,
-    onRefused: (status) => metrics.refused(status),
+    onRefused: (status, why, address) => recorder.refuse(status, why, address),
   });
   const report = (): EdgeReport | null => {
     const sequence = routing.sequence();

@@ -47,7 +47,7 @@ export interface FrontOptions {
   readonly h2c: boolean;
   readonly onExchange: (stream: ClientStream) => void;
   /** A message that is not HTTP, too large or too slow; the status that it got. */
-  readonly onRefused: (status: number, why: string) => void;
+  readonly onRefused: (status: number, why: string, address: string) => void;
 }
 
 export interface Front {
@@ -97,7 +97,7 @@ export function createFront(options: FrontOptions): Front {
   const isFull = (socket: net.Socket, address: string): boolean => {
     const tooMany = (perAddress.get(address) ?? 0) >= limits.connectionsPerAddress && !options.trusted.has(address);
     if (connections.size + beginning < limits.connections && !tooMany) return false;
-    options.onRefused(503, 'too many connections');
+    options.onRefused(503, 'too many connections', address);
     socket.destroy();
     return true;
   };
@@ -175,7 +175,7 @@ export function createFront(options: FrontOptions): Front {
     readBeginning(socket, beginningOptions, createProxyHeaderLook(), (read) => {
       beginning -= 1;
       if (read !== null && read.header !== null) return onBegun({ ...facts, ...read.header.source });
-      options.onRefused(400, read?.why ?? 'the connection ended before its header');
+      options.onRefused(400, read?.why ?? 'the connection ended before its header', facts.address);
       socket.destroy();
     });
   };
@@ -220,7 +220,8 @@ export function createFront(options: FrontOptions): Front {
     const common: Omit<TlsListenerOptions, 'contextFor' | 'onConnection'> = {
       protocols: ['h2', 'http/1.1'],
       timeoutMs: limits.headerTimeoutMs,
-      onRefused: (why) => options.onRefused(400, why),
+      onRefused: (why, socket) =>
+        options.onRefused(400, `TLS: ${why}`, shaking.get(peerOf(socket))?.address ?? plainAddress(socket.remoteAddress ?? '')),
     };
     const onConnection: TlsListenerOptions['onConnection'] = (socket, facts, protocol) => {
       const known = leave(peerOf(socket));

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Exchange, ExchangeResult } from '../proxy/exchange.ts';
+import { createFakeClock } from '../lib/clock.ts';
+import type { RequestLine } from '../model/request-filter.ts';
 import { Fields } from '../proxy/fields.ts';
 import { group, rule } from './edge-fixture.ts';
 import type { Identity } from './identity.ts';
@@ -39,9 +41,10 @@ function setUp() {
   const written: string[] = [];
   const watched: string[] = [];
   const accessLog = { write: (line: string) => void written.push(line), lost: () => 0, stop: () => Promise.resolve() };
-  const recorder = createRecorder({ metrics, accessLog, watch: (line) => void watched.push(line) });
+  const clock = createFakeClock();
+  const recorder = createRecorder({ metrics, accessLog, clock, watch: (line) => void watched.push(line) });
   const count = (pattern: RegExp): string | undefined => pattern.exec(metrics.text([]))?.[1];
-  return { recorder, written, watched, count };
+  return { recorder, written, watched, count, clock };
 }
 
 test('a request counts for the version that answered, in the numbers as in the log', () => {
@@ -83,4 +86,27 @@ test('what the client broke off is no failure of the target', () => {
   recorder.record(ended('7', failed('timeout')));
   recorder.record(ended('7', { type: 'cut', status: 200, message: 'cut' }));
   assert.equal(count(/upstream_failures_total\{app="g",.*\} (\d+)/u), '2');
+});
+
+test('what was refused has a line of its own with whose it was and why, and a flood of it only so many', async () => {
+  const { recorder, written, watched, count, clock } = setUp();
+  recorder.refuse(400, 'a line does not end with "CRLF"', '192.0.2.9');
+  const [first = '{}'] = written;
+  // A line of our own.
+  const line = JSON.parse(first) as RequestLine;
+  assert.deepEqual(
+    [line.status, line.client, line.result, line.reason, line.method, line.path],
+    [400, '192.0.2.9', 'refused', 'a line does not end with "CRLF"', '', ''],
+  );
+  recorder.record(ended('7', { type: 'answered', status: 200 }));
+  // The same names, whatever became of it.
+  const names = Object.keys(JSON.parse(written[1] ?? '{}') as RequestLine);
+  for (const name of Object.keys(line)) assert.ok(name === 'reason' || names.includes(name), name);
+  assert.deepEqual(watched, written);
+  for (let index = 0; index < 1_000; index += 1) recorder.refuse(431, 'too long', '192.0.2.9');
+  assert.equal(written.length, 21);
+  await clock.advance(1_000);
+  recorder.refuse(431, 'too long', '192.0.2.9');
+  assert.equal(written.length, 22);
+  assert.equal(count(/refused_total\{[^}]*431[^}]*\} (\d+)/u), '1001');
 });

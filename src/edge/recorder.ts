@@ -2,7 +2,8 @@
 // Handles and texts that belong to a Route are made once and kept beside its rule, so that a request adds and joins, and no more.
 
 import type { RouteGroup, RouteRule } from '../api/dataplane.ts';
-import { accessLine, labelPart } from '../proxy/access-log.ts';
+import type { Clock } from '../lib/clock.ts';
+import { accessLine, labelPart, refusalLine } from '../proxy/access-log.ts';
 import type { AccessLog } from '../proxy/access-log.ts';
 import type { Exchange, ExchangeResult } from '../proxy/exchange.ts';
 import type { Identity } from './identity.ts';
@@ -24,9 +25,12 @@ export interface Ended {
 
 export interface Recorder {
   record(ended: Ended): void;
+  /** A message that was no request, or a connection that could not be taken. */
+  refuse(status: number, why: string, address: string): void;
 }
 
 export interface RecorderDeps {
+  readonly clock: Clock;
   readonly metrics: EdgeMetrics;
   readonly accessLog: AccessLog;
   /** Gets the line of every request. */
@@ -39,7 +43,12 @@ interface Kept {
   readonly labels: string;
 }
 
-export function createRecorder({ metrics, accessLog, watch }: RecorderDeps): Recorder {
+/** Lines of refusals in a second; whoever sends nothing else shall not push the requests out of the log. All of them are counted. */
+const REFUSALS_PER_S = 20;
+
+export function createRecorder({ metrics, accessLog, watch, clock }: RecorderDeps): Recorder {
+  let refusalsSecond = 0;
+  let refusals = 0;
   /** A table that comes into force brings new rules; the old ones go with what is kept for them. */
   const keptOf = new WeakMap<RouteRule, Map<string, Kept>>();
 
@@ -65,6 +74,18 @@ export function createRecorder({ metrics, accessLog, watch }: RecorderDeps): Rec
   };
 
   return {
+    refuse: (status, why, address) => {
+      metrics.refused(status);
+      const atMs = clock.now();
+      const second = Math.floor(atMs / 1_000);
+      if (second !== refusalsSecond) refusals = 0;
+      refusalsSecond = second;
+      refusals += 1;
+      if (refusals > REFUSALS_PER_S) return;
+      const line = refusalLine(atMs, status, why, address);
+      accessLog.write(line);
+      watch(line);
+    },
     record: ({ exchange, identity, found, result, status, reason, atMs, durationMs }) => {
       const { facts } = exchange;
       const of = found === null ? null : kept(found.rule, found.group, facts.target?.version ?? '');

@@ -70,6 +70,13 @@ export function accessLine(record: AccessRecord): string {
   )},"bytesIn":${facts.bytesIn},"bytesOut":${facts.bytesOut},"trace":"${record.traceId}","span":"${record.spanId}"}`;
 }
 
+/** The line of what was no request, or came over a connection that could not be taken: the same names, with nothing where nothing is known. */
+export function refusalLine(atMs: number, status: number, reason: string, client: string): string {
+  return `{"at":"${timeText(atMs)}","id":"","client":${quoted(client)},"method":"","host":"","path":"","protocol":"","tls":null,"status":${status},"result":"refused","reason":${quoted(
+    reason,
+  )},"instance":null,"attempts":0,"waitMs":0,"connectMs":null,"firstByteMs":null,"durationMs":0,"bytesIn":0,"bytesOut":0,"trace":"","span":""}`;
+}
+
 /** Also the controls of latin1, which a terminal would obey, and halves of pairs. */
 const ESCAPED = /["\\\u0000-\u001F\u007F-\u009F\u2028\u2029\uD800-\uDFFF]/;
 const CONTROLS = /[\u007F-\u009F\u2028\u2029]/g;

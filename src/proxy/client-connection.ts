@@ -23,8 +23,8 @@ export interface ClientConnectionDeps {
   readonly deadlines: Deadlines;
   /** A request has come; its observer has to be set before this returns. */
   readonly onExchange: (stream: ClientStream) => void;
-  /** A message that was not valid, too large or too slow, and the status that it got. */
-  readonly onRefused: (status: number, why: string) => void;
+  /** A message that was not valid, too large or too slow, the status that it got, and whose it was. */
+  readonly onRefused: (status: number, why: string, address: string) => void;
   /** True: no further request on any connection. */
   readonly draining: () => boolean;
   readonly date: () => string;

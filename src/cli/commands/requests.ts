@@ -18,6 +18,12 @@ function print(output: Output, request: RequestView): void {
     request.app === undefined
       ? ''
       : ` ${request.app}/${request.environment ?? ''}${request.deployment === undefined ? '' : ` #${request.deployment}`}`;
+  if (request.result === 'refused') {
+    output.line(
+      `${request.at} ${output.style(colour, status)} refused ${request.client === '' ? 'a client' : printable(request.client)}: ${printable(request.reason ?? '')}`,
+    );
+    return;
+  }
   const tries = request.attempts > 1 ? ` ${request.attempts} tries` : '';
   const reason = request.reason === undefined ? '' : ` ${printable(request.reason)}`;
   output.line(

@@ -19,7 +19,7 @@ export interface TlsListenerOptions {
   readonly timeoutMs: number;
   readonly onConnection: (socket: TLSSocket, facts: TlsFacts, protocol: string) => void;
   /** A handshake that came to nothing. */
-  readonly onRefused: (why: string) => void;
+  readonly onRefused: (why: string, socket: Socket) => void;
 }
 
 const HANDSHAKE_TIMEOUT_MS = 10_000;
@@ -58,11 +58,17 @@ export function createTlsServer(options: TlsListenerOptions): tls.Server {
       options.onConnection(socket, facts, socket.alpnProtocol || 'http/1.1');
     },
   );
-  server.on('tlsClientError', (error, socket: Socket) => {
-    options.onRefused(error.message);
+  server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    // Whoever only looks whether the port is open goes without a word.
+    if (error.code !== 'ECONNRESET') options.onRefused(reasonOf(error), socket);
     socket.destroy();
   });
   return server;
+}
+
+/** OpenSSL's word for it, without the place in its sources that the message tells. */
+function reasonOf(error: Error): string {
+  return 'reason' in error && typeof error.reason === 'string' ? error.reason : error.message;
 }
 
 function clientOf(socket: TLSSocket): ClientCertificate | null {

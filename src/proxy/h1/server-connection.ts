@@ -208,7 +208,7 @@ export class ServerConnection implements ClientConnection, DeadlineEntry, Exchan
   }
 
   refuse(status: RefusedMessage['status'] | 408, why: string): -1 {
-    this.#deps.onRefused(status, why);
+    this.#deps.onRefused(status, why, this.facts.address);
     this.output.flushQueued();
     this.socket.write(refusalText(status, why), 'latin1');
     this.end();
@@ -217,7 +217,7 @@ export class ServerConnection implements ClientConnection, DeadlineEntry, Exchan
 
   /** The message that is being read turned out not to be valid, behind its head. */
   broken(exchange: ServerExchange, why: string): void {
-    this.#deps.onRefused(400, why);
+    this.#deps.onRefused(400, why, this.facts.address);
     this.#exchange = null;
     if (exchange.answering) this.abort();
     else {

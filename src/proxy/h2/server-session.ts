@@ -163,7 +163,7 @@ export class ServerSession implements ClientConnection, DeadlineEntry, StreamOwn
   }
 
   #refuse(stream: ServerHttp2Stream, { status, why }: RefusedHead): void {
-    this.#deps.onRefused(status, why);
+    this.#deps.onRefused(status, why, this.facts.address);
     stream.on('error', () => undefined);
     stream.respond([':status', String(status), 'content-type', 'text/plain; charset=utf-8', 'cache-control', 'no-store']);
     stream.end(`The request cannot be understood: ${why}.\n`, () => stream.close(NGHTTP2_NO_ERROR));
@@ -202,7 +202,7 @@ export class ServerSession implements ClientConnection, DeadlineEntry, StreamOwn
     this.#useful = 0;
     this.#overheadLeft = Math.min(OVERHEAD_BURST, this.#overheadLeft + refillBytes - Math.max(0, overhead));
     if (this.#overheadLeft >= 0) return true;
-    this.#deps.onRefused(400, 'an HTTP/2 client sends more around its messages than in them');
+    this.#deps.onRefused(400, 'an HTTP/2 client sends more around its messages than in them', this.facts.address);
     this.#deps.onCostly(this.facts.address);
     this.#session.destroy(undefined, NGHTTP2_ENHANCE_YOUR_CALM);
     return false;
