@@ -31,6 +31,13 @@ export type ListenAddress = ({ readonly fd: number } | { readonly host: string; 
   readonly tls?: boolean;
 };
 
+/** A connection in its handshake. */
+interface Shaking {
+  readonly facts: ConnectionFacts;
+  /** Of the certificates, when it began. */
+  readonly askedChanges: number;
+}
+
 type CreateConnection = (socket: net.Socket, facts: ConnectionFacts) => ClientConnection;
 
 export interface FrontOptions {
@@ -205,30 +212,32 @@ export function createFront(options: FrontOptions): Front {
 
   /** TLS begins behind the header of a balancer, so it is laid over connections that were accepted plainly. */
   const createSecureServer = (): net.Server => {
+    const { certificates } = options;
     /** Whose the connections are that are in their handshake, by the peer's port and address. */
-    const shaking = new Map<string, ConnectionFacts>();
+    const shaking = new Map<string, Shaking>();
     const peerOf = (socket: net.Socket): string => `${socket.remotePort ?? 0} ${socket.remoteAddress ?? ''}`;
     /** Its facts, once: from then on it counts as what it has become, or not at all. */
-    const leave = (peer: string): ConnectionFacts | null => {
-      const facts = shaking.get(peer) ?? null;
-      if (facts === null) return null;
+    const leave = (peer: string): Shaking | null => {
+      const shake = shaking.get(peer) ?? null;
+      if (shake === null) return null;
       shaking.delete(peer);
       beginning -= 1;
-      uncount(facts.address);
-      return facts;
+      uncount(shake.facts.address);
+      return shake;
     };
     const common: Omit<TlsListenerOptions, 'contextFor' | 'onConnection'> = {
       protocols: ['h2', 'http/1.1'],
       timeoutMs: limits.headerTimeoutMs,
       onRefused: (why, socket) =>
-        options.onRefused(400, `TLS: ${why}`, shaking.get(peerOf(socket))?.address ?? plainAddress(socket.remoteAddress ?? '')),
+        options.onRefused(400, `TLS: ${why}`, shaking.get(peerOf(socket))?.facts.address ?? plainAddress(socket.remoteAddress ?? '')),
     };
     const onConnection: TlsListenerOptions['onConnection'] = (socket, facts, protocol) => {
-      const known = leave(peerOf(socket));
-      if (known === null) socket.destroy();
-      else speak(socket, { ...known, scheme: 'https', tls: facts }, protocol);
+      const shake = leave(peerOf(socket));
+      if (shake === null) return void socket.destroy();
+      // What it was verified by may have been what was asked before.
+      const tlsFacts = shake.askedChanges === certificates.askedChanges ? facts : { ...facts, asked: null, client: null };
+      speak(socket, { ...shake.facts, scheme: 'https', tls: tlsFacts }, protocol);
     };
-    const { certificates } = options;
     const ordinary = { ...common, contextFor: (name: string) => certificates.contextFor(name), onConnection };
     const usual = createTlsServer(ordinary);
     certificates.onTicketKey((key) => usual.setTicketKeys(key));
@@ -257,7 +266,7 @@ export function createFront(options: FrontOptions): Front {
       const peer = peerOf(socket);
       beginning += 1;
       count(facts.address);
-      shaking.set(peer, facts);
+      shaking.set(peer, { facts, askedChanges: certificates.askedChanges });
       socket.once('close', () => leave(peer));
       // A server reads what was put back by itself; a socket that flows would have lost that by then.
       if (!certificates.choosy) usual.emit('connection', socket);

@@ -3,10 +3,14 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
+import http from 'node:http';
 import http2 from 'node:http2';
 import https from 'node:https';
+import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
+import { Duplex } from 'node:stream';
 import tls from 'node:tls';
+import type { RouteTable } from '../../src/api/dataplane.ts';
 import { group, rule, startEdge, startInstance, text } from '../../src/edge/edge-fixture.ts';
 import type { TestEdge, TestInstance } from '../../src/edge/edge-fixture.ts';
 import { serverApp, writeApp } from '../fixtures/app-folder.ts';
@@ -132,7 +136,6 @@ describe('client certificates', () => {
   test('plain requests are sent to https', async () => {
     const reply = await fetch(`http://127.0.0.1:${edge.port}/x`, { redirect: 'manual' });
     assert.equal(reply.status, 404);
-    const http = await import('node:http');
     const moved = await new Promise<string | undefined>((resolve, reject) => {
       http
         .get({ host: '127.0.0.1', port: edge.port, path: '/x', headers: { host: HOST }, agent: false }, (response) => {
@@ -169,6 +172,49 @@ describe('client certificates', () => {
     }
   });
 
+  test('a handshake that began before another authority was asked for proves nothing to the new one', async (t) => {
+    const other = await startEdge({ listen: [{ host: '127.0.0.1', port: 0, tls: true }] });
+    t.after(() => other.stop());
+    const table = (authority: string): RouteTable => ({
+      rules: [asking(HOST, authority)],
+      groups: [group('app', [app.target])],
+      certificates: [site.issue(HOST)],
+    });
+    await other.install(table(staff.certificatePem));
+    // What goes to the server is held back once the handshake has begun.
+    const raw = net.connect({ host: '127.0.0.1', port: other.edge.addresses()[0]?.port ?? 0 });
+    let held: (() => void)[] | null = null;
+    let first = true;
+    const slow = new Duplex({
+      read: () => undefined,
+      write: (chunk: Buffer, _encoding, done) => {
+        const send = (): void => void raw.write(chunk, () => done());
+        if (held === null) send();
+        else held.push(send);
+      },
+    });
+    const answered = new Promise<void>((resolve) => {
+      raw.on('data', (chunk: Buffer) => {
+        if (first) {
+          first = false;
+          held = [];
+          resolve();
+        }
+        slow.push(chunk);
+      });
+    });
+    const socket = tls.connect({ socket: slow, servername: HOST, ca: site.certificatePem, ...alice });
+    await answered;
+    await other.install(table(partners.certificatePem));
+    const waiting = held ?? [];
+    held = null;
+    for (const send of waiting as (() => void)[]) send();
+    socket.write(`GET / HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\n\r\n`);
+    const [head] = (await once(socket, 'data')) as [Buffer];
+    assert.match(head.toString(), /^HTTP\/1\.1 421 /u);
+    raw.destroy();
+  });
+
   test('over HTTP/2 too, where one connection asks for several hosts', async () => {
     const session = http2.connect(`https://127.0.0.1:${port}`, { servername: HOST, ca: site.certificatePem, ...alice });
     const ask = async (authority: string): Promise<number> => {
@@ -184,9 +230,7 @@ describe('client certificates', () => {
   });
 
   test('a hello in single bytes is read as any other', async () => {
-    const { connect } = await import('node:net');
-    const { Duplex } = await import('node:stream');
-    const raw = connect({ host: '127.0.0.1', port, noDelay: true });
+    const raw = net.connect({ host: '127.0.0.1', port, noDelay: true });
     const slow = new Duplex({
       read: () => undefined,
       write: (chunk: Buffer, _encoding, done) => {

@@ -23,6 +23,8 @@ export interface Certificates {
   setTicketKey(key: Buffer): void;
   /** Calls at once where there is one, and whenever there is another. */
   onTicketKey(listener: (key: Buffer) => void): void;
+  /** Counts the changes of what clients are asked for: a handshake that began before one proves nothing afterwards. */
+  readonly askedChanges: number;
   /** Whether it matters what a client says first: somebody is asked for a certificate, or an ACME authority may come. */
   readonly choosy: boolean;
   size(): number;
@@ -57,6 +59,7 @@ export function createCertificates(): Certificates {
   /** Authorities by host, then by routeKey. Where Routes of one host differ the first counts: the others let nobody in. */
   const asked = new Map<string, Map<string, string>>();
   const askingHosts = new Map<string, string>();
+  let askedChanges = 0;
   let challenges = new Map<string, TableCertificate>();
   let ticketKey: Buffer | null = null;
   const ticketListeners: ((key: Buffer) => void)[] = [];
@@ -107,6 +110,7 @@ export function createCertificates(): Certificates {
         const keys = asked.get(host);
         keys?.delete(key);
         if (keys?.size === 0) asked.delete(host);
+        askedChanges += 1;
       };
       for (const key of remove) forget(key);
       for (const rule of put) {
@@ -120,6 +124,7 @@ export function createCertificates(): Certificates {
         askingHosts.set(key, name);
         const keys = asked.get(name) ?? new Map<string, string>();
         asked.set(name, keys.set(key, authority));
+        askedChanges += 1;
       }
     },
     setChallenges: (wanted) => {
@@ -137,6 +142,9 @@ export function createCertificates(): Certificates {
     onTicketKey: (listener) => {
       ticketListeners.push(listener);
       if (ticketKey !== null) listener(ticketKey);
+    },
+    get askedChanges() {
+      return askedChanges;
     },
     get choosy() {
       return challenges.size > 0 || asked.size > 0;
