@@ -58,6 +58,7 @@ async function withBench(folder: string, body: (bench: Bench) => Promise<void>):
       domain: 'localhost',
       publicScheme: 'http' as const,
       publicPort: 8080,
+      publicHttpsPort: null,
       apiThroughEdge: false,
       acme: null,
       bundleBytes: 1e6,

@@ -48,6 +48,7 @@ async function platform(context: TestContext): Promise<Platform> {
       domain: 'localhost',
       publicScheme: 'http',
       publicPort: 8080,
+      publicHttpsPort: 8443,
       apiThroughEdge: false,
       acme: null,
       bundleBytes: 1e8,

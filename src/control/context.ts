@@ -25,6 +25,8 @@ export interface ControlSettings {
   /** Scheme, and port as it stands in URLs for people: `http`, 8080. */
   readonly publicScheme: 'http' | 'https';
   readonly publicPort: number;
+  /** Of the Edges' https; null: there is none. */
+  readonly publicHttpsPort: number | null;
   /** The API is reached at the platform's host through the Edges too. */
   readonly apiThroughEdge: boolean;
   /** The authority that hosts on the internet get their certificates from; null: the platform's own. */

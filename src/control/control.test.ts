@@ -46,6 +46,7 @@ async function withMachine(run: (machine: Machine) => Promise<void>): Promise<vo
         domain: 'localhost',
         publicScheme: 'http',
         publicPort: 8080,
+        publicHttpsPort: 8443,
         apiThroughEdge: false,
         acme: null,
         bundleBytes: 1e6,

@@ -51,6 +51,7 @@ export async function createTestContext(settings: Partial<ControlSettings> = {})
       domain: 'localhost',
       publicScheme: 'http',
       publicPort: 8080,
+      publicHttpsPort: 8443,
       apiThroughEdge: false,
       acme: null,
       bundleBytes: 1e6,

@@ -1,11 +1,14 @@
 // An Edge on a free port with a control that the test speaks for, and real servers as Instances. For tests alone.
 
 import { mkdtemp, rm } from 'node:fs/promises';
+import { once } from 'node:events';
 import http from 'node:http';
+import https from 'node:https';
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import tls from 'node:tls';
 import type { EdgeReport, RouteGroup, RouteRule, RouteTable, RouteTarget, TableMessage, TapBatch } from '../api/dataplane.ts';
 import { systemClock } from '../lib/clock.ts';
 import { readJsonFile } from '../sys/durable-file.ts';
@@ -215,6 +218,8 @@ export interface Reply {
 export interface CallOptions extends Omit<http.RequestOptions, 'headers'> {
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string | Buffer;
+  /** The port speaks TLS. */
+  readonly tls?: tls.ConnectionOptions;
   /** Called when the request was given a connection that had carried another. */
   readonly onReused?: () => void;
 }
@@ -222,8 +227,9 @@ export interface CallOptions extends Omit<http.RequestOptions, 'headers'> {
 /** One request through the Edge; `host` is the Host header. */
 export function call(port: number, host: string, path: string, options: CallOptions = {}): Promise<Reply> {
   return new Promise((resolve, reject) => {
-    const { body, headers, onReused, ...rest } = options;
-    const request = http.request({ host: '127.0.0.1', port, path, agent: false, ...rest, headers: { host, ...headers } });
+    const { body, headers, onReused, tls: secure, ...rest } = options;
+    const how = { host: '127.0.0.1', port, path, agent: false, ...rest, headers: { host, ...headers } };
+    const request = secure === undefined ? http.request(how) : https.request({ servername: host, ...secure, ...how });
     request.on('error', reject);
     request.on('socket', () => {
       if (request.reusedSocket) onReused?.();
@@ -243,6 +249,23 @@ export function call(port: number, host: string, path: string, options: CallOpti
     });
     request.end(body);
   });
+}
+
+/** Over a TLS connection of its own: what a later one may resume it by, and whether it was resumed itself. */
+export async function tlsSession(
+  port: number,
+  options: tls.ConnectionOptions,
+): Promise<{ readonly session: Buffer | undefined; readonly reused: boolean }> {
+  const socket = tls.connect({ host: '127.0.0.1', port, ...options });
+  let session: Buffer | undefined;
+  socket.on('session', (its) => (session = its));
+  await once(socket, 'secureConnect');
+  const reused = socket.isSessionReused();
+  // With TLS 1.3 the ticket comes behind the handshake: by the answer it is there.
+  socket.write(`GET / HTTP/1.1\r\nHost: ${options.servername ?? ''}\r\nConnection: close\r\n\r\n`);
+  socket.resume();
+  await once(socket, 'close');
+  return { session, reused };
 }
 
 export async function read(message: IncomingMessage): Promise<Buffer> {

@@ -6,15 +6,20 @@ import type { RouteSpec } from './manifest-types.ts';
 export interface PublicAddress {
   readonly publicScheme: 'http' | 'https';
   readonly publicPort: number;
+  /** Where a Route that takes https alone is reached; null: nowhere else. */
+  readonly publicHttpsPort: number | null;
 }
 
 /** The URL for people; the port only where it is not the scheme's own. Of a pattern, which is no path, the root of its host. */
 export function routeUrl(
-  { publicScheme, publicPort }: PublicAddress,
-  { host, path, pathType }: Pick<RouteSpec, 'host' | 'path' | 'pathType'>,
+  { publicScheme, publicPort, publicHttpsPort }: PublicAddress,
+  { host, path, pathType, policy }: Pick<RouteSpec, 'host' | 'path' | 'pathType' | 'policy'>,
 ): string {
-  const port = publicPort === (publicScheme === 'https' ? 443 : 80) ? '' : `:${publicPort}`;
-  return `${publicScheme}://${host}${port}${path === '/' || pathType === 'pattern' ? '' : path}`;
+  const isSecure = publicHttpsPort !== null && (policy?.https === 'redirect' || policy?.clientCertificates !== undefined);
+  const scheme = isSecure ? 'https' : publicScheme;
+  const number = isSecure ? publicHttpsPort : publicPort;
+  const port = number === (scheme === 'https' ? 443 : 80) ? '' : `:${number}`;
+  return `${scheme}://${host}${port}${path === '/' || pathType === 'pattern' ? '' : path}`;
 }
 
 /** What a person who opens the Route's URL would miss: a place, an answer of the App itself, or a request that has to be more than that. */

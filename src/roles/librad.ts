@@ -168,6 +168,7 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
         domain: settings.domain ?? 'localhost',
         publicScheme: 'http',
         publicPort: edgePort,
+        publicHttpsPort: edgeTlsPort,
         apiThroughEdge: settings.edgeApi !== 'off',
         acme: acmeSettings(settings),
         bundleBytes: settings.bundleBytes ?? 1024 ** 3,

@@ -3,16 +3,14 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import http from 'node:http';
 import http2 from 'node:http2';
-import https from 'node:https';
 import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { Duplex } from 'node:stream';
 import tls from 'node:tls';
 import type { RouteTable } from '../../src/api/dataplane.ts';
-import { group, rule, startEdge, startInstance, text } from '../../src/edge/edge-fixture.ts';
-import type { TestEdge, TestInstance } from '../../src/edge/edge-fixture.ts';
+import { call, group, rule, startEdge, startInstance, text, tlsSession } from '../../src/edge/edge-fixture.ts';
+import type { CallOptions, TestEdge, TestInstance } from '../../src/edge/edge-fixture.ts';
 import { serverApp, writeApp } from '../fixtures/app-folder.ts';
 import { makeAuthority } from '../fixtures/certificate.ts';
 import { withPlatform } from '../platform.ts';
@@ -67,22 +65,18 @@ describe('client certificates', () => {
     await app.close();
   });
 
-  const get = (
-    options: tls.ConnectionOptions & { readonly host?: string; readonly path?: string; readonly headers?: Record<string, string> },
-  ): Promise<Answer> =>
-    new Promise((resolve, reject) => {
-      const { host = options.servername, path = '/', headers = {}, ...rest } = options;
-      https
-        .get(
-          { ...rest, hostname: '127.0.0.1', port, path, ca: site.certificatePem, agent: false, headers: { host, ...headers } },
-          (response) => {
-            let body = '';
-            response.on('data', (chunk: Buffer) => (body += chunk.toString()));
-            response.on('end', () => resolve({ status: response.statusCode ?? 0, body }));
-          },
-        )
-        .on('error', reject);
-    });
+  const get = async (
+    options: tls.ConnectionOptions & {
+      readonly servername: string;
+      readonly host?: string;
+      readonly path?: string;
+      readonly headers?: CallOptions['headers'];
+    },
+  ): Promise<Answer> => {
+    const { host = options.servername, path = '/', headers = {}, ...secure } = options;
+    const { status, body } = await call(port, host, path, { headers, tls: { ca: site.certificatePem, ...secure } });
+    return { status, body: body.toString() };
+  };
 
   test('lets in who shows one of the authority, and tells the App whose it is (RFC 9440)', async () => {
     for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
@@ -134,32 +128,14 @@ describe('client certificates', () => {
   });
 
   test('plain requests are sent to https', async () => {
-    const reply = await fetch(`http://127.0.0.1:${edge.port}/x`, { redirect: 'manual' });
-    assert.equal(reply.status, 404);
-    const moved = await new Promise<string | undefined>((resolve, reject) => {
-      http
-        .get({ host: '127.0.0.1', port: edge.port, path: '/x', headers: { host: HOST }, agent: false }, (response) => {
-          response.resume();
-          resolve(`${response.statusCode ?? 0} ${response.headers.location ?? ''}`);
-        })
-        .on('error', reject);
-    });
+    const reply = await call(edge.port, HOST, '/x');
+    const moved = `${reply.status} ${reply.headers.location ?? ''}`;
     assert.equal(moved, `308 https://${HOST}/x`);
   });
 
   test('a session cannot be resumed under another name, nor at all where a certificate is asked for', async () => {
-    const connect = async (options: tls.ConnectionOptions): Promise<{ readonly session: Buffer | undefined; readonly reused: boolean }> => {
-      const socket = tls.connect({ host: '127.0.0.1', port, ca: site.certificatePem, ...options });
-      let session: Buffer | undefined;
-      socket.on('session', (its) => (session = its));
-      await once(socket, 'secureConnect');
-      const reused = socket.isSessionReused();
-      // With TLS 1.3 the ticket comes behind the handshake: by the answer it is there.
-      socket.write(`GET /open HTTP/1.1\r\nHost: ${options.servername ?? ''}\r\nConnection: close\r\n\r\n`);
-      socket.resume();
-      await once(socket, 'close');
-      return { session, reused };
-    };
+    const connect = (options: tls.ConnectionOptions): ReturnType<typeof tlsSession> =>
+      tlsSession(port, { ca: site.certificatePem, ...options });
     for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
       const open = await connect({ servername: 'open.localhost', maxVersion });
       assert.ok(open.session !== undefined);
@@ -270,17 +246,11 @@ test('a manifest asks for them, and what cannot be is refused before anything ch
       );
     const deployed = await deploy('shop', `host: ${HOST}`, staff.certificatePem);
     assert.equal(deployed.code, 0, deployed.stderr);
+    assert.match(deployed.stdout, new RegExp(`https://${HOST}:\\d+\\n$`, 'u'));
     const port = Number(/:(\d+)$/u.exec((await platform.client().system.status({})).addresses['edgeTls'] ?? '')?.[1]);
     const { certificate: ca } = await platform.client().domains.authority({});
-    const status = (client: tls.ConnectionOptions): Promise<number> =>
-      new Promise((resolve, reject) => {
-        https
-          .get({ ...client, hostname: '127.0.0.1', port, servername: HOST, ca, agent: false, headers: { host: HOST } }, (response) => {
-            response.resume();
-            resolve(response.statusCode ?? 0);
-          })
-          .on('error', reject);
-      });
+    const status = async (client: tls.ConnectionOptions): Promise<number> =>
+      (await call(port, HOST, '/', { tls: { ...client, ca } })).status;
     assert.deepEqual([await status(alice), await status({})], [200, 403]);
     assert.match((await platform.cli('routes', '-a', 'shop')).stdout, /client certificate/u);
 

@@ -20,7 +20,7 @@ const MESSAGE_HEAD = 4;
 const MAX_BYTES = 32 * 1024;
 
 /** Reads the numbers and vectors of TLS one after another; false or null where there are too few bytes. */
-class Reader {
+class ByteReader {
   #at = 0;
   readonly #bytes: Buffer;
   constructor(bytes: Buffer) {
@@ -51,7 +51,7 @@ class Reader {
 export function parseClientHello(bytes: Buffer): ClientHello | 'more' | null {
   const message = unwrap(bytes);
   if (!Buffer.isBuffer(message)) return message;
-  const reader = new Reader(message);
+  const reader = new ByteReader(message);
   // Version and random; then session, ciphers and compression.
   if (!reader.skip(34) || reader.vector(1) === null || reader.vector(2) === null || reader.vector(1) === null) return null;
   let serverName: string | null = null;
@@ -59,7 +59,7 @@ export function parseClientHello(bytes: Buffer): ClientHello | 'more' | null {
   if (reader.left === 0) return { serverName, protocols };
   const block = reader.vector(2);
   if (block === null || reader.left > 0) return null;
-  const extensions = new Reader(block);
+  const extensions = new ByteReader(block);
   while (extensions.left > 0) {
     const type = extensions.number(2);
     const body = extensions.vector(2);
@@ -96,9 +96,9 @@ function unwrap(bytes: Buffer): Buffer | 'more' | null {
 }
 
 function nameIn(body: Buffer): string | null {
-  const list = new Reader(body).vector(2);
+  const list = new ByteReader(body).vector(2);
   if (list === null) return null;
-  const names = new Reader(list);
+  const names = new ByteReader(list);
   while (names.left > 0) {
     const type = names.number(1);
     const name = names.vector(2);
@@ -109,10 +109,10 @@ function nameIn(body: Buffer): string | null {
 }
 
 function protocolsIn(body: Buffer): readonly string[] {
-  const list = new Reader(body).vector(2);
+  const list = new ByteReader(body).vector(2);
   const protocols: string[] = [];
   if (list === null) return protocols;
-  const names = new Reader(list);
+  const names = new ByteReader(list);
   while (names.left > 0) {
     const name = names.vector(1);
     if (name === null) return protocols;

@@ -9,7 +9,7 @@ import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import tls from 'node:tls';
 import type { RouteTable, TableCertificate } from '../../api/dataplane.ts';
-import { group, rule, startEdge, startInstance, text } from '../edge-fixture.ts';
+import { call, group, rule, startEdge, startInstance, text, tlsSession } from '../edge-fixture.ts';
 import type { TestEdge, TestInstance } from '../edge-fixture.ts';
 import { createCertificates } from './certificates.ts';
 
@@ -79,26 +79,10 @@ describe('TLS', () => {
       });
       socket.on('error', reject);
     });
-  const get = (servername: string, agent?: https.Agent): Promise<string> =>
-    new Promise((resolve, reject) => {
-      const request = https.get(
-        {
-          host: '127.0.0.1',
-          port,
-          servername,
-          path: '/x',
-          headers: { host: servername },
-          rejectUnauthorized: false,
-          agent: agent ?? false,
-        },
-        (response) => {
-          let body = '';
-          response.on('data', (chunk: Buffer) => (body += chunk.toString()));
-          response.on('end', () => resolve(`${response.statusCode ?? 0} ${body}`));
-        },
-      );
-      request.on('error', reject);
-    });
+  const get = async (servername: string, agent: https.Agent | false = false): Promise<string> => {
+    const { status, body } = await call(port, servername, '/x', { agent, tls: { rejectUnauthorized: false } });
+    return `${status} ${body.toString()}`;
+  };
 
   test('shows the certificate of the name that is asked for, and none to who asks for another', async () => {
     await install([certificate('app.localhost'), certificate('*.wild.localhost')]);
@@ -141,19 +125,8 @@ describe('TLS', () => {
     });
     await edge.install(table('a'));
     await other.install(table('a'));
-    const connect = async (to: number, session?: Buffer): Promise<{ readonly session: Buffer | undefined; readonly reused: boolean }> => {
-      const options = { host: '127.0.0.1', port: to, servername: 'app.localhost', rejectUnauthorized: false };
-      const socket = tls.connect(session === undefined ? options : { ...options, session });
-      let given: Buffer | undefined;
-      socket.on('session', (its) => (given = its));
-      await once(socket, 'secureConnect');
-      const reused = socket.isSessionReused();
-      // With TLS 1.3 the ticket comes behind the handshake: by the answer it is there.
-      socket.write('GET /x HTTP/1.1\r\nHost: app.localhost\r\nConnection: close\r\n\r\n');
-      socket.resume();
-      await once(socket, 'close');
-      return { session: given, reused };
-    };
+    const connect = (to: number, session?: Buffer): ReturnType<typeof tlsSession> =>
+      tlsSession(to, { servername: 'app.localhost', rejectUnauthorized: false, ...(session === undefined ? {} : { session }) });
     const { session } = await connect(port);
     assert.ok(session !== undefined);
     const otherPort = other.edge.addresses()[0]?.port ?? 0;
