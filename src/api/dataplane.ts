@@ -146,6 +146,8 @@ export interface EdgeReport {
   readonly ejected: readonly string[];
   /** Where a split is in force: what each version did since the Edge has it; only grows. Absent: none. */
   readonly versions?: readonly VersionReport[];
+  /** Hosts without a certificate that an App has let in, for an order; absent: none. */
+  readonly wanted?: readonly string[];
 }
 
 /** What one version did with the requests of one group. */

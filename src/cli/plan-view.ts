@@ -37,7 +37,7 @@ export function printPlan(output: Output, plan: PlanView): void {
 /** One line for each Route: what can be opened as its URL, what cannot as what it asks; and what it does. */
 export function printRoutes(output: Output, routes: PlanView['routes']): void {
   for (const route of routes) {
-    const opens = route.pathType !== 'pattern' && !route.host.startsWith('*.');
+    const opens = route.pathType !== 'pattern' && !route.host.startsWith('*');
     const texts = [...route.conditions, ...route.policy];
     const notes = texts.length === 0 ? '' : ` ${output.style('dim', `(${printable(texts.join(', '))})`)}`;
     output.line(`  ${printable(opens ? route.url : placeText(route))} → ${route.entrypoint}${notes}`);

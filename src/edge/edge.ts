@@ -3,6 +3,7 @@
 
 import type { EdgeReport } from '../api/dataplane.ts';
 import type { Clock } from '../lib/clock.ts';
+import { createAsk } from '../proxy/ask.ts';
 import { createAccessLog, noAccessLog } from '../proxy/access-log.ts';
 import type { AccessLog } from '../proxy/access-log.ts';
 import { createTrusted } from '../proxy/client-address.ts';
@@ -15,6 +16,7 @@ import type { ProxyLimits } from '../proxy/limits.ts';
 import { createPool } from '../proxy/pool.ts';
 import { createProbe } from '../proxy/probe.ts';
 import type { Log } from '../sys/log.ts';
+import { createAskApp } from './ask-app.ts';
 import { createFront } from './front.ts';
 import type { ListenAddress } from './front.ts';
 import { createGroups } from './groups.ts';
@@ -27,6 +29,7 @@ import { createRoutePolicies } from './policy/route-policies.ts';
 import { createRecorder } from './recorder.ts';
 import { createRouting } from './routing.ts';
 import { createCertificates } from './tls/certificates.ts';
+import { createOnDemand } from './tls/on-demand.ts';
 import { startSync } from './sync.ts';
 import type { Sync } from './sync.ts';
 import { loadTable, saveTable } from './table-file.ts';
@@ -127,9 +130,16 @@ export function createEdge(options: EdgeOptions): Edge {
     waitingPerGroup: options.startingQueue ?? STARTING_QUEUE,
   });
   const certificates = createCertificates();
+  const onDemand = createOnDemand({
+    clock,
+    hasCertificate: (name) => certificates.has(name),
+    ask: createAskApp(groups, createAsk(dial, clock)),
+    canTell: () => sync?.connected() ?? false,
+    tell: () => sync?.reportSoon(),
+  });
   const versionCounts = createVersionCounts();
   const holds = createHolds(clock);
-  const routing = createRouting({ clock, groups, pool, open, versionCounts, holds, certificates });
+  const routing = createRouting({ clock, groups, pool, open, versionCounts, holds, certificates, onDemand });
   const recorder = createRecorder({ metrics, accessLog, clock, watch: (line) => taps.push(line) });
   const handler = createHandler({
     forwarding: { pool, open, deadlines, limits, clock },
@@ -151,6 +161,7 @@ export function createEdge(options: EdgeOptions): Edge {
     trusted,
     proxied: createTrusted(options.proxied ?? []),
     certificates,
+    onDemand,
     h2c: options.h2c ?? false,
     onExchange: handler,
     onRefused: (status, why, address) => recorder.refuse(status, why, address),
@@ -159,12 +170,14 @@ export function createEdge(options: EdgeOptions): Edge {
     const sequence = routing.sequence();
     if (sequence === null) return null;
     const versions = versionCounts.report();
+    const wanted = onDemand.wanted();
     return {
       edgeId: options.edgeId,
       sequence,
       draining: routing.draining(),
       ejected: groups.ejected(),
       ...(versions === undefined ? {} : { versions }),
+      ...(wanted.length === 0 ? {} : { wanted }),
     };
   };
 
@@ -196,6 +209,7 @@ export function createEdge(options: EdgeOptions): Edge {
       log.info({ addresses: front.addresses(), version: options.version }, 'edge is listening');
     },
     stop: async ({ drainMs }) => {
+      onDemand.stop();
       const cancel = clock.timer(Math.max(0, drainMs - STREAM_END_MS), () => open.closeEverything());
       await front.stop({ drainMs });
       cancel();

@@ -22,6 +22,7 @@ import type { Certificates } from './tls/certificates.ts';
 import { createPenalties } from './penalties.ts';
 import { lookForClientHello } from './tls/client-hello.ts';
 import type { ClientHello } from './tls/client-hello.ts';
+import type { OnDemand } from './tls/on-demand.ts';
 import { createTlsServer } from './tls/listener.ts';
 import type { TlsListenerOptions } from './tls/listener.ts';
 
@@ -50,6 +51,7 @@ export interface FrontOptions {
   /** Whose connections begin with a PROXY protocol header, every one of them; all others begin with a request. */
   readonly proxied: Trusted;
   readonly certificates: Certificates;
+  readonly onDemand: OnDemand;
   /** Plain listeners take HTTP/2 from clients that begin with it (RFC 9113 §3.3). */
   readonly h2c: boolean;
   readonly onExchange: (stream: ClientStream) => void;
@@ -212,7 +214,7 @@ export function createFront(options: FrontOptions): Front {
 
   /** TLS begins behind the header of a balancer, so it is laid over connections that were accepted plainly. */
   const createSecureServer = (): net.Server => {
-    const { certificates } = options;
+    const { certificates, onDemand } = options;
     /** Whose the connections are that are in their handshake, by the peer's port and address. */
     const shaking = new Map<string, Shaking>();
     const peerOf = (socket: net.Socket): string => `${socket.remotePort ?? 0} ${socket.remoteAddress ?? ''}`;
@@ -269,12 +271,20 @@ export function createFront(options: FrontOptions): Front {
       shaking.set(peer, { facts, askedChanges: certificates.askedChanges });
       socket.once('close', () => leave(peer));
       // A server reads what was put back by itself; a socket that flows would have lost that by then.
-      if (!certificates.choosy) usual.emit('connection', socket);
-      else
-        readBeginning(socket, beginningOptions, lookForClientHello, (read) => {
-          if (read === null) socket.destroy();
-          else serverFor(read.hello).emit('connection', socket);
+      if (!certificates.choosy && !onDemand.inUse) return void usual.emit('connection', socket);
+      readBeginning(socket, beginningOptions, lookForClientHello, (read) => {
+        if (read === null) return void socket.destroy();
+        const { hello } = read;
+        const serverName = hello === null || hello.protocols.includes(ACME_TLS) ? null : hello.serverName;
+        const certificate = serverName === null ? null : onDemand.wait(serverName);
+        if (certificate === null) return void serverFor(hello).emit('connection', socket);
+        const ignore = (): void => undefined;
+        socket.on('error', ignore);
+        void certificate.then(() => {
+          socket.off('error', ignore);
+          if (!socket.destroyed) serverFor(hello).emit('connection', socket);
         });
+      });
     });
   };
 

@@ -12,6 +12,7 @@ import { patternsOf } from '../model/route-match.ts';
 import { createRouteTable } from '../model/route-table.ts';
 import type { RouteTable } from '../model/route-table.ts';
 import type { Certificates } from './tls/certificates.ts';
+import type { OnDemand } from './tls/on-demand.ts';
 import { createTableState } from './table-state.ts';
 import type { KeptTable, TableChange } from './table-state.ts';
 import type { VersionCounts } from './version-counts.ts';
@@ -42,10 +43,11 @@ export interface RoutingDeps {
   readonly versionCounts: VersionCounts;
   readonly holds: Holds;
   readonly certificates: Certificates;
+  readonly onDemand: OnDemand;
 }
 
 export function createRouting(deps: RoutingDeps): Routing {
-  const { clock, groups, pool, open, versionCounts, holds, certificates } = deps;
+  const { clock, groups, pool, open, versionCounts, holds, certificates, onDemand } = deps;
   const state = createTableState();
   const table = createRouteTable<RouteRule>([]);
   let draining: ReadonlyMap<string, RouteTarget> = new Map();
@@ -71,6 +73,8 @@ export function createRouting(deps: RoutingDeps): Routing {
     for (const rule of change.putRules.values()) table.put(rule);
     certificates.change(change.putCertificates, change.removeCertificates);
     certificates.changeRules(change.putRules.values(), change.removeRules);
+    onDemand.changeRules(change.putRules.values(), change.removeRules);
+    onDemand.certified(change.putCertificates.map(({ name }) => name));
     const { passing } = change;
     if (passing.challengeCertificates !== undefined) certificates.setChallenges(passing.challengeCertificates);
     if (passing.ticketKey !== undefined) certificates.setTicketKey(Buffer.from(passing.ticketKey, 'base64'));

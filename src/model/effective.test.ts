@@ -7,7 +7,7 @@ import type { Desired } from './differences.ts';
 import { effectiveEntrypoints, effectiveEnv, effectiveRoutes, secretsUsed, wantedInstances } from './effective.ts';
 import { parseManifest } from './manifest.ts';
 import type { EntrypointSpec, Manifest } from './manifest-types.ts';
-import { defaultHost, isHostName, isName, toName } from './names.ts';
+import { defaultHost, isHostName, isRouteHost, isName, toName } from './names.ts';
 
 function manifestOf(text: string): Manifest {
   const { manifest, problems } = parseManifest(text);
@@ -172,7 +172,8 @@ test('names and hosts follow the rules of DNS', () => {
   assert.equal(defaultHost('shop', 'staging', 'localhost'), 'shop--staging.localhost');
   for (const name of ['a', 'a-b', '0', 'a'.repeat(30)]) assert.ok(isName(name), name);
   for (const name of ['', '-a', 'a-', 'a--b', 'A', 'a_b', 'a.b', 'a'.repeat(31)]) assert.ok(!isName(name), name);
-  for (const host of ['a', 'a.b', '*.a.b', 'localhost', '127.0.0.1']) assert.ok(isHostName(host), host);
-  for (const host of ['', '*', 'a.*.b', 'A.b', 'a..b', '-a.b', 'a:80']) assert.ok(!isHostName(host), host);
+  for (const host of ['a', 'a.b', 'localhost', '127.0.0.1']) assert.ok(isHostName(host) && isRouteHost(host), host);
+  for (const host of ['*.a.b', '*']) assert.ok(!isHostName(host) && isRouteHost(host), host);
+  for (const host of ['', '*.', '**', '*a', '*.*.b', 'a.*.b', 'A.b', 'a..b', '-a.b', 'a:80']) assert.ok(!isRouteHost(host), host);
   assert.deepEqual([toName('My App_2!'), toName('--'), toName('x'.repeat(40))], ['my-app-2', null, 'x'.repeat(30)]);
 });

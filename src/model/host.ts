@@ -1,6 +1,9 @@
 // One spelling for a host name, so that what a client writes and what a Route says meet: lower-case, no trailing dot, IPv6 without
 // brackets and in the form of RFC 5952. Names are ASCII: what is international comes as A-labels (RFC 5890).
 
+/** Of a Route for whatever host. */
+export const ANY_HOST = '*';
+
 const MAX_NAME = 253;
 const MAX_LABEL = 63;
 const LABEL = /^[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?$/u;
@@ -29,6 +32,33 @@ export function parseAuthority(value: string): HostAndPort | null {
 export function canonicalHost(value: string): string | null {
   const bare = value.indexOf(':') !== value.lastIndexOf(':') && !value.startsWith('[');
   return bare ? canonicalIpv6(value) : (parseAuthority(value)?.host ?? null);
+}
+
+/** The host of a Route: a name, or what stands behind the `*.` of a wildcard; of `*`, which is every host there is, nothing. */
+export interface RouteHost {
+  /** Canonical. */
+  readonly name: string;
+  readonly isWildcard: boolean;
+}
+
+/** Null where it is none. */
+export function parseRouteHost(value: string): RouteHost | null {
+  if (value === ANY_HOST) return { name: '', isWildcard: true };
+  const isWildcard = value.startsWith('*.');
+  const name = canonicalHost(isWildcard ? value.slice(2) : value);
+  return name === null ? null : { name, isWildcard };
+}
+
+/** One spelling of it. */
+export function routeHostText({ name, isWildcard }: RouteHost): string {
+  if (!isWildcard) return name;
+  return name === '' ? ANY_HOST : `*.${name}`;
+}
+
+/** The hosts of Routes that cover a canonical host beside its own, the most specific first. */
+export function* coveringHosts(host: string): Generator<string> {
+  for (let dot = host.indexOf('.'); dot !== -1; dot = host.indexOf('.', dot + 1)) yield `*${host.slice(dot)}`;
+  yield ANY_HOST;
 }
 
 /** As it stands in a Host field. */

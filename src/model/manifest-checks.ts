@@ -44,7 +44,8 @@ export function checkEntrypoint(name: string, raw: Readonly<Record<string, unkno
   checkHealth(path, raw, report);
   checkDuplicates([...path, 'volumes'], raw['volumes'], ['name', 'path'], report);
   checkDuplicates([...path, 'files'], raw['files'], ['path'], report);
-  checkRoutes([...path, 'routes'], raw['routes'], report);
+  const { traffic } = raw;
+  checkRoutes([...path, 'routes'], raw['routes'], isRecord(traffic) && traffic['protocol'] === 'h2c', report);
 }
 
 const WHAT_IT_DOES = {
@@ -96,7 +97,7 @@ function checkDuplicates(path: readonly PropertyKey[], raw: unknown, keys: reado
   }
 }
 
-function checkRoutes(path: readonly PropertyKey[], raw: unknown, report: Report): void {
+function checkRoutes(path: readonly PropertyKey[], raw: unknown, isH2c: boolean, report: Report): void {
   if (!Array.isArray(raw)) return;
   const seen = new Set<string>();
   const authorities = new Map<string, string>();
@@ -109,6 +110,12 @@ function checkRoutes(path: readonly PropertyKey[], raw: unknown, report: Report)
     if (authority !== undefined && (authorities.get(host) ?? authority) !== authority)
       report([...path, index, 'clientCertificates', 'authority'], 'another Route of this host has another authority: a host has one');
     else if (authority !== undefined) authorities.set(host, authority);
+    if (isH2c && policy?.onDemandCertificates !== undefined)
+      report(
+        [...path, index, 'onDemandCertificates'],
+        'cannot be asked of an Entrypoint that speaks h2c: it is asked over HTTP/1.1',
+        'key',
+      );
     const key = routeKey(routeOf(completeRoute(route.data)));
     if (seen.has(key)) report([...path, index], 'the same route is there twice');
     seen.add(key);

@@ -52,6 +52,16 @@ test('what a Route does has defaults that are said once', () => {
   assert.deepEqual(pattern?.policy, { rewrite: { path: { kind: 'pattern', value: '/x/$1' } } });
 });
 
+test('every host is a host, and its certificates may come on demand', () => {
+  const [any, wide] = routes('      - { host: "*", onDemandCertificates: { ask: "/ask?of=shop" } }\n      - { host: "*.Shop.example" }\n');
+  assert.deepEqual([any?.host, any?.policy], ['*', { onDemandCertificates: { ask: '/ask?of=shop' } }]);
+  assert.equal(wide?.host, '*.shop.example');
+  const [problem] = parseManifest(
+    'app: shop\nentrypoints:\n  web: { command: ./run, traffic: { protocol: h2c }, routes: [ { host: "*", onDemandCertificates: { ask: /ask } } ] }\n',
+  ).problems;
+  assert.match(problem?.message ?? '', /asked over HTTP\/1\.1/u);
+});
+
 test('an Entrypoint may have pages of its own', () => {
   const text = "app: shop\nentrypoints:\n  web:\n    command: ./run\n    pages: { paused: '<p>soon</p>' }\n";
   assert.deepEqual(parseManifest(text).manifest?.entrypoints['web']?.pages, { paused: '<p>soon</p>' });
@@ -81,6 +91,13 @@ const wrong: Readonly<Record<string, RegExp>> = {
     /libra routes hash/u,
   '- { rateLimit: { requests: 0 } }': /a whole number from 1/u,
   '- { body: -1 }': /an amount/u,
+  '- { host: "*.*.example" }': /"\*" for every host/u,
+  '- { redirect: { host: "*" } }': /a host name such as shop/u,
+  '- { rewrite: { host: "*.shop.example" } }': /a host name such as shop/u,
+  '- { host: shop.example, onDemandCertificates: { ask: /ask } }': /no meaning for a single host/u,
+  '- { onDemandCertificates: { ask: /ask } }': /no meaning for a single host/u,
+  '- { host: "*", onDemandCertificates: { ask: ask } }': /a path that starts with/u,
+  '- { host: "*", onDemandCertificates: {} }': /is missing: expected a path/u,
 };
 for (const [yaml, expected] of Object.entries(wrong))
   test(`refused, with its place: ${yaml}`, () => {

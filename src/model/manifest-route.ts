@@ -2,11 +2,12 @@
 
 import type { z } from 'zod';
 import { isRange } from './address-range.ts';
+import { ANY_HOST } from './host.ts';
 import { either, field, found, isRecord, list, mapOf, section } from './manifest-fields.ts';
 import type { At } from './manifest-fields.ts';
 import { completeRetries, retriesSection } from './manifest-traffic.ts';
 import type { RouteSpec } from './manifest-types.ts';
-import { bool, duration, headerName, host, integer, oneOf, port, text, urlPath } from './manifest-values.ts';
+import { bool, duration, headerName, host, integer, oneOf, port, probePath, routeHost, text, urlPath } from './manifest-values.ts';
 import { parsePasswordHash } from './password-hash.ts';
 import { patternProblem } from './patterns.ts';
 import { parseBytes } from './quantity.ts';
@@ -170,7 +171,7 @@ const bodyLimit = field('an amount such as 1Mi', (value) => {
 });
 
 export const routeSection = section({
-  host: host.optional(),
+  host: routeHost.optional(),
   path: place.optional(),
   match: section({
     methods: list(method, 'methods', 20).optional(),
@@ -184,6 +185,7 @@ export const routeSection = section({
   deny: list(range, 'ranges', 1_000).optional(),
   https: oneOf(['redirect']).optional(),
   clientCertificates: clientCertificates.optional(),
+  onDemandCertificates: section({ ask: probePath }).optional(),
   cors: cors.optional(),
   auth: auth.optional(),
   rateLimit: rateLimit.optional(),
@@ -195,11 +197,15 @@ export const routeSection = section({
   retries: retriesSection.optional(),
   body: bodyLimit.optional(),
 }).check((context) => {
-  const { redirect: to, rewrite, path } = context.value;
+  const { redirect: to, rewrite, path, host: its } = context.value;
   const refuse = (at: readonly string[], message: string): void =>
     void context.issues.push({ code: 'custom', message, path: [...at], params: { at: 'key' satisfies At }, input: context.value });
   if (to !== undefined && rewrite !== undefined)
     refuse(['rewrite'], 'cannot stand next to redirect: what is sent elsewhere is not sent on');
+  if (context.value.clientCertificates !== undefined && its === ANY_HOST)
+    refuse(['clientCertificates'], 'needs a named host or a wildcard: clients are asked for certificates by the host that they name');
+  if (context.value.onDemandCertificates !== undefined && its?.startsWith('*') !== true)
+    refuse(['onDemandCertificates'], 'has no meaning for a single host, whose certificate is there already: it takes "*" or a wildcard');
   const isPrefix = !isRecord(path) || (path['exact'] === undefined && path['pattern'] === undefined);
   for (const [key, edit] of [
     ['redirect', to === undefined || to instanceof URL ? undefined : to.path],
@@ -289,6 +295,7 @@ function policyOf(input: RouteInput): RoutePolicy | undefined {
       input.clientCertificates === undefined
         ? undefined
         : { authority: input.clientCertificates.authority, optional: input.clientCertificates.optional ?? false },
+    onDemandCertificates: input.onDemandCertificates,
     cors: input.cors === undefined ? undefined : corsOf(input.cors),
     auth: login === undefined ? undefined : { realm: login.realm ?? 'restricted', users: login.users },
     rateLimit:

@@ -46,7 +46,7 @@ export interface Health {
 }
 
 export interface RouteSpec {
-  /** Lower-case host name; a leading `*.` label is a wildcard. Empty: the Environment's default host, which effectiveRoutes fills in. */
+  /** Lower-case host name; a leading `*.` label is a wildcard, `*` alone every host. Empty: the Environment's default host, which effectiveRoutes fills in. */
   readonly host: string;
   /** Starts with `/`, but for a pattern. */
   readonly path: string;

@@ -5,7 +5,7 @@ import { splitCommand } from './command.ts';
 import { parseDurationMs } from './duration.ts';
 import { field, list, mapOf, section, either, found } from './manifest-fields.ts';
 import type { EnvValue } from './manifest-types.ts';
-import { NAME_RULE, isHostName, isName, isReservedVariable, isSecretName, isVariableName } from './names.ts';
+import { NAME_RULE, isHostName, isName, isRouteHost, isReservedVariable, isSecretName, isVariableName } from './names.ts';
 import { nearest } from './nearest.ts';
 import { parseBytes, parseCpu } from './quantity.ts';
 
@@ -139,13 +139,24 @@ export const probePath: z.ZodType<string> = text(
   (value) => value.startsWith('/') && value.length <= 1000 && !hasControl(value) && !/[\s#]/u.test(value),
 );
 
-export const host: z.ZodType<string> = field('a host name such as shop.example.com', (value) => {
-  if (typeof value !== 'string') return undefined;
+function hostField(expected: string, isHost: (lower: string) => boolean): z.ZodType<string> {
+  return field(expected, (value) => (typeof value === 'string' ? readHost(value, isHost) : undefined));
+}
+
+function readHost(value: string, isHost: (lower: string) => boolean): string | Error | undefined {
   const lower = value.toLowerCase();
-  if (isHostName(lower)) return lower;
+  if (isHost(lower)) return lower;
   if (/^https?:\/\//u.test(lower)) return new Error(`expected a host name alone, ${found(value)}; leave out the scheme`);
   return /^[^:]+:\d+$/u.test(lower) ? new Error(`expected a host name alone, ${found(value)}; leave out the port`) : undefined;
-});
+}
+
+/** What a Route may claim. */
+export const routeHost: z.ZodType<string> = hostField(
+  'a host name such as shop.example.com, *.example.com, or "*" for every host',
+  isRouteHost,
+);
+
+export const host: z.ZodType<string> = hostField('a host name such as shop.example.com', isHostName);
 
 /** A token of RFC 9110 §5.6.2, as the names of header fields and cookies are. */
 export function token(expected: string): z.ZodType<string> {

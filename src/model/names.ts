@@ -39,9 +39,13 @@ export function isSecretName(text: string): boolean {
   return text.length <= 63 && SECRET.test(text);
 }
 
-/** A lower-case host name; `*.` in front is a wildcard for exactly one label. IPv4 addresses pass, as hosts of Routes. */
-export function isHostName(text: string): boolean {
-  const name = text.startsWith('*.') ? text.slice(2) : text;
+/** A lower-case host name; `*.` in front is a wildcard for one label or more, `*` alone is every host. IPv4 addresses pass, as hosts of Routes. */
+export function isRouteHost(text: string): boolean {
+  return text === '*' || isHostName(text.startsWith('*.') ? text.slice(2) : text);
+}
+
+/** A lower-case host name, or an IPv4 address. */
+export function isHostName(name: string): boolean {
   return name.length <= 253 && name.split('.').every((label) => label.length <= 63 && HOST_LABEL.test(label));
 }
 

@@ -21,7 +21,7 @@ export interface RouteMatch {
 }
 
 export interface RouteConditions extends RouteMatch {
-  /** Lower-case; a leading `*.` is one label or more. */
+  /** Lower-case; a leading `*.` is one label or more, `*` alone is every host. */
   readonly host: string;
   /** A prefix on whole segments; the whole path; or a pattern over the whole path. */
   readonly path: string;

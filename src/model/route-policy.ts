@@ -65,6 +65,12 @@ export interface ClientCertificatePolicy {
   readonly optional: boolean;
 }
 
+/** Certificates of hosts that the Route covers by a wildcard, each ordered when its first visitor comes. */
+export interface OnDemandPolicy {
+  /** A path of the Entrypoint's: a GET with `?host=` is answered by 2xx where the host is to have one. */
+  readonly ask: string;
+}
+
 export interface RoutePolicy {
   /** Ranges of addresses that may ask; absent: all. */
   readonly allow?: readonly string[];
@@ -74,6 +80,7 @@ export interface RoutePolicy {
   readonly https?: 'redirect';
   /** What comes without TLS is sent to https too. */
   readonly clientCertificates?: ClientCertificatePolicy;
+  readonly onDemandCertificates?: OnDemandPolicy;
   readonly cors?: CorsPolicy;
   readonly auth?: BasicAuthPolicy;
   readonly rateLimit?: RateLimitPolicy;

@@ -37,8 +37,8 @@ const asked = ({ host, path, method, headers, query, cookies, address }: Request
 });
 
 function fits(rule: Rule, input: Request): boolean {
-  const host = rule.host.startsWith('*.')
-    ? input.host.endsWith(rule.host.slice(1)) && input.host.length > rule.host.length - 1
+  const host = rule.host.startsWith('*')
+    ? rule.host === '*' || (input.host.endsWith(rule.host.slice(1)) && input.host.length > rule.host.length - 1)
     : input.host === rule.host;
   const segments = (text: string): string[] => text.replace(/\/+$/u, '').split('/');
   const wanted = segments(rule.path);
@@ -70,7 +70,7 @@ function fits(rule: Rule, input: Request): boolean {
 function naiveMatch(rules: readonly Rule[], input: Request): Rule | null {
   const count = (record: object | undefined): number => Object.keys(record ?? {}).length;
   const rank = (rule: Rule): number[] => [
-    rule.host.startsWith('*.') ? 0 : 1,
+    rule.host.startsWith('*') ? 0 : 1,
     rule.host.length,
     rule.pathType === 'exact' ? 2 : rule.pathType === 'pattern' ? 1 : 0,
     rule.path.replace(/\/+$/u, '').length,
@@ -108,7 +108,7 @@ const said = fc.dictionary(fc.constantFrom('n', 'm'), fc.constantFrom('1', '2', 
 const maybe = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> => fc.option(arbitrary, { nil: undefined, freq: 2 });
 const ruleOf: fc.Arbitrary<Rule> = fc
   .record({
-    host: fc.tuple(fc.boolean(), host).map(([wildcard, name]) => (wildcard ? `*.${name}` : name)),
+    host: fc.tuple(fc.constantFrom('', '*.', '*'), host).map(([wildcard, name]) => (wildcard === '*' ? '*' : wildcard + name)),
     place,
     headers: values,
     methods: maybe(fc.constantFrom(['GET'], ['POST', 'PUT'])),
@@ -185,6 +185,12 @@ test('a table knows its hosts, wildcards included', () => {
     [true, true, false, true, false],
   );
   assert.equal(table.match(asked({ ...asNobody, host: 'one.localhost' })), null);
+  const any = { host: '*', path: '/', headers: {}, group: 'c' };
+  table.put(any);
+  for (const name of ['one.localhost', 'two.localhost', 'localhost', '10.0.0.1', '::1'])
+    assert.equal(table.match(asked({ ...asNobody, host: name })), any, name);
+  table.remove(routeKey(any));
+  assert.equal(table.knowsHost('two.localhost'), false);
 });
 
 test('keys tell Routes apart by what they match, not by how it is written', () => {

@@ -1,12 +1,13 @@
 // Which Route serves a request. One lookup costs what the request and its host's own rules cost, however many other rules there are; one
 // change costs what its host's rules cost. Pure, and the same engine for the Edge and for whoever explains.
 //
-// The most specific rule wins: exact host, then the longest wildcard; exact path, then a pattern (the longer text first), then the longest
+// The most specific rule wins: exact host, then the longest wildcard, then `*`; exact path, then a pattern (the longer text first), then the longest
 // prefix; then a method, more headers, more query parameters, more cookies, sources; then the older Environment, as the ids of groups tell it,
 // and at last the key: every Edge decides alike, whatever it has heard in which order.
 
 import { createRanges } from './address-range.ts';
-import { canonicalHost } from './host.ts';
+import { parseRouteHost } from './host.ts';
+import type { RouteHost } from './host.ts';
 import { compilePattern } from './patterns.ts';
 import type { Pattern } from './patterns.ts';
 import type { RouteConditions, ValueMatch, ValueMatches } from './route-match.ts';
@@ -78,34 +79,34 @@ export function createRouteTable<R extends GroupRoute>(rules: Iterable<R>): Rout
   /** Made of the above when a host is first asked for after a change. */
   const exactRules = new Map<string, HostRules<R>>();
   const wildcardRules = new Map<string, HostRules<R>>();
-  /** Key of a rule to its host, and whether that is a wildcard. */
-  const hosts = new Map<string, { readonly host: string; readonly isWildcard: boolean }>();
+  /** By key of a rule. */
+  const hosts = new Map<string, RouteHost>();
 
   const take = (key: string): void => {
     const at = hosts.get(key);
     if (at === undefined) return;
     hosts.delete(key);
     const byHost = at.isWildcard ? wildcard : exact;
-    const ofHost = byHost.get(at.host);
+    const ofHost = byHost.get(at.name);
     ofHost?.delete(key);
-    if (ofHost?.size === 0) byHost.delete(at.host);
-    (at.isWildcard ? wildcardRules : exactRules).delete(at.host);
+    if (ofHost?.size === 0) byHost.delete(at.name);
+    (at.isWildcard ? wildcardRules : exactRules).delete(at.name);
   };
   const put = (rule: R): void => {
     const key = routeKey(rule);
-    const isWildcard = rule.host.startsWith('*.');
-    const host = canonicalHost(isWildcard ? rule.host.slice(2) : rule.host);
-    const byHost = isWildcard ? wildcard : exact;
+    const at = parseRouteHost(rule.host);
     take(key);
-    if (host === null) return;
-    hosts.set(key, { host, isWildcard });
-    let ofHost = byHost.get(host);
+    if (at === null) return;
+    hosts.set(key, at);
+    const { name, isWildcard } = at;
+    const byHost = isWildcard ? wildcard : exact;
+    let ofHost = byHost.get(name);
     if (ofHost === undefined) {
       ofHost = new Map();
-      byHost.set(host, ofHost);
+      byHost.set(name, ofHost);
     }
     ofHost.set(key, { key, rule, group: rule.group, ...checksOf(rule) });
-    (isWildcard ? wildcardRules : exactRules).delete(host);
+    (isWildcard ? wildcardRules : exactRules).delete(name);
   };
   for (const rule of rules) put(rule);
 
@@ -128,6 +129,8 @@ export function createRouteTable<R extends GroupRoute>(rules: Iterable<R>): Rout
       const wide = rulesOf(true, host.slice(dot + 1));
       if (wide !== undefined) yield wide;
     }
+    const any = rulesOf(true, '');
+    if (any !== undefined) yield any;
   };
 
   return {

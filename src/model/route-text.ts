@@ -52,6 +52,7 @@ export function policyTexts(policy: RoutePolicy | undefined): string[] {
     deny,
     https,
     clientCertificates,
+    onDemandCertificates,
     cors,
     auth,
     rateLimit,
@@ -68,6 +69,7 @@ export function policyTexts(policy: RoutePolicy | undefined): string[] {
   if (allow !== undefined) texts.push(`allow ${allow.join(', ')}`);
   if (https !== undefined) texts.push('https only');
   if (clientCertificates !== undefined) texts.push(`client certificate${clientCertificates.optional ? ' (optional)' : ''}`);
+  if (onDemandCertificates !== undefined) texts.push(`certificates on demand, asking ${onDemandCertificates.ask}`);
   if (cors !== undefined) texts.push(`CORS ${cors.origins.join(', ')}`);
   if (auth !== undefined) texts.push(`password of ${counted(Object.keys(auth.users).length, 'user')}`);
   if (rateLimit !== undefined) texts.push(`at most ${counted(rateLimit.requests, 'request')} per ${rateLimit.perMs / 1_000} s`);

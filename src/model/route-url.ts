@@ -25,7 +25,7 @@ export function routeUrl(
 /** What a person who opens the Route's URL would miss: a place, an answer of the App itself, or a request that has to be more than that. */
 function strangeness({ host, pathType, match, policy }: RouteSpec): number {
   const asks = Object.values(match).some((part) => (Array.isArray(part) ? part.length > 0 : Object.keys(part ?? {}).length > 0));
-  return (host.startsWith('*.') ? 8 : 0) + (policy?.redirect !== undefined ? 4 : 0) + (pathType === 'pattern' ? 2 : 0) + (asks ? 1 : 0);
+  return (host.startsWith('*') ? 8 : 0) + (policy?.redirect !== undefined ? 4 : 0) + (pathType === 'pattern' ? 2 : 0) + (asks ? 1 : 0);
 }
 
 /** The one to show for all of them: the first that can be opened as it is, else the first that comes nearest. */

@@ -199,6 +199,43 @@ describe('ACME', { skip: lacking('pebble') }, () => {
     );
   });
 
+  test('a host of a customer is ordered when its first visitor comes, if the App knows it', async () => {
+    const ports = await freePorts();
+    const customer = 'www.customer.com';
+    await withPlatform(
+      async (platform) => {
+        await startAuthority(ports, platform.edgePort);
+        for (const host of [customer, 'www.stranger.com']) await lead(ports.dnsManagement, host, '127.0.0.1');
+        const server = `import { createServer } from 'node:http';
+createServer((request, response) => {
+  const { pathname, searchParams } = new URL(request.url, 'http://localhost');
+  if (pathname === '/ask' && searchParams.get('host') !== '${customer}') response.statusCode = 404;
+  response.end('shop of ' + request.headers.host);
+}).listen(Number(process.env.PORT), process.env.HOST);
+`;
+        const web = [`routes: [ { host: "*", onDemandCertificates: { ask: /ask } }, { host: ${GOOD} } ]`];
+        const deployed = await platform.cli(
+          'deploy',
+          writeApp(platform, 'shop', { ...serverApp({ text: '', web }), 'server.mjs': server }),
+        );
+        assert.equal(deployed.code, 0, deployed.stderr);
+        assert.match((await platform.cli('routes', '--all')).stdout, /certificates on demand, asking \/ask/u);
+        const first = await shown(platform, customer, ports.management);
+        await assert.rejects(shown(platform, 'www.stranger.com', ports.management));
+        assert.match((await platform.cli('domains')).stdout, new RegExp(`${customer} +issued, on demand +acme`, 'u'));
+        assert.equal(await domainOf(platform, 'www.stranger.com'), undefined);
+        assert.equal((await platform.get('anything.example', '/')).body, 'shop of anything.example');
+
+        await platform.kill();
+        await platform.start();
+        await until('the Edge follows control', 10_000, async () => (await platform.client().system.status({})).edges.length > 0);
+        assert.equal(await shown(platform, customer, ports.management), first);
+        assert.equal((await platform.cli('domains', 'check', customer)).code, 0);
+      },
+      { env: platformEnv(ports) },
+    );
+  });
+
   test('with a hook for DNS a wildcard is issued, and the record is taken away again', async () => {
     const ports = await freePorts();
     const hook = join(folder, 'hook.mjs');

@@ -16,7 +16,7 @@ export const domains = {
   list: endpoint({
     method: 'GET',
     path: '/v1/domains',
-    summary: 'Every routed host, who issued its certificate, and how its order stands.',
+    summary: 'Every host that Routes name or let in on demand, who issued its certificate, and how its order stands.',
     permission: 'apps.read',
     scope: 'platform',
     reply: (z) =>
@@ -29,6 +29,8 @@ export const domains = {
             /** local: nothing is ordered for it; waiting: soon, or when DNS has an address for it; failed: see the reason, it is tried again. */
             state: z.enum(['local', 'waiting', 'ordering', 'issued', 'failed']),
             reason: z.string().nullable(),
+            /** No Route names it: it was ordered when its first visitor came. */
+            onDemand: z.boolean(),
             /** Where DNS led when it was last to be ordered; null: that is not known. */
             addresses: z.array(z.string()).nullable(),
             untilMs: z.number().nullable(),

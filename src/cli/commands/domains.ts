@@ -11,9 +11,9 @@ export const domains: Command = {
     const { items } = await client.domains.list({});
     context.output.table(
       ['HOST', 'STATE', 'ISSUER', 'ADDRESS', 'UNTIL', 'NEXT ORDER', 'REASON'],
-      items.map(({ host, state, issuer, addresses, untilMs, orderAtMs, reason }) => [
+      items.map(({ host, state, issuer, addresses, untilMs, orderAtMs, reason, onDemand }) => [
         host,
-        state,
+        onDemand ? `${state}, on demand` : state,
         issuer,
         addressText(addresses),
         untilMs === null ? '' : new Date(untilMs).toISOString().slice(0, 10),

@@ -19,6 +19,10 @@ interface Bench {
   readonly context: TestContext;
   readonly hosts: string[];
   readonly told: Readonly<Record<string, string>>[];
+  /** Hosts beside those of Routes that the Edges have certificates of. */
+  readonly certified: readonly string[];
+  /** As an Edge reports them. */
+  readonly want: (...hosts: readonly string[]) => Promise<void>;
   /** Resolves when what it began has ended too; `wait` false: at once. */
   readonly pass: (wait?: boolean) => Promise<number | void>;
   readonly source: Awaited<ReturnType<typeof createCertificates>>['source'];
@@ -29,27 +33,39 @@ interface Bench {
       readonly reason: string | null;
       readonly addresses: readonly string[] | null;
       readonly orderAtMs: number | null;
+      readonly onDemand: boolean;
     }[]
   >;
 }
 
-async function bench(order: (context: TestContext) => OrderCertificate, dns = new Map<string, readonly string[]>()): Promise<Bench> {
+async function bench(
+  order: ((context: TestContext) => OrderCertificate) | null,
+  dns = new Map<string, readonly string[]>(),
+): Promise<Bench> {
   const context = await createTestContext();
   const sealer = createSealer(createHash('sha256').update('master').digest(), context.random);
   const { source, authorityPem } = await createCertificates(context, { sealer });
   const hosts = [HOST];
   const told: Readonly<Record<string, string>>[] = [];
+  const certified: string[] = [];
+  let want: (wanted: readonly string[]) => void = () => undefined;
   const routing: DomainsDeps['routing'] = {
     hosts: () => hosts,
     setChallenges: ({ challenges }) => told.push(challenges),
     certificatesChanged: () => undefined,
     everywhere: () => Promise.resolve(true),
+    onDemandCovers: (host) => host.endsWith('.customer.com') || host.endsWith('.customer.localhost'),
+    certifyAlso: (wanted) => certified.splice(0, certified.length, ...wanted),
+    onWanted: (listener) => {
+      want = listener;
+      return () => undefined;
+    },
   };
   const domains = createDomains(context, {
     sealer,
     authorityPem,
     routing,
-    order: order(context),
+    ...(order === null ? {} : { order: order(context) }),
     resolve: (host) => Promise.resolve(dns.get(host) ?? null),
   });
   const [reconciler] = domains.reconcilers;
@@ -61,6 +77,11 @@ async function bench(order: (context: TestContext) => OrderCertificate, dns = ne
     hosts,
     told,
     source,
+    certified,
+    want: async (...wanted) => {
+      want(wanted);
+      for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+    },
     pass: async (wait = true) => {
       const nextMs = await reconciler.run(new AbortController().signal);
       while (wait && (await list()).some(({ state }) => state === 'ordering')) await new Promise((resolve) => setImmediate(resolve));
@@ -69,6 +90,8 @@ async function bench(order: (context: TestContext) => OrderCertificate, dns = ne
     list,
   };
 }
+
+const inOrder = (a: string, b: string): number => (a < b ? -1 : 1);
 
 const issued = (context: TestContext, text: string): NewCertificate => ({
   chainPem: `chain ${text}`,
@@ -251,5 +274,104 @@ test('a host that DNS does not know is not ordered until it does; one that is to
   const late = await domain();
   assert.deepEqual([late?.state, late?.reason, orders], ['issued', 'DNS has no address for it', 1]);
   assert.equal(context.events.filter(({ kind }) => kind === 'domain.failed').length, 1);
+  await context.close();
+});
+
+test('a host on demand is ordered when it is wanted, shown when that came to something or nothing, and forgotten when nobody wants it', async () => {
+  const refused = new Set(['no.customer.com']);
+  const orders: string[] = [];
+  const { context, pass, want, certified, list, source } = await bench((its) => async (host) => {
+    orders.push(host);
+    if (refused.has(host)) throw new Error('it leads elsewhere');
+    return issued(its, host);
+  });
+  await pass();
+  orders.length = 0;
+  await want(
+    'a.customer.com',
+    'a.customer.com',
+    'A.customer.com',
+    'stranger.com',
+    HOST,
+    '*.customer.com',
+    'no.customer.com',
+    'x.customer.localhost',
+  );
+  assert.deepEqual(certified, []);
+  await pass();
+  await pass();
+  assert.deepEqual(orders, ['a.customer.com', 'no.customer.com', 'no.customer.com'], 'each once, by both proofs where one fails');
+  assert.deepEqual(
+    certified.toSorted(inOrder),
+    ['a.customer.com', 'no.customer.com', 'x.customer.localhost'],
+    'who cannot have one gets our own',
+  );
+  assert.equal(source.of('a.customer.com').chainPem, 'chain a.customer.com');
+  const rows = await list();
+  assert.deepEqual(
+    rows.map(({ host, state, onDemand }) => `${host} ${state} ${onDemand}`),
+    ['a.customer.com issued true', 'no.customer.com failed true', `${HOST} issued false`, 'x.customer.localhost local true'],
+  );
+  await context.clock.advance(25 * 3_600_000);
+  await pass();
+  assert.deepEqual(certified, ['a.customer.com']);
+  assert.deepEqual(
+    context.view.list(domainRecords).map(({ document }) => document.id),
+    ['a.customer.com', HOST],
+  );
+  // Renewed as any other; what cannot be renewed is forgotten at its end.
+  refused.add('a.customer.com');
+  await context.clock.advance(91 * DAY);
+  await pass();
+  assert.deepEqual(certified, []);
+  await context.close();
+});
+
+test('a host on demand that a Route names later is one of its own', async () => {
+  const { context, pass, want, hosts, list } = await bench((its) => async (host) => issued(its, host));
+  await want('a.customer.com');
+  await pass();
+  hosts.push('a.customer.com');
+  await pass();
+  await context.clock.advance(25 * 3_600_000);
+  await pass();
+  assert.equal((await list()).find(({ host }) => host === 'a.customer.com')?.onDemand, false);
+  hosts.pop();
+  await want('a.customer.com');
+  await pass();
+  assert.deepEqual(
+    (await list()).map(({ host, state, onDemand }) => `${host} ${state} ${onDemand}`),
+    ['a.customer.com issued true', `${HOST} issued false`],
+  );
+  await context.close();
+});
+
+test('an App that says yes to everything spends little of what the authority grants', async () => {
+  let orders = 0;
+  const { context, pass, want } = await bench((its) => async (host) => {
+    orders += 1;
+    return issued(its, host);
+  });
+  await pass();
+  for (let index = 0; index < 40; index += 1) await want(`h${index}.customer.com`);
+  for (let round = 0; round < 30; round += 1) await pass();
+  assert.equal(orders, 1 + 21, 'what is routed, and a burst');
+  for (let round = 0; round < 5; round += 1) {
+    await context.clock.advance(40_000);
+    await pass();
+  }
+  assert.equal(orders, 1 + 26);
+  await context.close();
+});
+
+test('without an authority a host on demand has a certificate of the own one at once', async () => {
+  const { context, pass, want, certified, list } = await bench(null);
+  await want('a.customer.com');
+  await pass();
+  assert.deepEqual(certified, ['a.customer.com']);
+  assert.deepEqual(
+    (await list()).map(({ host, state, reason }) => `${host} ${state} ${String(reason)}`),
+    ['a.customer.com local null', `${HOST} local null`],
+  );
   await context.close();
 });

@@ -8,6 +8,8 @@ import type { table } from '../../api/table.ts';
 import { backoffMs } from '../../lib/backoff.ts';
 import { within } from '../../lib/deadline.ts';
 import { Failure, messageOf } from '../../lib/failure.ts';
+import { canonicalHost } from '../../model/host.ts';
+import { isHostName } from '../../model/names.ts';
 import { create, remove, update } from '../../store/records.ts';
 import { runProgram } from '../../sys/run-program.ts';
 import type { Sealer } from '../config/sealer.ts';
@@ -36,6 +38,15 @@ const KEEP_MS = 60_000;
 /** Of one call of the hook, which waits until the record can be seen. */
 const HOOK_MS = 120_000;
 const IN_FORCE_MS = 10_000;
+/** A host that was ordered on demand and has no certificate is forgotten when nobody has asked for it for so long. */
+const UNWANTED_MS = 24 * 3_600_000;
+const ON_DEMAND = 10_000;
+/**
+ * First orders on demand: so many in a row, then one each so often. An App that says yes to everything shall not spend for others what the
+ * authority grants: Let's Encrypt takes 300 in three hours.
+ */
+const ON_DEMAND_BURST = 20;
+const ON_DEMAND_EVERY_MS = 40_000;
 /** Authorities count what fails: Let's Encrypt takes five in an hour for a host. */
 const RETRY = { minMs: 300_000, maxMs: 6 * 3_600_000 } as const;
 
@@ -55,7 +66,10 @@ type DomainView = ReplyOf<typeof table.domains.list>['items'][number];
 
 export interface DomainsDeps {
   readonly sealer: Sealer;
-  readonly routing: Pick<Routing, 'hosts' | 'setChallenges' | 'certificatesChanged' | 'everywhere'>;
+  readonly routing: Pick<
+    Routing,
+    'hosts' | 'setChallenges' | 'certificatesChanged' | 'everywhere' | 'onDemandCovers' | 'certifyAlso' | 'onWanted'
+  >;
   readonly authorityPem: string;
   /** In place of the authority of the settings. */
   readonly order?: OrderCertificate;
@@ -116,15 +130,15 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
   };
 
   /** One after the other until one proves it, that of the last time first: a firewall may let through but one of the ports. */
-  const proofsOf = ({ certificate }: Domain): readonly Proof[] => {
-    if (hook !== null) return ['dns-01'];
+  const proofsOf = ({ certificate, onDemandSinceMs }: Domain): readonly Proof[] => {
+    if (hook !== null && onDemandSinceMs === undefined) return ['dns-01'];
     return certificate?.provenBy === 'tls-alpn-01' ? ['tls-alpn-01', 'http-01'] : ['http-01', 'tls-alpn-01'];
   };
 
   const outcomeOf = async (ask: OrderCertificate, domain: Domain): Promise<Domain> => {
     const host = domain.id;
     // DNS may prove it by a record while no address is there yet.
-    const addresses = hook === null ? await resolve(host) : null;
+    const addresses = hook === null || domain.onDemandSinceMs !== undefined ? await resolve(host) : null;
     const known = addresses === null ? {} : { addresses };
     if (addresses?.length === 0 && domain.certificate === null) {
       const orderAtMs = clock.now() + backoffMs(0, RETRY, random);
@@ -136,7 +150,7 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
         const { chainPem, keyPem, fromMs, untilMs } = await within(clock, ORDER_MS, 'The order', ask(host, provenBy, answer));
         const lifeMs = untilMs - fromMs;
         return {
-          id: host,
+          ...domain,
           ...known,
           certificate: { chainPem, sealedKey: sealer.seal(Buffer.from(keyPem), sealedAs(host)), fromMs, untilMs, provenBy },
           failures: 0,
@@ -179,7 +193,10 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
     try {
       const stored = view.get(domainRecords, host);
       if (stored !== undefined) {
-        await view.commit(update(domainRecords, stored, next));
+        // Meanwhile it may have been asked for again.
+        const { onDemandSinceMs } = stored.document;
+        await view.commit(update(domainRecords, stored, onDemandSinceMs === undefined ? next : { ...next, onDemandSinceMs }));
+        certifyOnDemand();
         if (next.reason === null) routing.certificatesChanged();
         tell(next);
       }
@@ -192,38 +209,97 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
   };
 
   const run = async (signal: AbortSignal): Promise<number | undefined> => {
-    if (order === null) return undefined;
-    const hosts = new Set(routing.hosts().filter((host) => whyNot(host) === null));
-    for (const host of hosts) {
-      if (view.get(domainRecords, host) !== undefined) continue;
-      await view.commit(create(domainRecords, { id: host, certificate: null, failures: 0, reason: null, orderAtMs: clock.now() }));
+    const routed = new Set(routing.hosts());
+    for (const host of routed) {
+      const stored = view.get(domainRecords, host);
+      if (stored === undefined) {
+        if (whyNot(host) === null)
+          await view.commit(create(domainRecords, { id: host, certificate: null, failures: 0, reason: null, orderAtMs: clock.now() }));
+      } else if (stored.document.onDemandSinceMs !== undefined) {
+        const { onDemandSinceMs: _, ...named } = stored.document;
+        await view.commit(update(domainRecords, stored, named));
+      }
     }
     // A copy: what cannot be kept goes back into the map, at its end.
     const held = [...outcomes.keys()];
     for (const host of held) await keep(host);
     let nextMs = clock.now() + EVERY_MS;
     for (const stored of view.list(domainRecords)) {
-      const { id, certificate, orderAtMs } = stored.document;
+      const { id, orderAtMs } = stored.document;
       if (signal.aborted) return undefined;
-      if (!hosts.has(id)) {
+      if (ordering.has(id)) continue;
+      const isOrdered = order !== null && whyNot(id, stored.document) === null;
+      if (routed.has(id) ? !isOrdered : !isOnDemand(stored.document)) {
         // What is left of its life may be wanted again.
-        if (certificate === null || certificate.untilMs <= clock.now()) await view.commit(remove(domainRecords, stored));
-      } else if (ordering.has(id)) continue;
+        if (!inForce(stored.document)) await view.commit(remove(domainRecords, stored));
+      } else if (!isOrdered) continue;
       else if (orderAtMs <= clock.now() && ordering.size < ABREAST) void carryOut(order, stored.document);
       else nextMs = Math.min(nextMs, orderAtMs);
     }
+    certifyOnDemand();
     // What is under way may come to something that cannot be kept at once.
     return Math.max(PLACE_MS, Math.min(nextMs - clock.now(), ordering.size > 0 ? KEEP_MS : EVERY_MS));
   };
 
+  /** It is still covered by a Route that wants it so, and has a certificate or somebody who asks for it. */
+  const isOnDemand = (domain: Domain): boolean =>
+    domain.onDemandSinceMs !== undefined &&
+    (inForce(domain) || domain.onDemandSinceMs + UNWANTED_MS > clock.now()) &&
+    routing.onDemandCovers(domain.id);
+
+  const inForce = ({ certificate }: Domain): boolean => certificate !== null && certificate.untilMs > clock.now();
+
+  /** Gives the Edges what they shall show for hosts that no Route names. One that is being ordered for the first time is waited for. */
+  const certifyOnDemand = (): void => {
+    const hosts = new Set<string>();
+    for (const { document: domain } of view.list(domainRecords)) {
+      const isAnswered = inForce(domain) || domain.reason !== null || whyNot(domain.id, domain) !== null;
+      if (isAnswered && isOnDemand(domain)) hosts.add(domain.id);
+    }
+    routing.certifyAlso(hosts);
+  };
+
+  /** Edges say it again as long as there is no certificate, so that what cannot be kept now will be. */
+  const want = async (host: string): Promise<void> => {
+    if (canonicalHost(host) !== host || !isHostName(host) || !routing.onDemandCovers(host)) return;
+    const onDemandSinceMs = clock.now();
+    const stored = view.get(domainRecords, host);
+    if (stored !== undefined) {
+      if (onDemandSinceMs - (stored.document.onDemandSinceMs ?? 0) < UNWANTED_MS / 24) return;
+      await view.commit(update(domainRecords, stored, { ...stored.document, onDemandSinceMs }));
+      return;
+    }
+    const count = view.list(domainRecords).filter(({ document }) => document.onDemandSinceMs !== undefined).length;
+    if (count >= ON_DEMAND) {
+      context.log.warn({ host }, `there are ${ON_DEMAND} hosts with certificates on demand already; this one gets none`);
+      return;
+    }
+    const orderAtMs = Math.max(onDemandSinceMs, nextOnDemandMs);
+    nextOnDemandMs = Math.max(nextOnDemandMs, onDemandSinceMs - ON_DEMAND_BURST * ON_DEMAND_EVERY_MS) + ON_DEMAND_EVERY_MS;
+    await view.commit(create(domainRecords, { id: host, certificate: null, failures: 0, reason: null, orderAtMs, onDemandSinceMs }));
+  };
+  let nextOnDemandMs = 0;
+  /** One at a time, so that two Edges which want the same make one of it. */
+  let wanting = Promise.resolve();
+  const unsubscribe = routing.onWanted((hosts) => {
+    for (const host of hosts) {
+      wanting = wanting
+        .then(() => (stopped ? undefined : want(host)))
+        .catch((error: unknown) => context.log.warn({ error, host }, 'a host that is wanted on demand cannot be kept yet'));
+    }
+  });
+
   /** Why nothing is ordered for it; null: something is. */
-  const whyNot = (host: string): string | null => {
+  function whyNot(host: string, domain?: Domain): string | null {
     if (order === null) return 'no ACME authority is set';
-    if (isOrderable(host, hook !== null)) return null;
+    if (isOrderable(host, hook !== null && domain?.onDemandSinceMs === undefined)) return null;
     return isOrderable(host, true)
       ? 'a wildcard is proven by DNS only: it needs --acme-dns-hook'
       : 'no public authority can know this name';
-  };
+  }
+
+  // Before the first Edge asks for the table.
+  certifyOnDemand();
 
   return {
     handlers: {
@@ -232,7 +308,8 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
         check: async (call) => {
           const host = call.body.host.toLowerCase();
           const stored = view.get(domainRecords, host);
-          const why = routing.hosts().includes(host) ? whyNot(host) : 'no Route claims it';
+          const isKnown = routing.hosts().includes(host) || (stored !== undefined && isOnDemand(stored.document));
+          const why = isKnown ? whyNot(host, stored?.document) : 'no Route claims it';
           if (why !== null || stored === undefined) {
             throw new Failure('not_found', {
               message: `Nothing is ordered for ${host}: ${why ?? 'its Route is not in force yet'}.`,
@@ -244,23 +321,28 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
           if (isDue) await view.commit(update(domainRecords, stored, { ...stored.document, orderAtMs: clock.now() }));
           return { host, ordered: isDue };
         },
-        list: async () => ({ items: routing.hosts().toSorted().map(viewOf) }),
+        list: async () => {
+          const onDemand = view.list(domainRecords).filter(({ document }) => isOnDemand(document));
+          const hosts = new Set([...routing.hosts(), ...onDemand.map(({ document }) => document.id)]);
+          return { items: [...hosts].toSorted().map(viewOf) };
+        },
       },
     },
     reconcilers: [{ name: 'domains', everyMs: EVERY_MS, wakeOn: [environmentRecords.name, domainRecords.name], run }],
     stop: () => {
       stopped = true;
+      unsubscribe();
     },
   };
 
   function viewOf(host: string): DomainView {
     const domain = view.get(domainRecords, host)?.document ?? null;
     const certificate = domain?.certificate ?? null;
-    const inForce = certificate !== null && certificate.untilMs > clock.now();
-    const why = whyNot(host);
+    const isInForce = domain !== null && inForce(domain);
+    const why = whyNot(host, domain ?? undefined);
     const state = ordering.has(host)
       ? 'ordering'
-      : inForce
+      : isInForce
         ? 'issued'
         : why !== null
           ? 'local'
@@ -269,12 +351,13 @@ export function createDomains(context: ControlContext, deps: DomainsDeps): Domai
             : 'waiting';
     return {
       host,
-      issuer: inForce ? 'acme' : 'local',
+      issuer: isInForce ? 'acme' : 'local',
       state,
       // That there is no authority at all goes without saying.
       reason: why === null ? (domain?.reason ?? null) : order === null ? null : why,
       addresses: domain?.addresses === undefined ? null : [...domain.addresses],
-      untilMs: inForce ? certificate.untilMs : null,
+      untilMs: isInForce ? (certificate?.untilMs ?? null) : null,
+      onDemand: domain?.onDemandSinceMs !== undefined,
       orderAtMs: why === null ? (domain?.orderAtMs ?? null) : null,
     };
   }

@@ -41,6 +41,8 @@ export interface Domain {
   readonly reason: string | null;
   /** When to order: the first one, the next try, or the renewal. */
   readonly orderAtMs: number;
+  /** No Route names it, but one covers it and its App has let it in; when that was, for the last time. Absent: a Route names it. */
+  readonly onDemandSinceMs?: number;
 }
 
 export interface IssuedCertificate {

@@ -57,6 +57,8 @@ export interface Edges {
   readonly everywhere: (timeoutMs: number) => Promise<boolean>;
   /** Called when a report, a connection or a disconnection may have changed an answer of trafficState. */
   readonly onTrafficChange: (listener: () => void) => () => void;
+  /** Called with hosts that have no certificate and that an App has let in, as Edges report them: again and again until they have one. */
+  readonly onWanted: (listener: (hosts: readonly string[]) => void) => () => void;
   /** The process of that Edge has ended: nothing of it is left to wait for. */
   readonly forget: (id: string) => void;
   readonly list: () => readonly {
@@ -75,6 +77,7 @@ export function createEdges(context: ControlContext, deps: { readonly table: Liv
   const startedMs = clock.monotonic();
   const edges = new Map<string, Edge>();
   const listeners = new Set<() => void>();
+  const wantedListeners = new Set<(hosts: readonly string[]) => void>();
   const timers = new Set<() => void>();
   const versions = createVersionHistory(clock);
 
@@ -175,6 +178,8 @@ export function createEdges(context: ControlContext, deps: { readonly table: Liv
     edge.draining = draining;
     edge.ejected = new Set(report.ejected);
     if (changed) notify();
+    const { wanted = [] } = report;
+    if (wanted.length > 0) for (const listener of wantedListeners) listener(wanted);
   };
 
   const forget = (id: string): void => {
@@ -269,6 +274,10 @@ export function createEdges(context: ControlContext, deps: { readonly table: Liv
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
+    onWanted: (listener) => {
+      wantedListeners.add(listener);
+      return () => wantedListeners.delete(listener);
+    },
     forget,
     list: () =>
       [...edges.values()].filter(isConnected).map((edge) => ({
@@ -316,10 +325,13 @@ function parseReport(report: EdgeReport): EdgeReport {
     Object.values(report.draining).every((count) => Number.isSafeInteger(count) && count >= 0) &&
     Array.isArray(report.ejected) &&
     report.ejected.every((id) => typeof id === 'string') &&
+    (report.wanted === undefined || (Array.isArray(report.wanted) && report.wanted.every((host) => typeof host === 'string'))) &&
     (report.versions === undefined || (Array.isArray(report.versions) && report.versions.every(isVersionReport)));
   if (!valid) throw new Failure('invalid_input', { message: 'The report of the Edge is not valid.' });
-  if (Object.keys(report.draining).length > REPORTED || report.ejected.length > REPORTED) {
-    throw new Failure('too_large', { message: `An Edge may report ${REPORTED} draining targets, and as many that it leaves out.` });
+  if (Object.keys(report.draining).length > REPORTED || report.ejected.length > REPORTED || (report.wanted ?? []).length > REPORTED) {
+    throw new Failure('too_large', {
+      message: `An Edge may report ${REPORTED} draining targets, as many that it leaves out, and as many hosts.`,
+    });
   }
   return report;
 }

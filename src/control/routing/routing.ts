@@ -4,7 +4,7 @@ import type { RouteRule } from '../../api/dataplane.ts';
 import type { table } from '../../api/table.ts';
 import { effectiveRoutes } from '../../model/effective.ts';
 import type { App, Environment } from '../../model/documents.ts';
-import { canonicalHost } from '../../model/host.ts';
+import { ANY_HOST, parseRouteHost, routeHostText } from '../../model/host.ts';
 import type { RouteSpec } from '../../model/manifest-types.ts';
 import { defaultHost, platformHost } from '../../model/names.ts';
 import { explainRequest } from '../../model/explain.ts';
@@ -49,6 +49,9 @@ export interface Routing {
   readonly hosts: LiveTable['hosts'];
   readonly setChallenges: LiveTable['setChallenges'];
   readonly certificatesChanged: LiveTable['certificatesChanged'];
+  readonly onDemandCovers: LiveTable['onDemandCovers'];
+  readonly certifyAlso: LiveTable['certifyAlso'];
+  readonly onWanted: Edges['onWanted'];
   /** Leads the platform's reserved host to its API. */
   readonly servePlatform: (target: { readonly nodeId: string; readonly host: string; readonly port: number }) => void;
   readonly edges: Edges['list'];
@@ -140,7 +143,7 @@ export function createRouting(
       live.flush();
       for (const rule of live.snapshot().rules) {
         const its = rule.policy?.clientCertificates?.authority;
-        if (its === undefined || its === authority || canonicalHost(rule.host) !== canonicalHost(host)) continue;
+        if (its === undefined || its === authority || spelled(rule.host) !== spelled(host)) continue;
         const owner = ownerOf(rule);
         if (owner !== null && owner.environmentId !== environmentId) return owner;
       }
@@ -152,7 +155,13 @@ export function createRouting(
       }
       const routes = routesOf(app, environment);
       const chosen = mainRoute(routes.filter(({ entrypoint }) => entrypoint === 'web')) ?? mainRoute(routes);
-      return chosen === undefined ? null : routeUrl(settings, chosen.route);
+      if (chosen === undefined) return null;
+      const { host } = chosen.route;
+      // Where every host leads, that of the Environment does.
+      return routeUrl(settings, {
+        ...chosen.route,
+        host: host === ANY_HOST ? defaultHost(app.name, environment.name, settings.domain) : host,
+      });
     },
     trafficState: edges.trafficState,
     everywhere: edges.everywhere,
@@ -160,6 +169,9 @@ export function createRouting(
     hosts: () => live.hosts(),
     setChallenges: (answers) => live.setChallenges(answers),
     certificatesChanged: () => live.certificatesChanged(),
+    onDemandCovers: (host) => live.onDemandCovers(host),
+    certifyAlso: (certified) => live.certifyAlso(certified),
+    onWanted: edges.onWanted,
     servePlatform: (target) => live.servePlatform(platformHost(settings.domain), target),
     edges: edges.list,
     edgeEnded: edges.forget,
@@ -168,4 +180,10 @@ export function createRouting(
       live.stop();
     },
   };
+}
+
+/** One spelling for the host of a Route. */
+function spelled(host: string): string {
+  const parsed = parseRouteHost(host);
+  return parsed === null ? host : routeHostText(parsed);
 }

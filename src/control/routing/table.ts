@@ -4,7 +4,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { ChallengeAnswers, RouteGroup, RouteRule, RouteTable, TableCertificate, TableMessage } from '../../api/dataplane.ts';
 import type { Deployment, InstanceSpec } from '../../model/documents.ts';
-import { canonicalHost } from '../../model/host.ts';
+import { ANY_HOST, coveringHosts, parseRouteHost, routeHostText } from '../../model/host.ts';
 import { DEFAULT_TRAFFIC } from '../../model/traffic-policy.ts';
 import { loadPatterns } from '../../model/patterns.ts';
 import { routeKey } from '../../model/route-match.ts';
@@ -14,6 +14,7 @@ import { appRecords } from '../apps/records.ts';
 import { instanceStatusRecords } from '../cluster/records.ts';
 import type { ControlContext } from '../context.ts';
 import { deploymentRecords, environmentRecords, instanceSpecRecords } from '../deploys/records.ts';
+import { CountedHosts } from './counted-hosts.ts';
 import { createClaims } from './claims.ts';
 import type { RuleConflict } from './claims.ts';
 import { compileEnvironment } from './compile.ts';
@@ -54,6 +55,10 @@ export interface LiveTable {
   groupOf(id: string): RouteGroup | undefined;
   /** Every host that a Route claims, canonical, wildcards included. */
   hosts(): readonly string[];
+  /** Whether some Route wants a certificate for the host on demand, and no other Route has the host. */
+  onDemandCovers(host: string): boolean;
+  /** Hosts that no Route names and that have a certificate all the same, in place of those of before. */
+  certifyAlso(hosts: ReadonlySet<string>): void;
   /** What Edges answer to an authority; comes into force with the next delta. */
   setChallenges(answers: Required<ChallengeAnswers>): void;
   /** The source has another certificate for some host. */
@@ -95,9 +100,11 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
   const claims = createClaims(isDeepStrictEqual);
   let matcher: Matcher<RouteRule> | null = null;
   let known = new Set<string>();
-  /** How many rules of each key's host there are. */
-  const hostCounts = new Map<string, number>();
-  const hostOfKey = new Map<string, string>();
+  /** By the keys of rules. */
+  const certified = new CountedHosts();
+  const onDemandHosts = new CountedHosts();
+  let also: ReadonlySet<string> = new Set();
+  const alsoTouched = new Set<string>();
   let cancelTimer: (() => void) | null = null;
   const certificates = new Map<string, TableCertificate>();
   let certificatesDue = false;
@@ -152,7 +159,7 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
     cancelTimer?.();
     cancelTimer = null;
     const renewed = clock.now() - ticketKeySinceMs >= TICKET_KEY_MS;
-    if (dirty.size === 0 && !certificatesDue && !challengesDue && !renewed) return;
+    if (dirty.size === 0 && alsoTouched.size === 0 && !certificatesDue && !challengesDue && !renewed) return;
     const at = sequence + 1;
     const putGroups: RouteGroup[] = [];
     const removeGroups: string[] = [];
@@ -225,31 +232,30 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
 
   const certificatesAfter = (putRules: ReadonlyMap<string, RouteRule>, removeRules: ReadonlySet<string>): typeof NO_CERTIFICATES => {
     if (source === null) return NO_CERTIFICATES;
-    const touched = new Set<string>();
-    const count = (host: string | null, by: number): void => {
-      if (host === null) return;
-      touched.add(host);
-      hostCounts.set(host, (hostCounts.get(host) ?? 0) + by);
-    };
+    const touched = new Set(alsoTouched);
+    alsoTouched.clear();
     for (const key of [...removeRules, ...putRules.keys()]) {
-      count(hostOfKey.get(key) ?? null, -1);
-      hostOfKey.delete(key);
+      onDemandHosts.remove(key);
+      const host = certified.remove(key);
+      if (host !== null) touched.add(host);
     }
     for (const [key, rule] of putRules) {
       const host = certificateName(rule);
-      if (host !== null) hostOfKey.set(key, host);
-      count(host, 1);
+      if (host !== null) {
+        certified.put(key, host);
+        touched.add(host);
+      }
+      if (rule.policy?.onDemandCertificates !== undefined) onDemandHosts.put(key, host ?? ANY_HOST);
     }
     const put: TableCertificate[] = [];
     const gone: string[] = [];
-    for (const host of certificatesDue ? [...hostCounts.keys()] : touched) {
-      if ((hostCounts.get(host) ?? 0) > 0) {
+    for (const host of certificatesDue ? new Set([...touched, ...certified.hosts(), ...also]) : touched) {
+      if (certified.has(host) || also.has(host)) {
         const certificate = source.of(host);
         if (isSame(certificates.get(host), certificate)) continue;
         certificates.set(host, certificate);
         put.push(certificate);
       } else {
-        hostCounts.delete(host);
         source.forget(host);
         if (certificates.delete(host)) gone.push(host);
       }
@@ -330,7 +336,22 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
     groupOf: (id) => groups.get(id),
     hosts: () => {
       flush();
-      return [...hostCounts.keys()];
+      return certified.hosts();
+    },
+    onDemandCovers: (host) => {
+      flush();
+      if (certified.has(host)) return false;
+      for (const covering of coveringHosts(host)) {
+        if (onDemandHosts.has(covering)) return true;
+        if (certified.has(covering)) return false;
+      }
+      return false;
+    },
+    certifyAlso: (hosts) => {
+      for (const host of hosts) if (!also.has(host)) alsoTouched.add(host);
+      for (const host of also) if (!hosts.has(host)) alsoTouched.add(host);
+      also = hosts;
+      flush();
     },
     setChallenges: (wanted) => {
       answers = wanted;
@@ -370,11 +391,10 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
 
 const NO_CERTIFICATES: { readonly putCertificates?: readonly TableCertificate[]; readonly removeCertificates?: readonly string[] } = {};
 
-/** What a certificate for the rule has to name; null where its host is none. */
+/** What a certificate for the rule has to name; null where its host is none, or every one. */
 function certificateName({ host }: RouteRule): string | null {
-  if (!host.startsWith('*.')) return canonicalHost(host);
-  const parent = canonicalHost(host.slice(2));
-  return parent === null ? null : `*.${parent}`;
+  const parsed = host === ANY_HOST ? null : parseRouteHost(host);
+  return parsed === null ? null : routeHostText(parsed);
 }
 
 function isSame(a: TableCertificate | undefined, b: TableCertificate): boolean {

@@ -5,12 +5,14 @@ import { createSecureContext } from 'node:tls';
 import type { SecureContext } from 'node:tls';
 import type { RouteRule, TableCertificate } from '../../api/dataplane.ts';
 import { canonicalHost } from '../../model/host.ts';
-import { routeKey } from '../../model/route-match.ts';
+import { createHostRules } from './host-rules.ts';
 
 export interface Certificates {
   change(put: readonly TableCertificate[], remove: readonly string[]): void;
   /** For a server name as a client sent it; null where there is none. */
   contextFor(serverName: string): SecureContext | null;
+  /** There is one of this very name, a wildcard spelled out. */
+  has(name: string): boolean;
   /** What clients are asked for, by the Routes in force. Rules are removed by routeKey. */
   changeRules(put: Iterable<RouteRule>, remove: readonly string[]): void;
   /** All that are shown to ACME authorities. */
@@ -56,24 +58,20 @@ export function createCertificates(): Certificates {
   /** In the order of their last use. */
   const contexts = new Map<TableCertificate, { readonly authority: string | null; readonly context: SecureContext }>();
 
-  /** Authorities by host, then by routeKey. Where Routes of one host differ the first counts: the others let nobody in. */
-  const asked = new Map<string, Map<string, string>>();
-  const askingHosts = new Map<string, string>();
+  /** Where Routes of one host differ one counts: the others let nobody in. */
+  const asked = createHostRules((rule) => rule.policy?.clientCertificates?.authority);
   let askedChanges = 0;
   let challenges = new Map<string, TableCertificate>();
   let ticketKey: Buffer | null = null;
   const ticketListeners: ((key: Buffer) => void)[] = [];
 
-  const find = <T>(by: ReadonlyMap<string, T>, serverName: string): T | null => {
+  const find = <T>(by: { get(name: string): T | undefined }, serverName: string): T | null => {
     const host = canonicalHost(serverName);
     if (host === null) return null;
     const dot = host.indexOf('.');
     return by.get(host) ?? (dot === -1 ? undefined : by.get(`*${host.slice(dot)}`)) ?? null;
   };
-  const askedFor = (serverName: string): string | null => {
-    const [authority = null] = (asked.size === 0 ? null : find(asked, serverName))?.values() ?? [];
-    return authority;
-  };
+  const askedFor = (serverName: string): string | null => (asked.size === 0 ? null : find(asked, serverName));
 
   return {
     change: (put, remove) => {
@@ -102,30 +100,9 @@ export function createCertificates(): Certificates {
       contexts.set(certificate, made);
       return made.context;
     },
+    has: (name) => byName.has(name),
     changeRules: (put, remove) => {
-      const forget = (key: string): void => {
-        const host = askingHosts.get(key);
-        if (host === undefined) return;
-        askingHosts.delete(key);
-        const keys = asked.get(host);
-        keys?.delete(key);
-        if (keys?.size === 0) asked.delete(host);
-        askedChanges += 1;
-      };
-      for (const key of remove) forget(key);
-      for (const rule of put) {
-        const authority = rule.policy?.clientCertificates?.authority;
-        if (authority === undefined && asked.size === 0) continue;
-        const key = routeKey(rule);
-        forget(key);
-        const host = authority === undefined ? null : canonicalHost(rule.host.replace(/^\*\./u, ''));
-        if (authority === undefined || host === null) continue;
-        const name = rule.host.startsWith('*.') ? `*.${host}` : host;
-        askingHosts.set(key, name);
-        const keys = asked.get(name) ?? new Map<string, string>();
-        asked.set(name, keys.set(key, authority));
-        askedChanges += 1;
-      }
+      if (asked.change(put, remove)) askedChanges += 1;
     },
     setChallenges: (wanted) => {
       challenges = new Map(wanted.map((each) => [each.name, each]));

@@ -9,7 +9,7 @@ import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import tls from 'node:tls';
 import type { RouteTable, TableCertificate } from '../../api/dataplane.ts';
-import { call, group, rule, startEdge, startInstance, text, tlsSession } from '../edge-fixture.ts';
+import { call, group, rule, startEdge, startInstance, text, tlsSession, until } from '../edge-fixture.ts';
 import type { TestEdge, TestInstance } from '../edge-fixture.ts';
 import { createCertificates } from './certificates.ts';
 
@@ -112,6 +112,43 @@ describe('TLS', () => {
     assert.equal(await names({ servername: 'new.localhost' }), 'DNS:new.localhost TLSv1.3');
     await assert.rejects(names({ servername: 'app7.localhost' }));
     agent.destroy();
+  });
+
+  test('on demand: the first visitor waits while the App is asked and the certificate comes, a stranger does not', async (t) => {
+    const questions: string[] = [];
+    const shops = await startInstance('i2', (request, response) => {
+      const { url = '' } = request;
+      if (!url.startsWith('/ask')) return text(response, 'shop');
+      questions.push(url);
+      return text(response, '', url.includes('bad') ? 404 : url.includes('broken') ? 500 : 200);
+    });
+    t.after(() => shops.close());
+    const any = { ...rule('*', 'shops'), policy: { onDemandCertificates: { ask: '/ask?v=1' } } };
+    const table = (...certificates: readonly TableCertificate[]): RouteTable => ({
+      rules: [rule('app.localhost', 'app'), any],
+      groups: [group('app', [app.target]), group('shops', [shops.target])],
+      certificates: [certificate('app.localhost'), ...certificates],
+    });
+    await edge.install(table());
+    await edge.install(table());
+    await assert.rejects(names({ servername: 'bad.example' }));
+    await assert.rejects(names({ servername: 'broken.example' }));
+    assert.equal(await get('app.localhost'), '200 https /x');
+    const before = edge.link.reports.length;
+    const first = get('good.example');
+    const second = names({ servername: 'good.example' });
+    await until('control is told', () => edge.link.reports.slice(before).some(({ wanted }) => wanted?.join() === 'good.example'));
+    await edge.install(table(certificate('good.example')));
+    assert.equal(await first, '200 shop');
+    assert.equal(await second, 'DNS:good.example TLSv1.3');
+    assert.deepEqual(questions, ['/ask?v=1&host=bad.example', '/ask?v=1&host=broken.example', '/ask?v=1&host=good.example']);
+    // Who leaves meanwhile is no trouble.
+    const leaver = tls.connect({ host: '127.0.0.1', port, servername: 'later.example', rejectUnauthorized: false });
+    leaver.on('error', () => undefined);
+    await until('it is asked for', () => questions.length === 4);
+    leaver.destroy();
+    await edge.install(table(certificate('good.example'), certificate('later.example')));
+    assert.equal(await get('later.example'), '200 shop');
   });
 
   test('a session that one Edge began is resumed by another, until the key is another', async (t) => {
