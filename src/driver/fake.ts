@@ -93,7 +93,7 @@ export function createFakeDriver(options: FakeDriverOptions): FakeDriver {
   const world = options.world ?? createFakeWorld();
   const script: FakeScript = options.script ?? (() => ({}));
   const closing = new AbortController();
-  const limits: DriverInfo['limits'] = { cpu: 'enforced', memory: 'enforced', user: 'enforced', disk: 'enforced' };
+  const limits: DriverInfo['limits'] = { cpu: 'enforced', memory: 'enforced', user: 'enforced', disk: 'enforced', cores: 'enforced' };
 
   const append = (folder: string, stream: 'stdout' | 'stderr', text: string): void => {
     const log = world.logs.get(folder) ?? { lines: [], next: 1, waiting: new Set<() => void>() };

@@ -58,6 +58,13 @@ function refusal(
           hint: 'Use a Runtime whose Nodes have the process driver, or give `build: { dockerfile: Dockerfile }`.',
         };
   }
+  const { cores = 'it shares them all' } = driver.limits;
+  if (spec.resources.cpu.bind && cores !== 'enforced') {
+    return {
+      message: `driver ${driver.name} gives no cores of their own here: ${cores}`,
+      hint: 'Ask for a share instead, `resources: { cpu: 2 }`, or use a Runtime whose Nodes can bind them.',
+    };
+  }
   if (kind === 'image' || driver.name === 'process' || driver.name === 'fake') return null;
   if (build.kind === 'static' && spec.command[0] === 'libra:static') return null;
   const base = build.kind === 'none' || build.kind === 'commands' ? build.base : null;

@@ -254,6 +254,12 @@ export interface DeploymentStatus {
 export type InstanceRole = 'service' | 'before-deploy' | 'schedule' | 'run' | 'build';
 
 /** Desired state of one Instance. */
+/** Of a core of a Node, by its number, what one Instance has to itself; in hundredths. */
+export interface CoreShare {
+  readonly core: number;
+  readonly pieces: number;
+}
+
 export interface InstanceSpec {
   /** UUIDv7; for a cron tick it is derived from Entrypoint and tick, so the same tick can never exist twice. */
   readonly id: string;
@@ -268,6 +274,8 @@ export interface InstanceSpec {
   /** 0..n−1 for services; 0 for one-offs. */
   readonly slot: number;
   readonly nodeId: string;
+  /** Cores of its own there; absent: it shares those that nobody has to himself. */
+  readonly cores?: readonly CoreShare[];
   /** Grows with every change; an agent refuses an older one. */
   readonly generation: number;
   readonly desired: 'run' | 'stop';
@@ -324,8 +332,8 @@ export interface DriverInfo {
   readonly name: string;
   /** Artifact kinds it can run. */
   readonly artifacts: readonly Artifact['kind'][];
-  /** `enforced`, or why not. */
-  readonly limits: { readonly cpu: string; readonly memory: string; readonly user: string; readonly disk: string };
+  /** `enforced`, or why not. `cores` absent: it knows no cores of an Instance's own. */
+  readonly limits: { readonly cpu: string; readonly memory: string; readonly user: string; readonly disk: string; readonly cores?: string };
 }
 
 export interface NodeSpec {
@@ -333,6 +341,8 @@ export interface NodeSpec {
   readonly name: string;
   readonly runtimeId: string;
   readonly labels: Readonly<Record<string, string>>;
+  /** So many times what it has may be asked for; absent: once. */
+  readonly overcommit?: { readonly cpu: number; readonly memory: number };
   /** cordoned: keeps what it has, gets nothing new. draining: is being emptied. */
   readonly scheduling: 'open' | 'cordoned' | 'draining';
   /** Guards placement: grows with every batch committed for this Node. */

@@ -73,14 +73,14 @@ test('a limit below its request and a rollout that could never move are refused'
   a: { command: x, resources: { cpu: { request: 2, limit: 1 }, memory: { request: 1Gi, limit: 512Mi } } }
   b: { command: x, resources: { cpu: { cores: 2, limit: 1 } } }
   c: { command: x, rollout: { surge: 0 } }
-  d: { command: x, placement: { strategy: global }, instances: 2 }
+  d: { command: x, placement: { strategy: fill }, instances: 2 }
 `),
     [
       '3:59: entrypoints.a.resources.cpu.limit: cannot be less than request',
       '3:95: entrypoints.a.resources.memory.limit: cannot be less than request',
       '4:50: entrypoints.b.resources.cpu.limit: cannot stand next to cores',
       '5:29: entrypoints.c.rollout: with surge 0 and unavailable 0 no Instance could ever be replaced; raise one of them',
-      '6:53: entrypoints.d.instances: has no meaning with the strategy global: it runs once on each Node',
+      '6:41: entrypoints.d.placement.strategy: fill needs `perNode`: how many Instances each of its Nodes gets',
     ],
   );
 });

@@ -72,8 +72,10 @@ function checkScale(path: readonly PropertyKey[], raw: Readonly<Record<string, u
   if (isRecord(rollout) && rollout['surge'] === 0 && (rollout['unavailable'] ?? 0) === 0) {
     report([...path, 'rollout'], 'with surge 0 and unavailable 0 no Instance could ever be replaced; raise one of them');
   }
-  if (isRecord(placement) && placement['strategy'] === 'global' && instances !== undefined) {
-    report([...path, 'instances'], 'has no meaning with the strategy global: it runs once on each Node', 'key');
+  if (!isRecord(placement)) return;
+  const { strategy, perNode } = placement;
+  if ((strategy === 'fill' || strategy === 'each') && (perNode === undefined || perNode === 0)) {
+    report([...path, 'placement', 'strategy'], `${strategy} needs \`perNode\`: how many Instances each of its Nodes gets`);
   }
 }
 

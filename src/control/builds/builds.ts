@@ -108,8 +108,8 @@ export function createBuilds(context: ControlContext): { readonly reconcilers: r
     let why = 'There is no Runtime.';
     for (const runtime of runtimes) {
       const plan = schedule(roomsOf(view, runtime.id), [buildRequest('build')]);
-      const nodeId = plan.placed.get('build');
-      if (nodeId !== undefined) return { nodeId, why };
+      const place = plan.placed.get('build');
+      if (place !== undefined) return { nodeId: place.nodeId, why };
       why = plan.unplaced[0]?.message ?? why;
     }
     return { nodeId: null, why };

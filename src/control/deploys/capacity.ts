@@ -5,7 +5,7 @@ import type { Environment } from '../../model/documents.ts';
 import type { Build, EntrypointSpec } from '../../model/manifest-types.ts';
 import type { View } from '../../store/view.ts';
 import { schedule } from '../scheduler/schedule.ts';
-import type { NodeRoom, PlacementRequest, Unplaced } from '../scheduler/snapshot.ts';
+import type { NodeRoom, Plan, PlacementRequest, Unplaced } from '../scheduler/snapshot.ts';
 import { requestOf, roomsOf, stopFirstBecause } from './placement.ts';
 import { instanceSpecRecords } from './records.ts';
 
@@ -54,7 +54,7 @@ export function tryFit(view: View, input: FitInput): Fit {
   // Alone: what would be there in the end, as if the Environment's present Instances were gone.
   const alone = roomsOf(view, input.runtimeId, environmentId);
   const request = (spec: EntrypointSpec, key: string, stickyNodeId: string | null): PlacementRequest =>
-    requestOf(spec, input.build, { key, deploymentId: NEW, environmentId, stickyNodeId });
+    requestOf(spec, input.build, { key, deploymentId: NEW, stickyNodeId });
   const requests: PlacementRequest[] = [];
   const wanted = Object.values(input.entrypoints)
     .filter((spec) => spec.run === 'service')
@@ -122,9 +122,9 @@ export function volumeNodeOf(view: View, environment: Environment | null, spec: 
   return newest?.nodeId ?? null;
 }
 
-function nodesOf(rooms: readonly NodeRoom[], placed: ReadonlyMap<string, string>, entrypoint: string): readonly string[] {
+function nodesOf(rooms: readonly NodeRoom[], placed: Plan['placed'], entrypoint: string): readonly string[] {
   const names = new Set<string>();
-  for (const [key, nodeId] of placed) {
+  for (const [key, { nodeId }] of placed) {
     if (key.slice(0, key.indexOf('/')) !== entrypoint) continue;
     const node = rooms.find((room) => room.id === nodeId);
     if (node !== undefined) names.add(node.name);

@@ -13,6 +13,7 @@ import { instanceStatusRecords, nodeSpecRecords } from '../cluster/records.ts';
 import type { ControlContext, Reconciler } from '../context.ts';
 import { schedule } from '../scheduler/schedule.ts';
 import { volumeNodeOf } from './capacity.ts';
+import { placedAt } from './placed.ts';
 import { requestOf, roomsOf } from './placement.ts';
 import { deploymentRecords, deploymentStatusRecords, environmentRecords, instanceSpecRecords } from './records.ts';
 import { stepOf } from './rollout-status.ts';
@@ -95,13 +96,12 @@ export function createScheduleReconciler(context: ControlContext): Reconciler {
     const request = requestOf(spec, build, {
       key: 'tick',
       deploymentId: deployment.id,
-      environmentId: environment.id,
       stickyNodeId: volumeNodeOf(view, environment, spec, 0),
       oneOff: true,
     });
-    const nodeId = schedule(roomsOf(view, environment.runtimeId), [request]).placed.get('tick');
-    const node = nodeId === undefined ? undefined : view.get(nodeSpecRecords, nodeId);
-    if (node === undefined) return false;
+    const place = schedule(roomsOf(view, environment.runtimeId), [request]).placed.get('tick');
+    const node = place === undefined ? undefined : view.get(nodeSpecRecords, place.nodeId);
+    if (place === undefined || node === undefined) return false;
     const operations: Operation[] = [
       create(instanceSpecRecords, {
         id: tickInstanceId(environment.id, spec.name, tick),
@@ -112,7 +112,7 @@ export function createScheduleReconciler(context: ControlContext): Reconciler {
         entrypoint: spec.name,
         role: 'schedule',
         slot: 0,
-        nodeId: node.document.id,
+        ...placedAt(place),
         generation: 1,
         desired: 'run',
         draining: false,

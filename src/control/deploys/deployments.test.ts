@@ -199,7 +199,11 @@ test('what the plan refuses is never begun', async () => {
   await refused(MANIFEST.replace('instances: 2', 'resources: { cpu: 5 }'), 'no_capacity');
   await refused(MANIFEST.replace('instances: 2', 'placement: { labels: { disk: ssd } }'), 'no_capacity');
   await refused(MANIFEST.replace('instances: 2', 'instances: 2, port: 9000'), 'no_capacity');
-  await refused(MANIFEST.replace('instances: 2', 'placement: { strategy: fill }'), 'unsupported');
+  await refused(MANIFEST.replace('instances: 2', 'resources: { cpu: { cores: 1, bind: true } }'), 'unsupported');
+  await refused(
+    MANIFEST.replace('instances: 2', 'instances: 3, placement: { strategy: fill, perNode: 3 }, resources: { cpu: 2 }'),
+    'no_capacity',
+  );
   await refused(MANIFEST.replace('command: node server.js', 'image: registry.example.com/shop:1'), 'unsupported');
   platform.routeOwner = { environmentId: 'another', app: 'blog', environment: 'production' };
   await refused(MANIFEST, 'route_conflict');

@@ -16,6 +16,7 @@ import type { Handler, NounHandlers } from '../handler.ts';
 import { findEnvironment } from '../lookup.ts';
 import { schedule } from '../scheduler/schedule.ts';
 import { volumeNodeOf } from './capacity.ts';
+import { placedAt } from './placed.ts';
 import { requestOf, roomsOf } from './placement.ts';
 import { deploymentRecords, environmentRecords, instanceSpecRecords } from './records.ts';
 import { instanceReply } from './replies.ts';
@@ -81,14 +82,13 @@ export function createInstanceHandlers(context: ControlContext, deps: InstanceDe
       const request = requestOf(entrypoint, release.manifest.build, {
         key: 'run',
         deploymentId: deployment.id,
-        environmentId: environment.id,
         stickyNodeId: volumeNodeOf(view, environment, entrypoint, 0),
         oneOff: true,
       });
       const plan = schedule(roomsOf(view, environment.runtimeId), [request]);
-      const nodeId = plan.placed.get('run');
-      const node = nodeId === undefined ? undefined : view.get(nodeSpecRecords, nodeId);
-      if (node === undefined) {
+      const place = plan.placed.get('run');
+      const node = place === undefined ? undefined : view.get(nodeSpecRecords, place.nodeId);
+      if (place === undefined || node === undefined) {
         const [unplaced] = plan.unplaced;
         throw new Failure(unplaced?.code === 'unsupported' ? 'plan_refused' : 'no_capacity', {
           message: unplaced?.message ?? 'No Node can take it.',
@@ -105,7 +105,7 @@ export function createInstanceHandlers(context: ControlContext, deps: InstanceDe
         entrypoint: entrypoint.name,
         role: 'run',
         slot: 0,
-        nodeId: node.document.id,
+        ...placedAt(place),
         generation: 1,
         desired: 'run',
         draining: false,

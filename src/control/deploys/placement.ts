@@ -9,7 +9,8 @@ import { releaseRecords } from '../apps/records.ts';
 import { BUILD_RESOURCES } from '../cluster/desired.ts';
 import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords } from '../cluster/records.ts';
 import { schedule } from '../scheduler/schedule.ts';
-import type { Amount, NodeRoom, Plan, PlacementRequest } from '../scheduler/snapshot.ts';
+import { PIECES } from '../scheduler/cores.ts';
+import type { Ask, NodeRoom, Plan, PlacementRequest } from '../scheduler/snapshot.ts';
 import { deploymentRecords, instanceSpecRecords } from './records.ts';
 import type { SlotRequest } from './rollout-input.ts';
 
@@ -22,23 +23,24 @@ export function roomsOf(view: View, runtimeId: string, exceptEnvironmentId: stri
 
 function roomOf(view: View, node: NodeSpec, status: NodeStatus | null, exceptEnvironmentId: string | null): NodeRoom {
   const used = { cpu: 0, memoryBytes: 0 };
+  const capacity = status?.capacity ?? { cpu: 0, memoryBytes: 0 };
+  const freePieces = Array.from({ length: Math.floor(capacity.cpu) }, () => PIECES);
   const ports = new Set<number>();
   const perDeployment = new Map<string, number>();
-  const perEntrypoint = new Map<string, number>();
   for (const { document: instance } of view.by(instanceSpecRecords, 'node', node.id)) {
     const phase = view.get(instanceStatusRecords, instance.id)?.document.phase;
     if (phase !== undefined && FINAL_INSTANCE_PHASES.has(phase)) continue;
     if (exceptEnvironmentId !== null && instance.environmentId === exceptEnvironmentId && instance.role === 'service') continue;
     const spec = entrypointOf(view, instance);
-    const amount = spec === null ? amountOf(BUILD_RESOURCES) : amountOf(spec.resources);
-    used.cpu += amount.cpu;
-    used.memoryBytes += amount.memoryBytes;
+    const ask = askOf(spec?.resources ?? BUILD_RESOURCES);
+    for (const { core, pieces } of instance.cores ?? []) freePieces[core] = (freePieces[core] ?? 0) - pieces;
+    if (instance.cores === undefined) used.cpu += ask.cpu;
+    used.memoryBytes += ask.memoryBytes;
     if (instance.role !== 'service' || spec === null) continue;
     if (spec.port !== null) ports.add(spec.port);
     // Those that leave keep their room, but not their place in the spread.
     if (instance.desired === 'stop' || instance.draining) continue;
     addOne(perDeployment, `${instance.deploymentId}/${instance.entrypoint}`);
-    addOne(perEntrypoint, `${instance.environmentId}/${instance.entrypoint}`);
   }
   return {
     id: node.id,
@@ -46,11 +48,12 @@ function roomOf(view: View, node: NodeSpec, status: NodeStatus | null, exceptEnv
     labels: node.labels,
     closed: closedBecause(node, status),
     drivers: status?.drivers ?? [],
-    capacity: status?.capacity ?? { cpu: 0, memoryBytes: 0 },
+    capacity,
+    overcommit: node.overcommit ?? { cpu: 1, memory: 1 },
     used,
+    freePieces,
     ports,
     perDeployment,
-    perEntrypoint,
   };
 }
 
@@ -69,8 +72,8 @@ function addOne(counts: Map<string, number>, key: string): void {
   counts.set(key, (counts.get(key) ?? 0) + 1);
 }
 
-function amountOf(resources: EntrypointSpec['resources']): Amount {
-  return { cpu: resources.cpu.request, memoryBytes: resources.memory.requestBytes };
+function askOf({ cpu, memory }: EntrypointSpec['resources']): Ask {
+  return { cpu: cpu.request, bind: cpu.bind, memoryBytes: memory.requestBytes };
 }
 
 /** What a slot of an Entrypoint asks of a Node. */
@@ -80,7 +83,6 @@ export function requestOf(
   keys: {
     readonly key: string;
     readonly deploymentId: string;
-    readonly environmentId: string;
     readonly stickyNodeId: string | null;
     /** A one-off with the resources of this Entrypoint. */
     readonly oneOff?: boolean;
@@ -89,12 +91,11 @@ export function requestOf(
   const service = entrypoint.run === 'service' && keys.oneOff !== true;
   return {
     key: keys.key,
-    resources: amountOf(entrypoint.resources),
+    ask: askOf(entrypoint.resources),
     strategy: entrypoint.placement.strategy,
     labels: entrypoint.placement.labels,
     perNode: service ? entrypoint.placement.perNode : 0,
     deploymentKey: `${keys.deploymentId}/${entrypoint.name}`,
-    entrypointKey: `${keys.environmentId}/${entrypoint.name}`,
     stickyNodeId: keys.stickyNodeId,
     fixedPort: service ? entrypoint.port : null,
     driver: (drivers) => chooseDriver(drivers, entrypoint, build),
@@ -105,12 +106,11 @@ export function requestOf(
 export function buildRequest(key: string): PlacementRequest {
   return {
     key,
-    resources: amountOf(BUILD_RESOURCES),
+    ask: askOf(BUILD_RESOURCES),
     strategy: 'auto',
     labels: {},
     perNode: 0,
     deploymentKey: 'build',
-    entrypointKey: 'build',
     stickyNodeId: null,
     fixedPort: null,
     driver: (drivers) => {
@@ -132,7 +132,6 @@ export function createPlacer(view: View, runtimeId: string): (requests: readonly
         requestOf(entrypoint, buildOf(view, deployment.releaseId), {
           key,
           deploymentId: deployment.id,
-          environmentId: deployment.environmentId,
           stickyNodeId,
         }),
       ),

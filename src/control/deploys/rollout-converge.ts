@@ -3,6 +3,8 @@
 
 import type { Deployment, InstanceSpec } from '../../model/documents.ts';
 import type { EntrypointSpec } from '../../model/manifest-types.ts';
+import type { Place } from '../scheduler/snapshot.ts';
+import { placedAt } from './placed.ts';
 import type { Draft } from './rollout-draft.ts';
 import { hasEnded, isServing } from './rollout-draft.ts';
 import type { RolloutInstance, SlotRequest } from './rollout-input.ts';
@@ -153,9 +155,9 @@ function fillSlots(
     homeless.add(`${slot.target.id}/${slot.spec.name}`);
     draft.noteUnplaced(slot.spec.name, slot.slot, message);
   }
-  for (const [key, nodeId] of plan.placed) {
+  for (const [key, place] of plan.placed) {
     const slot = slots.get(key);
-    if (slot !== undefined && !draft.create(newInstance(draft, slot.target, slot.spec.name, 'service', slot.slot, nodeId))) break;
+    if (slot !== undefined && !draft.create(newInstance(draft, slot.target, slot.spec.name, 'service', slot.slot, place))) break;
   }
   return homeless;
 }
@@ -202,7 +204,7 @@ export function newInstance(
   entrypoint: string,
   role: 'service' | 'before-deploy',
   slot: number,
-  nodeId: string,
+  place: Place,
 ): InstanceSpec {
   return {
     id: draft.input.newId(),
@@ -213,7 +215,7 @@ export function newInstance(
     entrypoint,
     role,
     slot,
-    nodeId,
+    ...placedAt(place),
     generation: 1,
     desired: 'run',
     draining: false,

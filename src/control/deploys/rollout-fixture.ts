@@ -215,7 +215,6 @@ export class World {
               {
                 key: one.key,
                 deploymentId: one.deployment.id,
-                environmentId: one.deployment.environmentId,
                 stickyNodeId: one.stickyNodeId,
               },
             ),
@@ -244,8 +243,9 @@ export class World {
         capacity: { cpu: 100, memoryBytes: 1e12 },
         used: { cpu: here.length * 0.1, memoryBytes: here.length },
         ports,
+        overcommit: { cpu: 1, memory: 1 },
+        freePieces: [],
         perDeployment: new Map(),
-        perEntrypoint: new Map(),
       };
     });
   }

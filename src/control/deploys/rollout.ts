@@ -169,9 +169,9 @@ function stepBeforeDeploy(draft: Draft, candidate: RolloutDeployment, stable: De
 function startBeforeDeploy(draft: Draft, deployment: Deployment, status: DeploymentStatus, spec: EntrypointSpec): void {
   const { nowMs } = draft.input;
   const plan = draft.input.place([{ key: spec.name, deployment, entrypoint: spec, stickyNodeId: null }]);
-  const nodeId = plan.placed.get(spec.name);
-  if (nodeId !== undefined) {
-    if (!draft.create(newInstance(draft, deployment, spec.name, 'before-deploy', 0, nodeId))) return;
+  const place = plan.placed.get(spec.name);
+  if (place !== undefined) {
+    if (!draft.create(newInstance(draft, deployment, spec.name, 'before-deploy', 0, place))) return;
     return draft.setStatus(runStep(status, 'before-deploy', nowMs, `${spec.name} runs`));
   }
   const message = plan.unplaced[0]?.message ?? 'No Node can take it.';

@@ -1,139 +1,252 @@
-// The scheduler: what no Plan may ever do, and how it spreads.
+// The scheduler: what no Plan may ever do, how it spreads, and what it says of what it cannot place.
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import * as fc from 'fast-check';
-import { schedule } from './schedule.ts';
-import type { NodeRoom, PlacementRequest } from './snapshot.ts';
+import { take } from './dimensions.ts';
+import { capacityFor, schedule } from './schedule.ts';
+import type { NodeRoom, Plan, PlacementRequest } from './snapshot.ts';
 
 const aRoom = (change: Partial<NodeRoom> = {}): NodeRoom => ({
   id: 'node-1',
-  name: 'node-1',
+  name: change.id ?? 'node-1',
   labels: {},
   closed: null,
   drivers: [{ name: 'process', artifacts: ['bundle'], limits: { cpu: '', memory: '', user: '', disk: '' } }],
   capacity: { cpu: 4, memoryBytes: 4000 },
+  overcommit: { cpu: 1, memory: 1 },
   used: { cpu: 0, memoryBytes: 0 },
+  freePieces: Array.from({ length: Math.floor(change.capacity?.cpu ?? 4) }, () => 100),
   ports: new Set(),
   perDeployment: new Map(),
-  perEntrypoint: new Map(),
   ...change,
 });
 
 const aRequest = (change: Partial<PlacementRequest> = {}): PlacementRequest => ({
   key: 'web/0',
-  resources: { cpu: 1, memoryBytes: 100 },
+  ask: { cpu: 1, bind: false, memoryBytes: 100 },
   strategy: 'auto',
   labels: {},
   perNode: 0,
   deploymentKey: 'd/web',
-  entrypointKey: 'e/web',
   stickyNodeId: null,
   fixedPort: null,
   driver: (drivers) => (drivers.length > 0 ? { ok: true, driver: 'process' } : { ok: false, message: 'no driver', hint: '' }),
   ...change,
 });
+const many = (count: number, change: Partial<PlacementRequest> = {}): readonly PlacementRequest[] =>
+  Array.from({ length: count }, (_unused, index) => aRequest({ key: `web/${index}`, ...change }));
 
-const rooms = fc.uniqueArray(
-  fc.record({
-    id: fc.integer({ min: 0, max: 30 }).map((number) => `node-${number}`),
-    cpu: fc.integer({ min: 0, max: 8 }),
-    memoryBytes: fc.integer({ min: 0, max: 1000 }),
-    label: fc.constantFrom('ssd', 'hdd'),
-    closed: fc.constantFrom(null, null, null, 'it is cordoned'),
-  }),
-  { selector: (one) => one.id, maxLength: 8 },
-);
-const requests = fc.array(
-  fc.record({
-    cpu: fc.integer({ min: 1, max: 30 }).map((tenths) => tenths / 10),
-    memoryBytes: fc.integer({ min: 1, max: 300 }),
-    label: fc.constantFrom(null, 'ssd'),
-    perNode: fc.integer({ min: 0, max: 3 }),
-    port: fc.constantFrom(null, 9000),
-  }),
-  { maxLength: 30 },
-);
+const nodeOf = (plan: Plan, key = 'web/0'): string | undefined => plan.placed.get(key)?.nodeId;
+const countsOf = (plan: Plan): Readonly<Record<string, number>> => {
+  const counts: Record<string, number> = {};
+  for (const { nodeId } of plan.placed.values()) counts[nodeId] = (counts[nodeId] ?? 0) + 1;
+  return counts;
+};
 
-const roomsOf = (
-  found: readonly { id: string; cpu: number; memoryBytes: number; label: string; closed: string | null }[],
-): readonly NodeRoom[] =>
-  found.map(({ id, cpu, memoryBytes, label, closed }) =>
-    aRoom({ id, name: id, capacity: { cpu, memoryBytes }, labels: { disk: label }, closed }),
-  );
-
-const requestsOf = (
-  found: readonly { cpu: number; memoryBytes: number; label: string | null; perNode: number; port: number | null }[],
-): readonly PlacementRequest[] =>
-  found.map(({ cpu, memoryBytes, label, perNode, port }, index) =>
-    aRequest({
-      key: `web/${index}`,
-      resources: { cpu, memoryBytes },
-      labels: label === null ? {} : { disk: label },
-      perNode,
-      fixedPort: port,
+const STRATEGIES = ['auto', 'fill', 'each', 'global', 'drained'] as const;
+const rooms = fc
+  .uniqueArray(
+    fc.record({
+      id: fc.integer({ min: 0, max: 30 }).map((number) => `node-${number}`),
+      cpu: fc.constantFrom(0, 1, 1.5, 2, 4, 8),
+      memoryBytes: fc.integer({ min: 0, max: 1000 }),
+      label: fc.constantFrom('ssd', 'hdd'),
+      closed: fc.constantFrom(null, null, null, 'it is cordoned'),
+      overcommit: fc.constantFrom(1, 1, 2),
     }),
+    { selector: (one) => one.id, maxLength: 8 },
+  )
+  .map((found): readonly NodeRoom[] =>
+    found.map(({ id, cpu, memoryBytes, label, closed, overcommit }) =>
+      aRoom({ id, capacity: { cpu, memoryBytes }, labels: { disk: label }, closed, overcommit: { cpu: overcommit, memory: overcommit } }),
+    ),
+  );
+const requests = fc
+  .array(
+    fc.record({
+      count: fc.integer({ min: 1, max: 8 }),
+      cpu: fc.integer({ min: 1, max: 30 }).map((tenths) => tenths / 10),
+      bind: fc.constantFrom(false, false, true),
+      memoryBytes: fc.integer({ min: 1, max: 300 }),
+      label: fc.constantFrom(null, 'ssd'),
+      perNode: fc.integer({ min: 0, max: 3 }),
+      port: fc.constantFrom(null, null, 9000),
+      strategy: fc.constantFrom(...STRATEGIES),
+    }),
+    { maxLength: 5 },
+  )
+  .map((found): readonly PlacementRequest[] =>
+    found.flatMap(({ count, cpu, bind, memoryBytes, label, perNode, port, strategy }, batch) =>
+      Array.from({ length: count }, (_unused, index) =>
+        aRequest({
+          key: `${batch}/${index}`,
+          deploymentKey: `d/${batch}`,
+          ask: { cpu, bind, memoryBytes },
+          labels: label === null ? {} : { disk: label },
+          perNode,
+          fixedPort: port,
+          strategy,
+        }),
+      ),
+    ),
   );
 
-test('no Plan exceeds the capacity, the labels, perNode or a fixed port of a Node, and every request is answered', () => {
-  fc.assert(
-    fc.property(rooms, requests, (someRooms, someRequests) => {
-      const nodes = roomsOf(someRooms);
-      const asked = requestsOf(someRequests);
-      const plan = schedule(nodes, asked);
-      assert.equal(plan.placed.size + plan.unplaced.length, asked.length);
-      for (const node of nodes) {
-        const here = asked.filter((one) => plan.placed.get(one.key) === node.id);
-        if (here.length > 0) assert.equal(node.closed, null);
-        const cpu = here.reduce((sum, one) => sum + one.resources.cpu, 0);
-        assert.ok(cpu <= node.capacity.cpu + 1e-6, `${cpu} of ${node.capacity.cpu} cores`);
-        assert.ok(here.reduce((sum, one) => sum + one.resources.memoryBytes, 0) <= node.capacity.memoryBytes);
-        assert.ok(here.filter((one) => one.fixedPort !== null).length <= 1);
-        for (const [index, one] of here.entries()) {
-          for (const [key, value] of Object.entries(one.labels)) assert.equal(node.labels[key], value);
-          // Each was placed when fewer than its own bound were there.
-          if (one.perNode > 0) assert.ok(index < one.perNode);
+describe('every Plan', () => {
+  test('keeps to the capacity, the cores of others, the labels, perNode and a fixed port of each Node, and answers every request', () => {
+    fc.assert(
+      fc.property(rooms, requests, (nodes, asked) => {
+        const plan = schedule(nodes, asked);
+        assert.equal(plan.placed.size + plan.unplaced.length, asked.length);
+        for (const node of nodes) {
+          const here = asked.filter((one) => nodeOf(plan, one.key) === node.id);
+          if (here.length > 0) assert.equal(node.closed, null);
+          const pieces = node.freePieces.map(() => 0);
+          let shared = 0;
+          for (const { key, ask } of here) {
+            const cores = plan.placed.get(key)?.cores ?? null;
+            assert.equal(cores !== null, ask.bind);
+            if (cores === null) shared += ask.cpu;
+            assert.equal(new Set(cores?.map(({ core }) => core)).size, cores?.length ?? 0);
+            for (const { core, pieces: its } of cores ?? []) pieces[core] = (pieces[core] ?? 0) + its;
+          }
+          assert.ok(
+            pieces.every((given) => given <= 100),
+            pieces.join(' '),
+          );
+          const cpu = (node.capacity.cpu - pieces.filter((given) => given > 0).length) * node.overcommit.cpu;
+          assert.ok(shared <= cpu + 1e-6, `${shared} of ${cpu} cores`);
+          const memory = here.reduce((sum, one) => sum + one.ask.memoryBytes, 0);
+          assert.ok(memory <= node.capacity.memoryBytes * node.overcommit.memory);
+          assert.ok(here.filter((one) => one.fixedPort !== null).length <= 1);
+          for (const one of here) {
+            for (const [key, value] of Object.entries(one.labels)) assert.equal(node.labels[key], value);
+            const alike = here.filter(({ deploymentKey }) => deploymentKey === one.deploymentKey);
+            if (one.perNode > 0) assert.ok(alike.length <= one.perNode);
+          }
         }
-      }
-    }),
-  );
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  test('is the same for equal snapshots, in whatever order the Nodes are listed', () => {
+    fc.assert(
+      fc.property(rooms, requests, (nodes, asked) => {
+        assert.deepEqual(schedule(nodes, asked), schedule(nodes.toReversed(), asked));
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  test('may be carried out in part: a new one says the rest of it', () => {
+    fc.assert(
+      fc.property(rooms, requests, fc.nat(10), (nodes, asked, done) => {
+        const alike = asked.filter(
+          ({ deploymentKey, strategy }) => deploymentKey === 'd/0' && (strategy === 'auto' || strategy === 'global'),
+        );
+        const whole = schedule(nodes, alike);
+        const first = alike.slice(0, done);
+        const after = nodes.map((node) =>
+          first.reduce((room, one) => {
+            if (nodeOf(whole, one.key) !== node.id) return room;
+            const perDeployment = new Map(room.perDeployment).set(one.deploymentKey, (room.perDeployment.get(one.deploymentKey) ?? 0) + 1);
+            const ports = one.fixedPort === null ? room.ports : new Set(room.ports).add(one.fixedPort);
+            return { ...take(room, one.ask), perDeployment, ports };
+          }, node),
+        );
+        const rest = schedule(after, alike.slice(done));
+        for (const { key } of alike.slice(done)) assert.equal(nodeOf(rest, key), nodeOf(whole, key), key);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  test('places as many as fit one by one', () => {
+    fc.assert(
+      fc.property(rooms, requests, (nodes, asked) => {
+        const [request] = asked;
+        if (request === undefined) return;
+        for (const [id, capacity] of capacityFor(nodes, request)) {
+          const alone = nodes.filter((node) => node.id === id);
+          const plan = schedule(
+            alone,
+            many(50, { ...request, strategy: 'auto' }).map((one, index) => ({ ...one, key: `x/${index}` })),
+          );
+          assert.equal(plan.placed.size, Math.min(capacity, 50));
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
 });
 
-test('equal snapshots give equal Plans, in whatever order the Nodes are listed', () => {
-  fc.assert(
-    fc.property(rooms, requests, (someRooms, someRequests) => {
-      const nodes = roomsOf(someRooms);
-      const asked = requestsOf(someRequests);
-      assert.deepEqual([...schedule(nodes, asked).placed], [...schedule(nodes.toReversed(), asked).placed]);
-    }),
-  );
-});
-
-test('equal Nodes get numbers of Instances that differ by one at most', () => {
-  fc.assert(
-    fc.property(fc.integer({ min: 1, max: 8 }), fc.integer({ min: 0, max: 40 }), (nodeCount, instances) => {
-      const nodes = Array.from({ length: nodeCount }, (_unused, index) =>
-        aRoom({ id: `node-${index}`, capacity: { cpu: 100, memoryBytes: 1e6 } }),
-      );
-      const asked = Array.from({ length: instances }, (_unused, index) => aRequest({ key: `web/${index}` }));
-      const counts = nodes.map((node) => [...schedule(nodes, asked).placed.values()].filter((id) => id === node.id).length);
-      assert.ok(Math.max(...counts) - Math.min(...counts) <= 1, counts.join(' '));
-    }),
-  );
-});
-
-test('of Nodes with equally many Instances the one that is asked for least is taken', () => {
-  const nodes = [
-    aRoom({ id: 'a', used: { cpu: 3, memoryBytes: 0 } }),
-    aRoom({ id: 'b', used: { cpu: 1, memoryBytes: 3900 } }),
-    aRoom({ id: 'c', used: { cpu: 2, memoryBytes: 0 } }),
+describe('strategies', () => {
+  const three = [
+    aRoom({ id: 'a', capacity: { cpu: 8, memoryBytes: 8000 } }),
+    aRoom({ id: 'b', capacity: { cpu: 4, memoryBytes: 8000 }, used: { cpu: 1, memoryBytes: 0 } }),
+    aRoom({ id: 'c', capacity: { cpu: 6, memoryBytes: 8000 } }),
   ];
-  assert.equal(schedule(nodes, [aRequest()]).placed.get('web/0'), 'c');
+  const spread = (strategy: PlacementRequest['strategy'], count: number, perNode = 0, nodes: readonly NodeRoom[] = three): string => {
+    const plan = schedule(nodes, many(count, { strategy, perNode }));
+    const counts = countsOf(plan);
+    return `${['a', 'b', 'c'].map((id) => counts[id] ?? 0).join(' ')}${plan.unplaced.length === 0 ? '' : ` and ${plan.unplaced.length} nowhere`}`;
+  };
+
+  test('auto: evenly, and of equals the Node with the most room', () => {
+    assert.equal(spread('auto', 1), '1 0 0');
+    assert.equal(spread('auto', 5), '2 1 2');
+    assert.equal(spread('auto', 20), '8 3 6 and 3 nowhere');
+    assert.equal(spread('auto', 5, 1), '1 1 1 and 2 nowhere');
+    const nodes = [
+      aRoom({ id: 'a', used: { cpu: 3, memoryBytes: 0 } }),
+      aRoom({ id: 'b', used: { cpu: 1, memoryBytes: 3900 } }),
+      aRoom({ id: 'c', used: { cpu: 2, memoryBytes: 0 } }),
+    ];
+    assert.equal(spread('auto', 1, 0, nodes), '0 0 1');
+  });
+
+  test('global: to the Node that is the least used with it', () => {
+    assert.equal(spread('global', 3), '2 0 1');
+    assert.equal(spread('global', 20), '8 3 6 and 3 nowhere');
+  });
+
+  test('drained: the Node with the least room to its end first', () => {
+    assert.equal(spread('drained', 4), '0 3 1');
+    assert.equal(spread('drained', 20), '8 3 6 and 3 nowhere');
+  });
+
+  test('fill and each: so many on each Node, first where some are already', () => {
+    assert.equal(spread('each', 4, 2), '2 0 2');
+    assert.equal(spread('fill', 4, 2), '2 0 2');
+    assert.equal(spread('each', 6, 4), '4 0 2', 'the last one gets the rest');
+    const begun = three.map((node) => (node.id === 'b' ? { ...node, perDeployment: new Map([['d/web', 1]]) } : node));
+    assert.equal(spread('fill', 3, 2, begun), '2 1 0');
+    assert.equal(spread('each', 3, 2, begun), '2 1 0');
+    assert.equal(spread('each', 8, 4), '4 0 4');
+    const plan = schedule(three, many(12, { strategy: 'each', perNode: 4 }));
+    assert.match(
+      plan.unplaced[0]?.message ?? '',
+      /a: has 4 already \(perNode\); b: has room for 3 of the 4 that each Node is to get; c: has 4/u,
+    );
+  });
+
+  test('cores of their own are nobody else’s, and begun ones are used up first', () => {
+    const nodes = [aRoom({ id: 'a', capacity: { cpu: 4, memoryBytes: 8000 }, used: { cpu: 1.2, memoryBytes: 0 } })];
+    const plan = schedule(nodes, many(3, { ask: { cpu: 0.5, bind: true, memoryBytes: 1 } }));
+    assert.deepEqual(
+      [...plan.placed.values()].map(({ cores }) => cores),
+      [[{ core: 0, pieces: 50 }], [{ core: 0, pieces: 50 }], [{ core: 1, pieces: 50 }]],
+    );
+    const whole = schedule(nodes, many(3, { ask: { cpu: 1, bind: true, memoryBytes: 1 } }));
+    assert.equal(whole.placed.size, 2, 'those that share keep two cores');
+    assert.match(whole.unplaced[0]?.message ?? '', /a: cores: 0 free of 4, 1 of its own asked/u);
+  });
 });
 
 test('a slot with a volume goes to the Node that holds it, or nowhere', () => {
   const nodes = [aRoom({ id: 'a' }), aRoom({ id: 'b', used: { cpu: 2, memoryBytes: 0 } })];
-  assert.equal(schedule(nodes, [aRequest({ stickyNodeId: 'b' })]).placed.get('web/0'), 'b');
+  assert.equal(nodeOf(schedule(nodes, [aRequest({ stickyNodeId: 'b' })])), 'b');
   const gone = schedule(nodes, [aRequest({ stickyNodeId: 'gone' })]);
   assert.equal(gone.placed.size, 0);
   assert.match(gone.unplaced[0]?.hint ?? '', /volume/u);
@@ -141,23 +254,19 @@ test('a slot with a volume goes to the Node that holds it, or nowhere', () => {
 
 test('what finds no Node is told with the reason of each', () => {
   const nodes = [
-    aRoom({ id: 'a', name: 'a', used: { cpu: 3.8, memoryBytes: 0 } }),
-    aRoom({ id: 'b', name: 'b', closed: 'it is down' }),
-    aRoom({ id: 'c', name: 'c', drivers: [] }),
+    aRoom({ id: 'a', used: { cpu: 3.7, memoryBytes: 3950 } }),
+    aRoom({ id: 'b', closed: 'it is down' }),
+    aRoom({ id: 'c', drivers: [] }),
+    aRoom({ id: 'd', used: { cpu: 8, memoryBytes: 0 }, overcommit: { cpu: 2, memory: 1 } }),
   ];
-  const [unplaced] = schedule(nodes, [aRequest()]).unplaced;
+  const [unplaced] = schedule(nodes, [aRequest({ ask: { cpu: 0.5, bind: false, memoryBytes: 100 } })]).unplaced;
   assert.deepEqual(unplaced, {
     key: 'web/0',
     code: 'no_capacity',
-    message: 'No Node can take it (a: 0.2 CPU free, 1 asked; b: it is down; c: no driver).',
+    message:
+      'No Node can take it (a: cpu: 0.3 free of 4, 0.5 asked, memory: 0Mi free of 0Mi, 0Mi asked; b: it is down; c: no driver; d: cpu: 0 free of 8, 0.5 asked).',
     hint: 'Ask for less in `resources`, scale something down, or add a Node.',
   });
   assert.equal(schedule([aRoom({ drivers: [] })], [aRequest()]).unplaced[0]?.code, 'unsupported');
   assert.match(schedule([], [aRequest()]).unplaced[0]?.message ?? '', /Runtime has no Node/u);
-});
-
-test('a strategy that is not there yet is refused as unsupported', () => {
-  for (const strategy of ['fill', 'each', 'global', 'drained'] as const) {
-    assert.equal(schedule([aRoom()], [aRequest({ strategy })]).unplaced[0]?.code, 'unsupported');
-  }
 });

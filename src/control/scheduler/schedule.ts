@@ -1,39 +1,128 @@
 // The pure scheduler: a snapshot and requests in, a Plan out. Capacity is never exceeded, and equal input gives an equal Plan: no clock,
-// no randomness, no I/O.
+// no randomness, no I/O. Requests that are alike are placed at once, by the strategy that their Entrypoint names.
 
-import type { Amount, NodeRoom, Plan, PlacementRequest, Unplaced } from './snapshot.ts';
-import { STRATEGIES } from './strategies.ts';
+import { coresFor, fits, lacks, rate, take, usage } from './dimensions.ts';
+import type { NodeRoom, Place, Plan, PlacementRequest, Unplaced } from './snapshot.ts';
+import { balanceUsage, drainFirst, fillUp, onEach, spreadEvenly } from './strategies.ts';
+import type { Candidate, Spread } from './strategies.ts';
 
-/** Sums of fractions of cores are not exact. */
-const EPSILON = 1e-9;
 const NODES_NAMED = 5;
+/** More of one kind on one Node are not counted: what asks for nothing would fit any number of times. */
+const MOST = 10_000;
 
 /** Places the requests in order, each on top of those before it. What finds no Node is told with the reason per Node. */
 export function schedule(nodes: readonly NodeRoom[], requests: readonly PlacementRequest[]): Plan {
   const rooms = new Map(nodes.toSorted((a, b) => (a.id < b.id ? -1 : 1)).map((node) => [node.id, node]));
-  const placed = new Map<string, string>();
+  const placed = new Map<string, Place>();
   const unplaced: Unplaced[] = [];
-  for (const request of requests) {
-    const strategy = STRATEGIES[request.strategy];
-    if (strategy === null) {
-      unplaced.push({
-        key: request.key,
-        code: 'unsupported',
-        message: `The placement strategy ${request.strategy} is not there yet.`,
-        hint: 'Use `placement: { strategy: auto }`.',
-      });
-      continue;
+  for (const batch of batchesOf(requests)) {
+    const [request] = batch;
+    if (request === undefined) continue;
+    const targets = targetsOf([...rooms.values()], request, batch.length);
+    for (const [index, { key }] of batch.entries()) {
+      const room = rooms.get(targets[index] ?? '');
+      if (room === undefined) unplaced.push(explain([...rooms.values()], { ...request, key }));
+      else {
+        placed.set(key, { nodeId: room.id, cores: request.ask.bind ? coresFor(room, request.ask) : null });
+        rooms.set(room.id, withRequest(room, request));
+      }
     }
-    const able = [...rooms.values()].filter((node) => obstacle(node, request) === null);
-    const chosen = able.length === 0 ? undefined : strategy(able, request);
-    if (chosen === undefined) {
-      unplaced.push(explain([...rooms.values()], request));
-      continue;
-    }
-    placed.set(request.key, chosen.id);
-    rooms.set(chosen.id, withRequest(chosen, request));
   }
   return { placed, unplaced };
+}
+
+/** How many more of the request fit on each Node that may have it, whatever its strategy. */
+export function capacityFor(nodes: readonly NodeRoom[], request: PlacementRequest): ReadonlyMap<string, number> {
+  return new Map(nodes.map((node) => [node.id, obstacle(node, request) === null ? allowedOn(node, request) : 0]));
+}
+
+/** Those that are alike and follow each other. */
+function batchesOf(requests: readonly PlacementRequest[]): readonly (readonly PlacementRequest[])[] {
+  const batches: PlacementRequest[][] = [];
+  for (const request of requests) {
+    const last = batches.at(-1);
+    const first = last?.[0];
+    if (first?.deploymentKey === request.deploymentKey && first.stickyNodeId === request.stickyNodeId) last?.push(request);
+    else batches.push([request]);
+  }
+  return batches;
+}
+
+const countOn = (node: NodeRoom, request: PlacementRequest): number => node.perDeployment.get(request.deploymentKey) ?? 0;
+
+function holdsPort(node: NodeRoom, { fixedPort, driver }: PlacementRequest): boolean {
+  const choice = fixedPort === null ? null : driver(node.drivers);
+  return choice !== null && choice.ok && choice.driver === 'process';
+}
+
+/** How many more fit on a Node without an obstacle. */
+function roomFor(node: NodeRoom, request: PlacementRequest): number {
+  return Math.min(fits(node, request.ask), holdsPort(node, request) ? 1 : MOST);
+}
+
+/** And how many of them it may have. */
+function allowedOn(node: NodeRoom, request: PlacementRequest): number {
+  const { perNode } = request;
+  return Math.max(0, Math.min(roomFor(node, request), perNode > 0 ? perNode - countOn(node, request) : Infinity));
+}
+
+/** Ids of the Nodes of as many of them as find one, in the order in which they are to be given. */
+function targetsOf(nodes: readonly NodeRoom[], request: PlacementRequest, need: number): readonly string[] {
+  const able = nodes.filter((node) => obstacle(node, request) === null);
+  const candidates = able.map((node): Candidate => ({
+    name: node.name,
+    count: countOn(node, request),
+    // By fill and each, Nodes are compared by all of their room.
+    capacity: isPerNode(request) ? roomFor(node, request) : allowedOn(node, request),
+    usage: usage(node),
+    rate: rate(node, request.ask),
+  }));
+  const order = targetsBy(candidates, request, need);
+  return order.flatMap((index) => able[index]?.id ?? []);
+}
+
+const isPerNode = ({ strategy }: PlacementRequest): boolean => strategy === 'fill' || strategy === 'each';
+
+function targetsBy(candidates: readonly Candidate[], { strategy, perNode }: PlacementRequest, need: number): readonly number[] {
+  const most = Math.min(
+    need,
+    candidates.reduce((sum, { capacity }) => sum + capacity, 0),
+  );
+  switch (strategy) {
+    case 'auto':
+      return sequenceOf(spreadEvenly(candidates, most, 0));
+    case 'global':
+      return sequenceOf(balanceUsage(candidates, most));
+    case 'drained':
+      return sequenceOf(drainFirst(candidates, most));
+    case 'fill':
+    case 'each':
+      return perNodeTargets(candidates, strategy === 'fill' ? fillUp : onEach, Math.max(1, perNode), need);
+  }
+}
+
+const sequenceOf = (spread: Spread): readonly number[] => (spread.ok ? spread.sequence() : []);
+
+/** First what Nodes lack that have some of it already, then whole Nodes. The last one may get fewer. */
+function perNodeTargets(
+  candidates: readonly Candidate[],
+  strategy: (candidates: readonly Candidate[], need: number, nodes: number) => Spread,
+  perNode: number,
+  need: number,
+): readonly number[] {
+  const begun = candidates
+    .map((candidate, index) => ({ ...candidate, index }))
+    .filter(({ count, capacity }) => count > 0 && count < perNode && capacity > 0)
+    .sort((a, b) => b.count - a.count || (a.name < b.name ? -1 : 1))
+    .flatMap(({ index, count, capacity }) => Array.from({ length: Math.min(perNode - count, capacity) }, () => index));
+  const left = need - begun.length;
+  if (left <= 0) return begun.slice(0, need);
+  const fresh = candidates.map((candidate) => (candidate.count > 0 ? { ...candidate, capacity: 0, count: 0 } : candidate));
+  // What would not fill a Node asks for no more room than it needs.
+  const each = Math.min(perNode, left);
+  const able = fresh.filter(({ capacity }) => capacity >= each).length;
+  const nodes = Math.min(Math.ceil(left / each), able);
+  return nodes === 0 ? begun : [...begun, ...sequenceOf(strategy(fresh, each, nodes))].slice(0, need);
 }
 
 interface Obstacle {
@@ -55,42 +144,30 @@ function obstacle(node: NodeRoom, request: PlacementRequest): Obstacle | null {
   }
   const driver = request.driver(node.drivers);
   if (!driver.ok) return { message: driver.message, code: 'unsupported', hint: driver.hint };
-  if (request.fixedPort !== null && driver.driver === 'process' && node.ports.has(request.fixedPort)) {
+  if (request.fixedPort !== null && holdsPort(node, request) && node.ports.has(request.fixedPort)) {
     return busy(
       `port ${request.fixedPort} is taken there`,
       'Let the program take $PORT, or add a Node: a fixed port means one Instance per Node.',
     );
   }
-  if (request.perNode > 0 && (node.perDeployment.get(request.deploymentKey) ?? 0) >= request.perNode) {
+  if (request.perNode > 0 && countOn(node, request) >= request.perNode) {
     return busy(`has ${request.perNode} already (perNode)`, 'Add a Node, or raise `placement: { perNode }`.');
   }
-  return shortage(node, request.resources);
+  const missing = lacks(node, request.ask);
+  return missing === null ? null : busy(missing, 'Ask for less in `resources`, scale something down, or add a Node.');
 }
 
-function shortage(node: NodeRoom, asked: Amount): Obstacle | null {
-  const freeCpu = node.capacity.cpu - node.used.cpu;
-  const freeBytes = node.capacity.memoryBytes - node.used.memoryBytes;
-  const hint = 'Ask for less in `resources`, scale something down, or add a Node.';
-  if (asked.cpu > freeCpu + EPSILON) {
-    return { message: `${round(freeCpu)} CPU free, ${round(asked.cpu)} asked`, code: 'no_capacity', hint };
-  }
-  if (asked.memoryBytes > freeBytes) {
-    return { message: `${mebibytes(freeBytes)} memory free, ${mebibytes(asked.memoryBytes)} asked`, code: 'no_capacity', hint };
-  }
-  return null;
-}
-
-function round(value: number): number {
-  return Math.max(0, Math.round(value * 100) / 100);
-}
-
-function mebibytes(bytes: number): string {
-  return `${Math.max(0, Math.round(bytes / 1024 / 1024))}Mi`;
+/** By fill and each a Node with some room may still not be taken. */
+function refusal(node: NodeRoom, request: PlacementRequest): Obstacle | null {
+  const found = obstacle(node, request);
+  if (found !== null) return found;
+  const message = `has room for ${allowedOn(node, request)} of the ${request.perNode} that each Node is to get`;
+  return { message, code: 'no_capacity', hint: 'Add a Node, or lower `placement: { perNode }`.' };
 }
 
 function explain(nodes: readonly NodeRoom[], request: PlacementRequest): Unplaced {
   const obstacles = nodes.flatMap((node) => {
-    const found = obstacle(node, request);
+    const found = refusal(node, request);
     return found === null ? [] : [{ node, found }];
   });
   const named = obstacles.slice(0, NODES_NAMED).map(({ node, found }) => `${node.name}: ${found.message}`);
@@ -108,13 +185,9 @@ function explain(nodes: readonly NodeRoom[], request: PlacementRequest): Unplace
 }
 
 function withRequest(node: NodeRoom, request: PlacementRequest): NodeRoom {
-  const plusOne = (counts: ReadonlyMap<string, number>, key: string): ReadonlyMap<string, number> =>
-    new Map(counts).set(key, (counts.get(key) ?? 0) + 1);
   return {
-    ...node,
-    used: { cpu: node.used.cpu + request.resources.cpu, memoryBytes: node.used.memoryBytes + request.resources.memoryBytes },
+    ...take(node, request.ask),
     ports: request.fixedPort === null ? node.ports : new Set(node.ports).add(request.fixedPort),
-    perDeployment: plusOne(node.perDeployment, request.deploymentKey),
-    perEntrypoint: plusOne(node.perEntrypoint, request.entrypointKey),
+    perDeployment: new Map(node.perDeployment).set(request.deploymentKey, countOn(node, request) + 1),
   };
 }

@@ -2,12 +2,18 @@
 // snapshot gives the same Plan on every machine.
 
 import type { DriverChoice } from '../../model/compatibility.ts';
-import type { DriverInfo } from '../../model/documents.ts';
+import type { CoreShare, DriverInfo } from '../../model/documents.ts';
 import type { EntrypointSpec } from '../../model/manifest-types.ts';
 
 export interface Amount {
   readonly cpu: number;
   readonly memoryBytes: number;
+}
+
+/** What one Instance is charged with. */
+export interface Ask extends Amount {
+  /** The cpu is cores of its own. */
+  readonly bind: boolean;
 }
 
 /** A Node and what its Instances already ask for. Usage is derived from Instances each time, never stored. */
@@ -19,25 +25,28 @@ export interface NodeRoom {
   readonly closed: string | null;
   readonly drivers: readonly DriverInfo[];
   readonly capacity: Amount;
+  /** So many times its capacity may be asked for; cores of their own are never given twice. */
+  readonly overcommit: { readonly cpu: number; readonly memory: number };
+  /** By those that share the cpu; the memory by all. */
   readonly used: Amount;
+  /** Hundredths of each core that are not some Instance's own. */
+  readonly freePieces: readonly number[];
   /** Fixed ports that processes on it hold. */
   readonly ports: ReadonlySet<number>;
   /** Instances by `<deployment>/<entrypoint>`. */
   readonly perDeployment: ReadonlyMap<string, number>;
-  /** Instances by `<environment>/<entrypoint>`. */
-  readonly perEntrypoint: ReadonlyMap<string, number>;
 }
 
 export interface PlacementRequest {
   /** Names the request in the Plan. */
   readonly key: string;
-  readonly resources: Amount;
+  readonly ask: Ask;
   readonly strategy: EntrypointSpec['placement']['strategy'];
   readonly labels: Readonly<Record<string, string>>;
-  /** Most Instances of one Deployment's Entrypoint on a Node; 0 is no bound. */
+  /** Most Instances of one Deployment's Entrypoint on a Node, 0 is no bound; by the strategies fill and each, how many each Node gets. */
   readonly perNode: number;
+  /** Requests with the same one are alike but for their key and the Node that they stick to. */
   readonly deploymentKey: string;
-  readonly entrypointKey: string;
   /** The Node that holds its volume; null: any. */
   readonly stickyNodeId: string | null;
   readonly fixedPort: number | null;
@@ -51,8 +60,15 @@ export interface Unplaced {
   readonly hint: string;
 }
 
+/** Where one goes. */
+export interface Place {
+  readonly nodeId: string;
+  /** Of its own; null: it shares. */
+  readonly cores: readonly CoreShare[] | null;
+}
+
 export interface Plan {
-  /** Request key → Node id. */
-  readonly placed: ReadonlyMap<string, string>;
+  /** By the key of the request. */
+  readonly placed: ReadonlyMap<string, Place>;
   readonly unplaced: readonly Unplaced[];
 }
