@@ -80,7 +80,7 @@ test('a limit below its request and a rollout that could never move are refused'
       '3:95: entrypoints.a.resources.memory.limit: cannot be less than request',
       '4:50: entrypoints.b.resources.cpu.limit: cannot stand next to cores',
       '5:29: entrypoints.c.rollout: with surge 0 and unavailable 0 no Instance could ever be replaced; raise one of them',
-      '6:41: entrypoints.d.placement.strategy: fill needs `perNode`: how many Instances each of its Nodes gets',
+      '6:43: entrypoints.d.placement.strategy: fill needs `perNode`: how many Instances each of its Nodes gets',
     ],
   );
 });

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import { Failure, isFailure } from '../../lib/failure.ts';
 import { callOf } from '../test-context.ts';
-import { createPlatform, setScheduling, WHERE } from './deploys-fixture.ts';
+import { createPlatform, letBindCores, setScheduling, WHERE } from './deploys-fixture.ts';
 import type { Platform } from './deploys-fixture.ts';
 import type { DeploymentReply } from './replies.ts';
 
@@ -211,6 +211,19 @@ test('what the plan refuses is never begun', async () => {
   await refused(MANIFEST.replace('instances: 2', 'routes: [ { host: Libra.localhost } ]'), 'route_conflict');
   await setScheduling(platform, 'cordoned');
   await refused(MANIFEST, 'no_capacity');
+});
+
+test('cores of its own stand in the record of an Instance, and no other gets them', async () => {
+  await letBindCores(platform);
+  const bound = MANIFEST.replace('instances: 2', 'instances: 3, resources: { cpu: { request: 1.5, limit: 1.5, bind: true } }');
+  assert.deepEqual(
+    (await plan(bound)).refusals.map(({ message }) => message),
+    ['web: No Node can take it (laptop: cores: 1 free of 4, 1.5 of its own asked).'],
+  );
+  await platform.deploy(bound.replace('instances: 3', 'instances: 2, rollout: { surge: 0, unavailable: 1 }'));
+  await platform.settle();
+  const cores = platform.instances().map(({ spec }) => spec.cores?.map(({ core, pieces }) => `${core}:${pieces}`).join(' '));
+  assert.deepEqual(cores, ['1:100 0:50', '2:100 0:50']);
 });
 
 test('an update that finds no room beside the old Instances is refused with the way out', async () => {

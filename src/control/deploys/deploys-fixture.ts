@@ -192,6 +192,14 @@ export async function createPlatform(settings: Parameters<typeof createTestConte
 }
 
 /** Changes the Node's scheduling. */
+/** As if the driver of the Node could give Instances cores of their own. */
+export async function letBindCores(platform: Platform): Promise<void> {
+  const node = platform.context.view.get(nodeStatusRecords, 'node-1');
+  if (node === undefined) return;
+  const drivers = node.document.drivers.map((driver) => ({ ...driver, limits: { ...driver.limits, cores: 'enforced' } }));
+  await platform.context.view.commit(update(nodeStatusRecords, node, { ...node.document, drivers }));
+}
+
 export async function setScheduling(platform: Platform, scheduling: 'open' | 'cordoned' | 'draining'): Promise<void> {
   const node = platform.context.view.get(nodeSpecRecords, 'node-1');
   if (node !== undefined) await platform.context.view.commit(update(nodeSpecRecords, node, { ...node.document, scheduling }));
