@@ -52,6 +52,8 @@ const rooms = Array.from({ length: NODES }, (_unused, index): NodeRoom => ({
   used: { cpu: between(0, CORES), memoryBytes: 0 },
   freePieces: Array.from({ length: CORES }, () => 100),
   ports: new Set(),
+  hosts: new Set(),
+  shunned: new Map(),
   perDeployment: new Map(),
 }));
 const requests = Array.from({ length: PLACED }, (_unused, index): PlacementRequest => ({
@@ -61,6 +63,10 @@ const requests = Array.from({ length: PLACED }, (_unused, index): PlacementReque
   labels: {},
   perNode: 0,
   deploymentKey: 'd/web',
+  hostKey: 'e/web',
+  near: [],
+  apart: [],
+  spread: null,
   stickyNodeId: null,
   fixedPort: null,
   driver: () => ({ ok: true, driver: 'process' }),

@@ -2,7 +2,7 @@
 // that it supervises lives on when it stops or dies.
 
 import { readFileSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, statfs } from 'node:fs/promises';
 import { availableParallelism, totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { DesiredInstance } from '../api/agent.ts';
@@ -137,7 +137,7 @@ export function createAgent(options: AgentOptions): Agent {
       clock,
       random,
       log,
-      node: nodeFacts(options, drivers),
+      node: await nodeFacts(options, drivers, at('volumes')),
       status: statusNow,
       ids: () => instances.all().map((supervisor) => supervisor.state().id),
     });
@@ -199,10 +199,15 @@ export function createAgent(options: AgentOptions): Agent {
   };
 }
 
-function nodeFacts(options: AgentOptions, drivers: ReadonlyMap<string, Driver>): Parameters<typeof startReporter>[0]['node'] {
+async function nodeFacts(
+  options: AgentOptions,
+  drivers: ReadonlyMap<string, Driver>,
+  volumesFolder: string,
+): Promise<Parameters<typeof startReporter>[0]['node']> {
+  const { bsize, blocks } = await statfs(volumesFolder);
   return {
     drivers: [...drivers.values()].map((driver) => driver.info),
-    capacity: { cpu: availableParallelism(), memoryBytes: totalmem() },
+    capacity: { cpu: availableParallelism(), memoryBytes: totalmem(), volumeBytes: bsize * blocks },
     platform: { os: process.platform, arch: process.arch, program: options.program },
     bootId: bootId(),
   };

@@ -2,7 +2,7 @@
 // snapshot. Control never calls an agent: it sends calls down the sync stream and the agent answers on a socket of its own.
 
 import { endpoint } from './endpoint.ts';
-import type { Artifact, DriverInfo, InstanceRole, InstanceStatus } from '../model/documents.ts';
+import type { Artifact, DriverInfo, InstanceRole, InstanceStatus, NodeCapacity } from '../model/documents.ts';
 import type { EntrypointSpec, Resources } from '../model/manifest-types.ts';
 
 /** All that an agent needs to run one Instance. Holds plain secret values: kept in memory only. */
@@ -59,7 +59,7 @@ export type AgentMessage =
 
 export interface AgentReport {
   readonly drivers: readonly DriverInfo[];
-  readonly capacity: { readonly cpu: number; readonly memoryBytes: number };
+  readonly capacity: NodeCapacity;
   readonly platform: { readonly os: string; readonly arch: string; readonly program: string };
   readonly bootId: string;
   /** Only what changed since the last acknowledged report, or all after a (re)connect. */

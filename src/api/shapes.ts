@@ -268,11 +268,28 @@ export const nodeShape = (z: Z) =>
       z.object({
         name: z.string(),
         artifacts: z.array(z.string()),
-        limits: z.object({ cpu: z.string(), memory: z.string(), user: z.string(), disk: z.string() }),
+        limits: z.object({ cpu: z.string(), memory: z.string(), user: z.string(), disk: z.string(), cores: z.string().optional() }),
       }),
     ),
-    capacity: z.object({ cpu: z.number(), memoryBytes: z.number() }),
-    requested: z.object({ cpu: z.number(), memoryBytes: z.number(), instances: z.number() }),
+    /** What Instances may have of it. */
+    capacity: z.object({
+      cpu: z.number(),
+      memoryBytes: z.number(),
+      /** null: it is not known, and no bound. */
+      volumeBytes: z.number().nullable(),
+      devices: z.record(z.string(), z.number()),
+    }),
+    requested: z.object({
+      cpu: z.number(),
+      memoryBytes: z.number(),
+      volumeBytes: z.number(),
+      devices: z.record(z.string(), z.number()),
+      instances: z.number(),
+    }),
+    /** So many times its capacity may be asked for. */
+    overcommit: z.object({ cpu: z.number(), memory: z.number() }),
+    /** Share of what it has that Instances do not get. */
+    reserved: z.number(),
     lastSeenMs: z.number().nullable(),
   });
 

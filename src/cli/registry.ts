@@ -59,6 +59,7 @@ export const registry: readonly CommandGroup[] = [
       { name: 'down', load: async () => (await import('./commands/down.ts')).down },
       { name: 'status', load: async () => (await import('./commands/status.ts')).status },
       { name: 'nodes', load: async () => (await import('./commands/nodes.ts')).nodes },
+      { name: 'nodes set', load: async () => (await import('./commands/nodes.ts')).nodesSet },
       { name: 'nodes cordon', load: async () => (await import('./commands/nodes.ts')).nodesCordon },
       { name: 'nodes uncordon', load: async () => (await import('./commands/nodes.ts')).nodesUncordon },
       { name: 'nodes drain', load: async () => (await import('./commands/nodes.ts')).nodesDrain },

@@ -343,6 +343,12 @@ export interface NodeSpec {
   readonly labels: Readonly<Record<string, string>>;
   /** So many times what it has may be asked for; absent: once. */
   readonly overcommit?: { readonly cpu: number; readonly memory: number };
+  /** Share of its cpu, memory and volume space that Instances do not get, from 0 to below 1; absent: none. */
+  readonly reserved?: number;
+  /** Things on it that can be counted and given to one Instance each, such as `gpu`. */
+  readonly devices?: Readonly<Record<string, number>>;
+  /** For volumes, in place of what its agent reports. */
+  readonly volumeBytes?: number;
   /** cordoned: keeps what it has, gets nothing new. draining: is being emptied. */
   readonly scheduling: 'open' | 'cordoned' | 'draining';
   /** Guards placement: grows with every batch committed for this Node. */
@@ -350,11 +356,19 @@ export interface NodeSpec {
   readonly createdAtMs: number;
 }
 
+/** What an agent finds on its machine. */
+export interface NodeCapacity {
+  readonly cpu: number;
+  readonly memoryBytes: number;
+  /** Of the file system of volumes; absent: it is not known. */
+  readonly volumeBytes?: number;
+}
+
 export interface NodeStatus {
   readonly id: string;
   readonly state: 'up' | 'down';
   readonly drivers: readonly DriverInfo[];
-  readonly capacity: { readonly cpu: number; readonly memoryBytes: number };
+  readonly capacity: NodeCapacity;
   readonly platform: { readonly os: string; readonly arch: string; readonly program: string };
   readonly bootId: string;
   readonly lastSeenMs: number;

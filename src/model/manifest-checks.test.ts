@@ -171,3 +171,17 @@ test('a mistake in one Entrypoint hides nothing of the others and nothing of its
     ],
   );
 });
+
+test('Entrypoints can only be near to or apart from others that are there', () => {
+  assert.deepEqual(
+    problemsOf(`entrypoints:
+  web: { command: x, placement: { near: [wbe, web, nightly], apart: [web] } }
+  nightly: { command: y, schedule: "0 3 * * *" }
+`),
+    [
+      '3:42: entrypoints.web.placement.near.0: there is no Entrypoint wbe; did you mean web?',
+      '3:47: entrypoints.web.placement.near.1: is this Entrypoint itself, which would never find a Node',
+      '3:52: entrypoints.web.placement.near.2: the Entrypoint nightly does not run all the time',
+    ],
+  );
+});

@@ -59,6 +59,7 @@ function completeResources(input: ResourcesInput | undefined): Resources {
     cpu: completeCpu(input?.cpu),
     memory: bounds(input?.memory, MEMORY, (requestBytes, limitBytes) => ({ requestBytes, limitBytes })),
     diskBytes: input?.disk ?? DISK_BYTES,
+    ...(input?.devices === undefined ? {} : { devices: input.devices }),
   };
 }
 
@@ -134,6 +135,9 @@ export function completeEntrypoint(name: string, input: EntrypointInput, build: 
       strategy: input.placement?.strategy ?? 'auto',
       labels: input.placement?.labels ?? {},
       perNode: input.placement?.perNode ?? 0,
+      ...(input.placement?.spread === undefined ? {} : { spread: input.placement.spread }),
+      ...(input.placement?.near === undefined ? {} : { near: input.placement.near }),
+      ...(input.placement?.apart === undefined ? {} : { apart: input.placement.apart }),
     },
     singleton: input.singleton ?? false,
     disconnect: completeDisconnect(input.disconnect),

@@ -78,6 +78,7 @@ const resources = section({
   cpu: either(cpu, cpuSection).optional(),
   memory: either(bytes, ordered(section({ request: bytes.optional(), limit: bytes.optional() }), 'request', 'limit')).optional(),
   disk: bytes.optional(),
+  devices: mapOf('devices', (key) => (isName(key) ? null : 'is no name of a device, such as gpu'), integer(1, 64), 10).optional(),
 });
 
 const health = section({
@@ -138,6 +139,9 @@ export const entrypointSection = section({
     strategy: oneOf(['auto', 'fill', 'each', 'global', 'drained']).optional(),
     labels: labels.optional(),
     perNode: integer(0, 1000).optional(),
+    spread: text('the key of a label, such as zone', isLabelKey).optional(),
+    near: list(name, 'Entrypoints', 10).optional(),
+    apart: list(name, 'Entrypoints', 10).optional(),
   }).optional(),
   singleton: bool.optional(),
   disconnect: ordered(

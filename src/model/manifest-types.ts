@@ -24,6 +24,8 @@ export interface Resources {
   readonly memory: { readonly requestBytes: number; readonly limitBytes: number };
   /** Soft quota of the work folder and volumes without a size; bytes. */
   readonly diskBytes: number;
+  /** Countable things of a Node, by name; absent: none. */
+  readonly devices?: Readonly<Record<string, number>>;
 }
 
 export type HealthProbe =
@@ -84,6 +86,12 @@ export interface EntrypointSpec {
     readonly strategy: 'auto' | 'fill' | 'each' | 'global' | 'drained';
     readonly labels: Readonly<Record<string, string>>;
     readonly perNode: number;
+    /** Evenly over the values of this label of Nodes first. */
+    readonly spread?: string;
+    /** Entrypoints of the same App: only where each of them has an Instance. */
+    readonly near?: readonly string[];
+    /** Only where none of them has one. */
+    readonly apart?: readonly string[];
   };
   readonly singleton: boolean;
   readonly disconnect: { readonly stopAfterMs: number; readonly replaceAfterMs: number };

@@ -75,6 +75,17 @@ function checkReferences(parts: ManifestParts, report: Report): void {
       report(['provides', service, 'entrypoint'], `the Entrypoint ${entrypoint} does not run all the time and cannot answer a Service`);
     }
   }
+  for (const [entrypoint, { placement }] of parts.entrypoints) {
+    for (const key of ['near', 'apart'] as const) {
+      for (const [index, name] of (placement?.[key] ?? []).entries()) {
+        const path = ['entrypoints', entrypoint, 'placement', key, index];
+        const input = parts.entrypoints.get(name);
+        if (!known.includes(name)) report(path, unknownEntrypoint(name, known));
+        else if (key === 'near' && name === entrypoint) report(path, 'is this Entrypoint itself, which would never find a Node');
+        else if (input !== undefined && runOf(input) !== 'service') report(path, `the Entrypoint ${name} does not run all the time`);
+      }
+    }
+  }
   for (const [environment, section] of parts.environments) {
     for (const name of Object.keys(section.entrypoints ?? {})) {
       if (!known.includes(name)) report(['environments', environment, 'entrypoints', name], unknownEntrypoint(name, known), 'key');

@@ -46,6 +46,23 @@ export const nodes = {
     reply: (z) => nodeShape(z),
     errors: ['not_found'],
   }),
+  update: endpoint({
+    method: 'PATCH',
+    path: '/v1/nodes/{node}',
+    summary: 'What is said of a Node beside what its agent reports. What is absent stays; null takes a label, a device or the space away.',
+    permission: 'nodes.write',
+    scope: 'node',
+    body: (z) =>
+      z.object({
+        labels: z.record(z.string(), z.string().nullable()).optional(),
+        overcommit: z.object({ cpu: z.number().min(0.1).max(100).optional(), memory: z.number().min(0.1).max(100).optional() }).optional(),
+        reserved: z.number().min(0).max(0.9).optional(),
+        devices: z.record(z.string(), z.number().int().min(1).max(1000).nullable()).optional(),
+        volumeBytes: z.number().int().min(0).nullable().optional(),
+      }),
+    reply: (z) => nodeShape(z),
+    errors: ['not_found', 'conflict'],
+  }),
   cordon: scheduling('cordon', 'Keeps what runs there, places nothing new.'),
   uncordon: scheduling('uncordon', 'Opens the Node for placement again.'),
   drain: scheduling('drain', 'Moves everything away, one by one, start-first where possible.'),

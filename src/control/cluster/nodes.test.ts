@@ -8,7 +8,7 @@ import { anInstance, aNode, aStatus, callOf, createTestContext, seedApp } from '
 import type { TestContext } from '../test-context.ts';
 import { ensureLocalNode } from './bootstrap.ts';
 import { createNodeHandlers } from './nodes.ts';
-import { instanceStatusRecords, nodeSpecRecords, runtimeRecords } from './records.ts';
+import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords, runtimeRecords } from './records.ts';
 
 const heartbeats = { lastHeardMs: () => undefined, lastSeenMs: () => null };
 
@@ -44,7 +44,7 @@ test('what is asked of a Node is counted from its Instances that have not ended'
     );
     const { nodes } = createNodeHandlers(context, { heartbeats });
     const reply = await nodes.get(callOf<typeof table.nodes.get>({ params: { node: 'laptop' }, query: undefined, body: undefined }));
-    assert.deepEqual(reply.requested, { cpu: 0.1, memoryBytes: 1e6, instances: 1 });
+    assert.deepEqual(reply.requested, { cpu: 0.1, memoryBytes: 1e6, volumeBytes: 0, devices: {}, instances: 1 });
     assert.equal(reply.state, 'unknown');
   }));
 
@@ -66,4 +66,39 @@ test('cordon, drain and uncordon change what is asked of a Node, once each', () 
     );
     const none = callOf<typeof table.nodes.cordon>({ params: { node: 'none' }, query: undefined, body: undefined });
     await assert.rejects(nodes.cordon(none), (error) => isFailure(error, 'not_found'));
+  }));
+
+test('what is said of a Node counts beside what its agent reports', () =>
+  withContext(async (context) => {
+    await context.view.commit(
+      create(nodeSpecRecords, aNode({ labels: { old: 'x' } })),
+      put(nodeStatusRecords, {
+        id: aNode().id,
+        state: 'up',
+        drivers: [],
+        capacity: { cpu: 4, memoryBytes: 1000, volumeBytes: 500 },
+        platform: { os: 'linux', arch: 'x64', program: 'node' },
+        bootId: 'boot',
+        lastSeenMs: 1,
+      }),
+    );
+    const { nodes } = createNodeHandlers(context, { heartbeats });
+    type Body = Parameters<typeof nodes.update>[0]['body'];
+    const change = (body: Body) => nodes.update(callOf<typeof table.nodes.update>({ params: { node: 'laptop' }, query: undefined, body }));
+    const reply = await change({ labels: { disk: 'ssd', old: null }, reserved: 0.25, devices: { gpu: 2 }, overcommit: { cpu: 2 } });
+    assert.deepEqual(reply.capacity, { cpu: 3, memoryBytes: 750, volumeBytes: 375, devices: { gpu: 2 } });
+    assert.deepEqual([reply.labels, reply.overcommit, reply.reserved], [{ disk: 'ssd' }, { cpu: 2, memory: 1 }, 0.25]);
+    const { revision } = context.view;
+    await change({ labels: { disk: 'ssd' } });
+    assert.equal(context.view.revision, revision, 'nothing is different');
+    assert.deepEqual((await change({ volumeBytes: 100, devices: { gpu: null } })).capacity, {
+      cpu: 3,
+      memoryBytes: 750,
+      volumeBytes: 100,
+      devices: {},
+    });
+    assert.equal((await change({ volumeBytes: null })).capacity.volumeBytes, 375);
+    const wrong: readonly Body[] = [{ labels: { 'a b': 'x' } }, { labels: { a: 'x y' } }, { devices: { 'G P U': 1 } }];
+    for (const body of wrong) await assert.rejects(change(body), (error) => isFailure(error, 'invalid_input'));
+    assert.equal(context.events.filter(({ kind }) => kind === 'node.changed').length, 3);
   }));

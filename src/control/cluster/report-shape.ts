@@ -35,7 +35,11 @@ export function parseReport(report: AgentReport): AgentReport {
   const instances = list(fields['instances'], 'instances', INSTANCES);
   return {
     drivers: list(fields['drivers'], 'drivers', LIST_ITEMS).map(driver),
-    capacity: { cpu: number(capacity['cpu'], 'capacity.cpu'), memoryBytes: number(capacity['memoryBytes'], 'capacity.memoryBytes') },
+    capacity: {
+      cpu: number(capacity['cpu'], 'capacity.cpu'),
+      memoryBytes: number(capacity['memoryBytes'], 'capacity.memoryBytes'),
+      ...(capacity['volumeBytes'] === undefined ? {} : { volumeBytes: number(capacity['volumeBytes'], 'capacity.volumeBytes') }),
+    },
     platform: { os: text(platform['os'], 'os'), arch: text(platform['arch'], 'arch'), program: text(platform['program'], 'program') },
     bootId: text(fields['bootId'], 'bootId'),
     instances: instances.map(status),
@@ -53,6 +57,7 @@ function driver(value: unknown): DriverInfo {
       memory: text(limits['memory'], 'limits.memory'),
       user: text(limits['user'], 'limits.user'),
       disk: text(limits['disk'], 'limits.disk'),
+      ...(limits['cores'] === undefined ? {} : { cores: text(limits['cores'], 'limits.cores') }),
     },
   };
 }

@@ -54,7 +54,7 @@ export function tryFit(view: View, input: FitInput): Fit {
   // Alone: what would be there in the end, as if the Environment's present Instances were gone.
   const alone = roomsOf(view, input.runtimeId, environmentId);
   const request = (spec: EntrypointSpec, key: string, stickyNodeId: string | null): PlacementRequest =>
-    requestOf(spec, input.build, { key, deploymentId: NEW, stickyNodeId });
+    requestOf(spec, input.build, { key, deploymentId: NEW, environmentId, stickyNodeId });
   const requests: PlacementRequest[] = [];
   const wanted = Object.values(input.entrypoints)
     .filter((spec) => spec.run === 'service')

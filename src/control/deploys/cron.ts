@@ -96,6 +96,7 @@ export function createScheduleReconciler(context: ControlContext): Reconciler {
     const request = requestOf(spec, build, {
       key: 'tick',
       deploymentId: deployment.id,
+      environmentId: environment.id,
       stickyNodeId: volumeNodeOf(view, environment, spec, 0),
       oneOff: true,
     });

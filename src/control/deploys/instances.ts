@@ -82,6 +82,7 @@ export function createInstanceHandlers(context: ControlContext, deps: InstanceDe
       const request = requestOf(entrypoint, release.manifest.build, {
         key: 'run',
         deploymentId: deployment.id,
+        environmentId: environment.id,
         stickyNodeId: volumeNodeOf(view, environment, entrypoint, 0),
         oneOff: true,
       });

@@ -10,7 +10,7 @@ import { BUILD_RESOURCES } from '../cluster/desired.ts';
 import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords } from '../cluster/records.ts';
 import { schedule } from '../scheduler/schedule.ts';
 import { PIECES } from '../scheduler/cores.ts';
-import type { Ask, NodeRoom, Plan, PlacementRequest } from '../scheduler/snapshot.ts';
+import type { Amount, Ask, NodeRoom, Plan, PlacementRequest } from '../scheduler/snapshot.ts';
 import { deploymentRecords, instanceSpecRecords } from './records.ts';
 import type { SlotRequest } from './rollout-input.ts';
 
@@ -21,9 +21,18 @@ export function roomsOf(view: View, runtimeId: string, exceptEnvironmentId: stri
     .map(({ document }) => roomOf(view, document, view.get(nodeStatusRecords, document.id)?.document ?? null, exceptEnvironmentId));
 }
 
-function roomOf(view: View, node: NodeSpec, status: NodeStatus | null, exceptEnvironmentId: string | null): NodeRoom {
-  const used = { cpu: 0, memoryBytes: 0 };
-  const capacity = status?.capacity ?? { cpu: 0, memoryBytes: 0 };
+/** One Node of them, with how many Instances are on it. */
+export function roomOf(
+  view: View,
+  node: NodeSpec,
+  status: NodeStatus | null,
+  exceptEnvironmentId: string | null = null,
+): NodeRoom & { readonly instances: number } {
+  let instances = 0;
+  const used = { cpu: 0, memoryBytes: 0, volumeBytes: 0, devices: {} as Record<string, number> };
+  const capacity = capacityOf(node, status);
+  const hosts = new Set<string>();
+  const shunned = new Map<string, string>();
   const freePieces = Array.from({ length: Math.floor(capacity.cpu) }, () => PIECES);
   const ports = new Set<number>();
   const perDeployment = new Map<string, number>();
@@ -31,16 +40,22 @@ function roomOf(view: View, node: NodeSpec, status: NodeStatus | null, exceptEnv
     const phase = view.get(instanceStatusRecords, instance.id)?.document.phase;
     if (phase !== undefined && FINAL_INSTANCE_PHASES.has(phase)) continue;
     if (exceptEnvironmentId !== null && instance.environmentId === exceptEnvironmentId && instance.role === 'service') continue;
+    instances += 1;
     const spec = entrypointOf(view, instance);
-    const ask = askOf(spec?.resources ?? BUILD_RESOURCES);
+    const ask = askOf(spec?.resources ?? BUILD_RESOURCES, spec?.volumes ?? []);
     for (const { core, pieces } of instance.cores ?? []) freePieces[core] = (freePieces[core] ?? 0) - pieces;
     if (instance.cores === undefined) used.cpu += ask.cpu;
     used.memoryBytes += ask.memoryBytes;
+    if (spec !== null && instance.role === 'service') used.volumeBytes += ask.volumeBytes ?? 0;
+    for (const [name, count] of Object.entries(ask.devices ?? {})) used.devices[name] = (used.devices[name] ?? 0) + count;
     if (instance.role !== 'service' || spec === null) continue;
     if (spec.port !== null) ports.add(spec.port);
     // Those that leave keep their room, but not their place in the spread.
     if (instance.desired === 'stop' || instance.draining) continue;
     addOne(perDeployment, `${instance.deploymentId}/${instance.entrypoint}`);
+    const hostKey = `${instance.environmentId}/${instance.entrypoint}`;
+    hosts.add(hostKey);
+    for (const name of spec.placement.apart ?? []) shunned.set(`${instance.environmentId}/${name}`, hostKey);
   }
   return {
     id: node.id,
@@ -53,7 +68,23 @@ function roomOf(view: View, node: NodeSpec, status: NodeStatus | null, exceptEnv
     used,
     freePieces,
     ports,
+    hosts,
+    shunned,
     perDeployment,
+    instances,
+  };
+}
+
+/** What Instances may have of a Node. */
+function capacityOf({ reserved = 0, devices = {}, volumeBytes: declared }: NodeSpec, status: NodeStatus | null): Amount {
+  const { cpu, memoryBytes, volumeBytes: reported } = status?.capacity ?? { cpu: 0, memoryBytes: 0 };
+  const left = 1 - reserved;
+  const volumeBytes = declared ?? (reported === undefined ? undefined : Math.floor(reported * left));
+  return {
+    cpu: Math.round(cpu * left * 100) / 100,
+    memoryBytes: Math.floor(memoryBytes * left),
+    devices,
+    ...(volumeBytes === undefined ? {} : { volumeBytes }),
   };
 }
 
@@ -72,8 +103,14 @@ function addOne(counts: Map<string, number>, key: string): void {
   counts.set(key, (counts.get(key) ?? 0) + 1);
 }
 
-function askOf({ cpu, memory }: EntrypointSpec['resources']): Ask {
-  return { cpu: cpu.request, bind: cpu.bind, memoryBytes: memory.requestBytes };
+function askOf({ cpu, memory, devices }: EntrypointSpec['resources'], volumes: EntrypointSpec['volumes']): Ask {
+  return {
+    cpu: cpu.request,
+    bind: cpu.bind,
+    memoryBytes: memory.requestBytes,
+    volumeBytes: volumes.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    ...(devices === undefined ? {} : { devices }),
+  };
 }
 
 /** What a slot of an Entrypoint asks of a Node. */
@@ -83,6 +120,7 @@ export function requestOf(
   keys: {
     readonly key: string;
     readonly deploymentId: string;
+    readonly environmentId: string;
     readonly stickyNodeId: string | null;
     /** A one-off with the resources of this Entrypoint. */
     readonly oneOff?: boolean;
@@ -91,11 +129,16 @@ export function requestOf(
   const service = entrypoint.run === 'service' && keys.oneOff !== true;
   return {
     key: keys.key,
-    ask: askOf(entrypoint.resources),
+    // A one-off finds the volumes of the slot that it stands beside.
+    ask: askOf(entrypoint.resources, service ? entrypoint.volumes : []),
     strategy: entrypoint.placement.strategy,
     labels: entrypoint.placement.labels,
     perNode: service ? entrypoint.placement.perNode : 0,
     deploymentKey: `${keys.deploymentId}/${entrypoint.name}`,
+    hostKey: `${keys.environmentId}/${entrypoint.name}`,
+    near: service ? (entrypoint.placement.near ?? []).map((name) => `${keys.environmentId}/${name}`) : [],
+    apart: service ? (entrypoint.placement.apart ?? []).map((name) => `${keys.environmentId}/${name}`) : [],
+    spread: service ? (entrypoint.placement.spread ?? null) : null,
     stickyNodeId: keys.stickyNodeId,
     fixedPort: service ? entrypoint.port : null,
     driver: (drivers) => chooseDriver(drivers, entrypoint, build),
@@ -106,11 +149,15 @@ export function requestOf(
 export function buildRequest(key: string): PlacementRequest {
   return {
     key,
-    ask: askOf(BUILD_RESOURCES),
+    ask: askOf(BUILD_RESOURCES, []),
     strategy: 'auto',
     labels: {},
     perNode: 0,
     deploymentKey: 'build',
+    hostKey: 'build',
+    near: [],
+    apart: [],
+    spread: null,
     stickyNodeId: null,
     fixedPort: null,
     driver: (drivers) => {
@@ -132,6 +179,7 @@ export function createPlacer(view: View, runtimeId: string): (requests: readonly
         requestOf(entrypoint, buildOf(view, deployment.releaseId), {
           key,
           deploymentId: deployment.id,
+          environmentId: deployment.environmentId,
           stickyNodeId,
         }),
       ),

@@ -215,6 +215,7 @@ export class World {
               {
                 key: one.key,
                 deploymentId: one.deployment.id,
+                environmentId: one.deployment.environmentId,
                 stickyNodeId: one.stickyNodeId,
               },
             ),
@@ -245,6 +246,8 @@ export class World {
         ports,
         overcommit: { cpu: 1, memory: 1 },
         freePieces: [],
+        hosts: new Set(),
+        shunned: new Map(),
         perDeployment: new Map(),
       };
     });

@@ -5,17 +5,21 @@ import type { CoreShare } from '../../model/documents.ts';
 import { PIECES, bindCapacity, bindCores, piecesOf, withoutCores } from './cores.ts';
 import type { Ask, NodeRoom } from './snapshot.ts';
 
-export interface Dimension {
+interface Dimension {
   /** How many more fit; Infinity where nothing of it is asked. */
   fits(node: NodeRoom, ask: Ask): number;
-  /** Share of what the Node has that is given away; above 1 where it is over-committed. */
-  usage(node: NodeRoom): number;
-  /** What one more would add to it. */
-  rate(node: NodeRoom, ask: Ask): number;
   /** Why not even one fits, in words. */
   lacks(node: NodeRoom, ask: Ask): string;
   /** What changes about the Node when one more is there. */
   take(node: NodeRoom, ask: Ask): Partial<NodeRoom>;
+}
+
+/** By which Nodes are weighed against each other. */
+interface Weighed extends Dimension {
+  /** Share of what the Node has that is given away; above 1 where it is over-committed. */
+  usage(node: NodeRoom): number;
+  /** What one more would add to it. */
+  rate(node: NodeRoom, ask: Ask): number;
 }
 
 /** Sums of fractions of cores are not exact. */
@@ -45,7 +49,7 @@ export function coresFor(node: NodeRoom, ask: Ask): readonly CoreShare[] | null 
   return bindCores(node.freePieces, piecesOf(ask.cpu), reserved(node));
 }
 
-const cpu: Dimension = {
+const cpu: Weighed = {
   fits: (node, ask) =>
     ask.bind ? bindCapacity(node.freePieces, piecesOf(ask.cpu), reserved(node)) : times(sharedCpu(node) - node.used.cpu, ask.cpu),
   usage: (node) => {
@@ -67,7 +71,7 @@ const cpu: Dimension = {
   },
 };
 
-const memory: Dimension = {
+const memory: Weighed = {
   fits: (node, ask) => times(node.capacity.memoryBytes * node.overcommit.memory - node.used.memoryBytes, ask.memoryBytes),
   usage: (node) => share(node.used.memoryBytes, node.capacity.memoryBytes),
   rate: (node, ask) => share(ask.memoryBytes, node.capacity.memoryBytes),
@@ -78,7 +82,34 @@ const memory: Dimension = {
   take: (node, ask) => ({ used: { ...node.used, memoryBytes: node.used.memoryBytes + ask.memoryBytes } }),
 };
 
-const DIMENSIONS: readonly Dimension[] = [cpu, memory];
+const volumes: Dimension = {
+  fits: ({ capacity, used }, ask) => times((capacity.volumeBytes ?? Infinity) - (used.volumeBytes ?? 0), ask.volumeBytes ?? 0),
+  lacks: ({ capacity, used }, ask) => {
+    const all = capacity.volumeBytes ?? 0;
+    return `volumes: ${mebibytes(all - (used.volumeBytes ?? 0))} free of ${mebibytes(all)}, ${mebibytes(ask.volumeBytes ?? 0)} asked`;
+  },
+  take: ({ used }, ask) => ({ used: { ...used, volumeBytes: (used.volumeBytes ?? 0) + (ask.volumeBytes ?? 0) } }),
+};
+
+const freeDevices = ({ capacity, used }: NodeRoom, name: string): number => (capacity.devices?.[name] ?? 0) - (used.devices?.[name] ?? 0);
+const devicesOf = (ask: Ask): [string, number][] => Object.entries(ask.devices ?? {});
+
+const devices: Dimension = {
+  fits: (node, ask) => Math.min(...devicesOf(ask).map(([name, count]) => times(freeDevices(node, name), count)), Infinity),
+  lacks: (node, ask) =>
+    devicesOf(ask)
+      .filter(([name, count]) => freeDevices(node, name) < count)
+      .map(([name, count]) => `${name}: ${freeDevices(node, name)} free of ${node.capacity.devices?.[name] ?? 0}, ${count} asked`)
+      .join(', '),
+  take: ({ used }, ask) => {
+    const after: Record<string, number> = { ...used.devices };
+    for (const [name, count] of devicesOf(ask)) after[name] = (after[name] ?? 0) + count;
+    return { used: { ...used, devices: after } };
+  },
+};
+
+const WEIGHED: readonly Weighed[] = [cpu, memory];
+const DIMENSIONS: readonly Dimension[] = [...WEIGHED, volumes, devices];
 
 /** How many more fit of everything. */
 export function fits(node: NodeRoom, ask: Ask): number {
@@ -93,8 +124,7 @@ export function lacks(node: NodeRoom, ask: Ask): string | null {
   return scarce.length === 0 ? null : scarce.map((dimension) => dimension.lacks(node, ask)).join(', ');
 }
 
-const mean = (of: (dimension: Dimension) => number): number =>
-  DIMENSIONS.reduce((sum, dimension) => sum + of(dimension), 0) / DIMENSIONS.length;
+const mean = (of: (dimension: Weighed) => number): number => WEIGHED.reduce((all, dimension) => all + of(dimension), 0) / WEIGHED.length;
 
 export const usage = (node: NodeRoom): number => mean((dimension) => dimension.usage(node));
 export const rate = (node: NodeRoom, ask: Ask): number => mean((dimension) => dimension.rate(node, ask));

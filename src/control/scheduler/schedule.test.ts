@@ -18,6 +18,8 @@ const aRoom = (change: Partial<NodeRoom> = {}): NodeRoom => ({
   used: { cpu: 0, memoryBytes: 0 },
   freePieces: Array.from({ length: Math.floor(change.capacity?.cpu ?? 4) }, () => 100),
   ports: new Set(),
+  hosts: new Set(),
+  shunned: new Map(),
   perDeployment: new Map(),
   ...change,
 });
@@ -29,6 +31,10 @@ const aRequest = (change: Partial<PlacementRequest> = {}): PlacementRequest => (
   labels: {},
   perNode: 0,
   deploymentKey: 'd/web',
+  hostKey: 'e/web',
+  near: [],
+  apart: [],
+  spread: null,
   stickyNodeId: null,
   fixedPort: null,
   driver: (drivers) => (drivers.length > 0 ? { ok: true, driver: 'process' } : { ok: false, message: 'no driver', hint: '' }),
@@ -242,6 +248,61 @@ describe('strategies', () => {
     assert.equal(whole.placed.size, 2, 'those that share keep two cores');
     assert.match(whole.unplaced[0]?.message ?? '', /a: cores: 0 free of 4, 1 of its own asked/u);
   });
+});
+
+describe('near, apart and evenly', () => {
+  const four = ['a', 'b', 'c', 'd'].map((id) => aRoom({ id, labels: id === 'd' ? {} : { zone: id === 'c' ? 'two' : 'one' } }));
+  const batch = (name: string, count: number, change: Partial<PlacementRequest> = {}): readonly PlacementRequest[] =>
+    Array.from({ length: count }, (_unused, index) =>
+      aRequest({ key: `${name}/${index}`, deploymentKey: `d/${name}`, hostKey: `e/${name}`, ...change }),
+    );
+  const where = (plan: Plan, name: string): string =>
+    [...plan.placed].flatMap(([key, { nodeId }]) => (key.startsWith(`${name}/`) ? [nodeId] : [])).join(' ');
+
+  test('near: only where the other one is, which is placed first; what waits for each other is told', () => {
+    const plan = schedule(four, [...batch('cache', 2, { near: ['e/db'] }), ...batch('db', 1, { near: ['e/disk'] }), ...batch('disk', 2)]);
+    assert.equal(`${where(plan, 'disk')}, ${where(plan, 'db')}, ${where(plan, 'cache')}`, 'a b, a, a a');
+    const both = schedule(four, [...batch('x', 1, { near: ['e/y'] }), ...batch('y', 1, { near: ['e/x'] })]);
+    assert.equal(both.placed.size, 0);
+    assert.match(both.unplaced[0]?.message ?? '', /a: has no y; b: has no y/u);
+    assert.match(both.unplaced[0]?.hint ?? '', /near y/u);
+  });
+
+  test('apart: not where the other one is, whichever came first, nor two of a kind that is apart from itself', () => {
+    const plan = schedule(four, [...batch('web', 2, { apart: ['e/batch'] }), ...batch('batch', 3)]);
+    assert.equal(`${where(plan, 'web')}, ${where(plan, 'batch')}`, 'a b, c d c');
+    const late = schedule(four, [...batch('batch', 3), ...batch('web', 2, { apart: ['e/batch'] })]);
+    assert.equal(`${where(late, 'batch')}, ${where(late, 'web')}`, 'a b c, d d');
+    const self = schedule(four, batch('db', 5, { apart: ['e/db'] }));
+    assert.equal(where(self, 'db'), 'a b c d');
+    assert.match(self.unplaced[0]?.message ?? '', /a: has db/u);
+  });
+
+  test('evenly over the values of a label, then by the strategy', () => {
+    const plan = schedule(four, batch('web', 6, { spread: 'zone' }));
+    assert.deepEqual(countsOf(plan), { d: 2, a: 1, c: 2, b: 1 });
+    assert.equal(where(schedule(four, batch('web', 3, { spread: 'zone' })), 'web'), 'a d c');
+    const begun = four.map((node) => (node.id === 'c' ? { ...node, perDeployment: new Map([['d/web', 2]]), closed: 'it is down' } : node));
+    assert.deepEqual(countsOf(schedule(begun, batch('web', 4, { spread: 'zone' }))), { d: 2, a: 1, b: 1 });
+  });
+});
+
+test('devices and the space of volumes are given once', () => {
+  const nodes = [
+    aRoom({ id: 'a', capacity: { cpu: 4, memoryBytes: 4000, volumeBytes: 3 * 2 ** 30, devices: { gpu: 2 } } }),
+    aRoom({ id: 'b' }),
+  ];
+  const plan = schedule(nodes, many(3, { ask: { cpu: 0.1, bind: false, memoryBytes: 1, devices: { gpu: 1 } } }));
+  assert.deepEqual(countsOf(plan), { a: 2 });
+  assert.match(plan.unplaced[0]?.message ?? '', /a: gpu: 0 free of 2, 1 asked; b: gpu: 0 free of 0, 1 asked/u);
+  const volumes = schedule([nodes[0] ?? aRoom()], many(3, { ask: { cpu: 0.1, bind: false, memoryBytes: 1, volumeBytes: 2 ** 31 } }));
+  assert.deepEqual(countsOf(volumes), { a: 1 });
+  assert.match(volumes.unplaced[0]?.message ?? '', /a: volumes: 1024Mi free of 3072Mi, 2048Mi asked/u);
+  assert.equal(
+    schedule([aRoom()], many(2, { ask: { cpu: 0.1, bind: false, memoryBytes: 1, volumeBytes: 2 ** 50 } })).placed.size,
+    2,
+    'not known',
+  );
 });
 
 test('a slot with a volume goes to the Node that holds it, or nowhere', () => {

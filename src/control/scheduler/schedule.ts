@@ -15,7 +15,7 @@ export function schedule(nodes: readonly NodeRoom[], requests: readonly Placemen
   const rooms = new Map(nodes.toSorted((a, b) => (a.id < b.id ? -1 : 1)).map((node) => [node.id, node]));
   const placed = new Map<string, Place>();
   const unplaced: Unplaced[] = [];
-  for (const batch of batchesOf(requests)) {
+  for (const batch of inDue(batchesOf(requests))) {
     const [request] = batch;
     if (request === undefined) continue;
     const targets = targetsOf([...rooms.values()], request, batch.length);
@@ -48,6 +48,22 @@ function batchesOf(requests: readonly PlacementRequest[]): readonly (readonly Pl
   return batches;
 }
 
+/** What shall be near others comes behind them, as far as that goes. */
+function inDue(batches: readonly (readonly PlacementRequest[])[]): readonly (readonly PlacementRequest[])[] {
+  const ordered: (readonly PlacementRequest[])[] = [];
+  let left = [...batches];
+  while (left.length > 0) {
+    const waits = ([request]: readonly PlacementRequest[]): boolean =>
+      left.some(([other]) => other !== undefined && other.hostKey !== request?.hostKey && request?.near.includes(other.hostKey) === true);
+    const due = left.filter((batch) => !waits(batch));
+    // Those that wait for each other.
+    if (due.length === 0) return [...ordered, ...left];
+    ordered.push(...due);
+    left = left.filter((batch) => !due.includes(batch));
+  }
+  return ordered;
+}
+
 const countOn = (node: NodeRoom, request: PlacementRequest): number => node.perDeployment.get(request.deploymentKey) ?? 0;
 
 function holdsPort(node: NodeRoom, { fixedPort, driver }: PlacementRequest): boolean {
@@ -62,8 +78,10 @@ function roomFor(node: NodeRoom, request: PlacementRequest): number {
 
 /** And how many of them it may have. */
 function allowedOn(node: NodeRoom, request: PlacementRequest): number {
-  const { perNode } = request;
-  return Math.max(0, Math.min(roomFor(node, request), perNode > 0 ? perNode - countOn(node, request) : Infinity));
+  const { perNode, apart, hostKey } = request;
+  // Apart from its own kind it is alone.
+  const alone = apart.includes(hostKey) ? 1 : Infinity;
+  return Math.max(0, Math.min(roomFor(node, request), alone, perNode > 0 ? perNode - countOn(node, request) : Infinity));
 }
 
 /** Ids of the Nodes of as many of them as find one, in the order in which they are to be given. */
@@ -77,8 +95,49 @@ function targetsOf(nodes: readonly NodeRoom[], request: PlacementRequest, need: 
     usage: usage(node),
     rate: rate(node, request.ask),
   }));
-  const order = targetsBy(candidates, request, need);
+  const order =
+    request.spread === null ? targetsBy(candidates, request, need) : overValues(nodes, able, candidates, request, request.spread, need);
   return order.flatMap((index) => able[index]?.id ?? []);
+}
+
+/** Evenly over the values of a label, and within each by the strategy. Nodes without the label are together, as if it were empty. */
+function overValues(
+  nodes: readonly NodeRoom[],
+  able: readonly NodeRoom[],
+  candidates: readonly Candidate[],
+  request: PlacementRequest,
+  label: string,
+  need: number,
+): readonly number[] {
+  const valueOf = (node: NodeRoom): string => node.labels[label] ?? '';
+  const values = [...new Set(able.map(valueOf))].sort();
+  const members = values.map((value) => able.flatMap((node, index) => (valueOf(node) === value ? [index] : [])));
+  const parts = values.map((value, at): Candidate => {
+    const all = nodes.filter((node) => valueOf(node) === value);
+    return {
+      name: value,
+      count: all.reduce((sum, node) => sum + countOn(node, request), 0),
+      capacity: (members[at] ?? []).reduce((sum, index) => sum + (candidates[index]?.capacity ?? 0), 0),
+      usage: 0,
+      rate: 0,
+    };
+  });
+  const most = Math.min(
+    need,
+    parts.reduce((sum, { capacity }) => sum + capacity, 0),
+  );
+  const spread = spreadEvenly(parts, most, 0);
+  if (!spread.ok) return [];
+  const inside = members.map((indices, at) => {
+    const its = indices.flatMap((index) => candidates[index] ?? []);
+    return targetsBy(its, request, spread.counts[at] ?? 0).flatMap((index) => indices[index] ?? []);
+  });
+  const next = inside.map(() => 0);
+  return spread.sequence().flatMap((at) => {
+    const place = next[at] ?? 0;
+    next[at] = place + 1;
+    return inside[at]?.[place] ?? [];
+  });
 }
 
 const isPerNode = ({ strategy }: PlacementRequest): boolean => strategy === 'fill' || strategy === 'each';
@@ -140,8 +199,17 @@ function obstacle(node: NodeRoom, request: PlacementRequest): Obstacle | null {
   }
   if (node.closed !== null) return busy(node.closed, 'Look at `libra nodes`.');
   for (const [key, value] of Object.entries(request.labels)) {
-    if (node.labels[key] !== value) return busy(`lacks the label ${key}=${value}`, 'Label a Node so, or change `placement: { labels }`.');
+    if (node.labels[key] !== value)
+      return busy(
+        `lacks the label ${key}=${value}`,
+        `Label a Node so, \`libra nodes set <node> label.${key}=${value}\`, or change \`placement: { labels }\`.`,
+      );
   }
+  const lacking = request.near.find((key) => !node.hosts.has(key));
+  if (lacking !== undefined)
+    return busy(`has no ${entrypointIn(lacking)}`, `It is to be near ${entrypointIn(lacking)}: see that this one runs there.`);
+  const foe = request.apart.find((key) => node.hosts.has(key)) ?? node.shunned.get(request.hostKey);
+  if (foe !== undefined) return busy(`has ${entrypointIn(foe)}`, `It is to be apart from ${entrypointIn(foe)}: add a Node.`);
   const driver = request.driver(node.drivers);
   if (!driver.ok) return { message: driver.message, code: 'unsupported', hint: driver.hint };
   if (request.fixedPort !== null && holdsPort(node, request) && node.ports.has(request.fixedPort)) {
@@ -156,6 +224,8 @@ function obstacle(node: NodeRoom, request: PlacementRequest): Obstacle | null {
   const missing = lacks(node, request.ask);
   return missing === null ? null : busy(missing, 'Ask for less in `resources`, scale something down, or add a Node.');
 }
+
+const entrypointIn = (hostKey: string): string => hostKey.slice(hostKey.indexOf('/') + 1);
 
 /** By fill and each a Node with some room may still not be taken. */
 function refusal(node: NodeRoom, request: PlacementRequest): Obstacle | null {
@@ -188,6 +258,11 @@ function withRequest(node: NodeRoom, request: PlacementRequest): NodeRoom {
   return {
     ...take(node, request.ask),
     ports: request.fixedPort === null ? node.ports : new Set(node.ports).add(request.fixedPort),
+    shunned:
+      request.apart.length === 0
+        ? node.shunned
+        : new Map([...node.shunned, ...request.apart.map((key) => [key, request.hostKey] as const)]),
+    hosts: node.hosts.has(request.hostKey) ? node.hosts : new Set(node.hosts).add(request.hostKey),
     perDeployment: new Map(node.perDeployment).set(request.deploymentKey, countOn(node, request) + 1),
   };
 }

@@ -8,6 +8,10 @@ import type { EntrypointSpec } from '../../model/manifest-types.ts';
 export interface Amount {
   readonly cpu: number;
   readonly memoryBytes: number;
+  /** For volumes; absent as a capacity: as much as is wanted, else none. */
+  readonly volumeBytes?: number;
+  /** Countable things, by name; absent: none. */
+  readonly devices?: Readonly<Record<string, number>>;
 }
 
 /** What one Instance is charged with. */
@@ -33,6 +37,10 @@ export interface NodeRoom {
   readonly freePieces: readonly number[];
   /** Fixed ports that processes on it hold. */
   readonly ports: ReadonlySet<number>;
+  /** Entrypoints that have an Instance there, by `<environment>/<entrypoint>`. */
+  readonly hosts: ReadonlySet<string>;
+  /** Those that may not come, each with one that is there and is to be apart from it. */
+  readonly shunned: ReadonlyMap<string, string>;
   /** Instances by `<deployment>/<entrypoint>`. */
   readonly perDeployment: ReadonlyMap<string, number>;
 }
@@ -47,6 +55,14 @@ export interface PlacementRequest {
   readonly perNode: number;
   /** Requests with the same one are alike but for their key and the Node that they stick to. */
   readonly deploymentKey: string;
+  /** `<environment>/<entrypoint>`. */
+  readonly hostKey: string;
+  /** Of `hosts`: all of them have to be there. */
+  readonly near: readonly string[];
+  /** Of `hosts`: none of them may be there. */
+  readonly apart: readonly string[];
+  /** Evenly over the values of this label first; null: all Nodes are alike. */
+  readonly spread: string | null;
   /** The Node that holds its volume; null: any. */
   readonly stickyNodeId: string | null;
   readonly fixedPort: number | null;
