@@ -121,6 +121,7 @@ export function createAgent(options: AgentOptions): Agent {
       workspace,
       drivers: [...drivers.values()],
       driver: (name) => drivers.get(name),
+      coreCount: availableParallelism(),
       ports: createPorts(allocator, nameOf),
       results: createBuildResults(link, at('results')),
       staticServer: options.builtinPrograms.static,

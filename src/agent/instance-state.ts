@@ -44,6 +44,8 @@ export interface InstanceState {
   readonly restart: DesiredInstance['restart'];
   readonly stop: DesiredInstance['stop'];
   readonly packResult: boolean;
+  /** Cores of its own; absent: it shares. */
+  readonly cores?: readonly number[];
   readonly hasAfterStart: boolean;
   /** Without contact to control for this long it must stop; null: never. */
   readonly cutOffAfterMs: number | null;
@@ -103,7 +105,17 @@ export interface Step {
 
 type Facts = Pick<
   InstanceState,
-  'generation' | 'desired' | 'driver' | 'service' | 'commands' | 'restart' | 'stop' | 'packResult' | 'hasAfterStart' | 'cutOffAfterMs'
+  | 'generation'
+  | 'desired'
+  | 'driver'
+  | 'service'
+  | 'commands'
+  | 'restart'
+  | 'stop'
+  | 'packResult'
+  | 'cores'
+  | 'hasAfterStart'
+  | 'cutOffAfterMs'
 >;
 
 /** What the machine needs of a spec; kept on disk, so that an Instance can be ended before control is back. */
@@ -116,6 +128,7 @@ export const factsOf = (spec: DesiredInstance): Facts => ({
   restart: spec.restart,
   stop: spec.stop,
   packResult: spec.packResult,
+  ...(spec.cores === undefined ? {} : { cores: spec.cores.map(({ core }) => core) }),
   hasAfterStart: spec.hooks.afterStart.length > 0,
   cutOffAfterMs: spec.singleton ? spec.disconnect.stopAfterMs : null,
 });

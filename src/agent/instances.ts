@@ -5,6 +5,8 @@ import type { Driver } from '../driver/contract.ts';
 import { messageOf } from '../lib/failure.ts';
 import type { Log } from '../sys/log.ts';
 import { within } from '../lib/deadline.ts';
+import { createCores } from './cores.ts';
+import type { CoreUser } from './cores.ts';
 import { unseenEnd } from './ends.ts';
 import { newInstanceState, restoredState } from './instance-state.ts';
 import type { InstanceState } from './instance-state.ts';
@@ -34,7 +36,9 @@ export interface Instances {
   detach(): Promise<void>;
 }
 
-export interface InstancesOptions extends Omit<SupervisorDeps, 'onChange' | 'sweep' | 'sweepDone'> {
+export interface InstancesOptions extends Omit<SupervisorDeps, 'onChange' | 'sweep' | 'sweepDone' | 'cores'> {
+  /** Cores of this machine. */
+  readonly coreCount: number;
   readonly drivers: readonly Driver[];
   readonly states: StateFiles;
   readonly secrets: SecretFiles;
@@ -53,15 +57,27 @@ export function createInstances(options: InstancesOptions): Instances {
   /** What was there of them cannot be read. */
   const damaged = new Set<string>();
   let sweeping: Promise<void> = Promise.resolve();
+  const cores = createCores({
+    count: options.coreCount,
+    log: options.log,
+    users: () =>
+      [...supervisors.values()].map((supervisor): CoreUser => {
+        const { id, cores: own, activity, handle, driver: name } = supervisor.state();
+        const driver = options.driver(name);
+        const running = handle === null || driver === undefined ? null : { driver, handle };
+        return { id, cores: own ?? null, isOver: activity === 'done', running };
+      }),
+  });
 
   const add = (state: InstanceState): Supervisor => {
-    const supervisor = createSupervisor({ ...options, sweep, sweepDone: () => sweeping, onChange: changed }, state);
+    const supervisor = createSupervisor({ ...options, cores, sweep, sweepDone: () => sweeping, onChange: changed }, state);
     supervisors.set(state.id, supervisor);
     return supervisor;
   };
 
   const changed = (state: InstanceState): void => {
     options.onChange(state);
+    if (state.activity === 'done') cores.divide();
     if (state.activity === 'done' && dropped.has(state.id)) forget(state.id);
   };
 
@@ -132,6 +148,8 @@ export function createInstances(options: InstancesOptions): Instances {
     }
     dropped.delete(wanted.id);
     const supervisor = supervisors.get(wanted.id) ?? add(firstState(wanted));
+    // Before it starts: others leave what is its own.
+    cores.divide();
     supervisor.send({ kind: 'desired', spec: wanted });
   };
 
@@ -142,6 +160,7 @@ export function createInstances(options: InstancesOptions): Instances {
       const found = await options.states.load();
       for (const id of found.damaged) damaged.add(id);
       for (const state of found.states) add(restoredState(state));
+      cores.divide();
       await Promise.all(
         [...supervisors.values()].map((supervisor) =>
           supervisor.recover().catch((error: unknown) => {

@@ -9,6 +9,7 @@ import { isFailure, messageOf } from '../lib/failure.ts';
 import type { Random } from '../lib/id.ts';
 import type { ReasonCode } from '../model/documents.ts';
 import type { Log } from '../sys/log.ts';
+import type { Cores } from './cores.ts';
 import { commandWords } from './environment.ts';
 import { within } from '../lib/deadline.ts';
 import { runHooks } from './hooks.ts';
@@ -36,6 +37,7 @@ export interface SupervisorDeps {
   readonly states: StateFiles;
   readonly workspace: Workspace;
   readonly ports: Ports;
+  readonly cores: Cores;
   readonly results: BuildResults;
   readonly staticServer: readonly string[];
   /** Address that programs of this Node are reached at by its own Edge. */
@@ -216,7 +218,7 @@ export function createSupervisor(deps: SupervisorDeps, initial: InstanceState): 
     try {
       const driver = driverOf();
       await deps.sweepDone();
-      const starting = driver.ensure(runSpec());
+      const starting = deps.cores.launch(state.id, (cores) => driver.ensure({ ...runSpec(), cores }));
       const handle = await within(clock, LAUNCH_DEADLINE_MS, 'The start', starting).catch((error: unknown) => {
         void starting.then((late) => endIfGivenUp(driver, late, attempt)).catch(() => undefined);
         throw error;

@@ -89,6 +89,7 @@ export function createWorkspace(options: WorkspaceOptions): Workspace {
       logBytes: options.logBytes,
       port,
       resources: spec.resources,
+      cores: null,
       service: spec.role === 'service',
     }),
     quotas: (spec) => {

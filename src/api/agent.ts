@@ -2,7 +2,7 @@
 // snapshot. Control never calls an agent: it sends calls down the sync stream and the agent answers on a socket of its own.
 
 import { endpoint } from './endpoint.ts';
-import type { Artifact, DriverInfo, InstanceRole, InstanceStatus, NodeCapacity } from '../model/documents.ts';
+import type { CoreShare, Artifact, DriverInfo, InstanceRole, InstanceStatus, NodeCapacity } from '../model/documents.ts';
 import type { EntrypointSpec, Resources } from '../model/manifest-types.ts';
 
 /** All that an agent needs to run one Instance. Holds plain secret values: kept in memory only. */
@@ -30,6 +30,8 @@ export interface DesiredInstance {
   readonly port: number | null;
   readonly listens: boolean;
   readonly resources: Resources;
+  /** Cores of its own; absent: it shares. */
+  readonly cores?: readonly CoreShare[];
   readonly health: EntrypointSpec['health'];
   readonly restart: EntrypointSpec['restart'];
   readonly stop: EntrypointSpec['stop'];

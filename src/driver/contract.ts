@@ -23,6 +23,8 @@ export interface RunSpec {
   /** Port that the program shall listen on; null where it does not listen. */
   readonly port: number | null;
   readonly resources: Resources;
+  /** Of the machine, counted from 0, on which alone it runs; null: on all. */
+  readonly cores: readonly number[] | null;
   /** null: run to the end of the program (one-offs). */
   readonly service: boolean;
 }
@@ -97,6 +99,8 @@ export interface Driver {
     handle: DriverHandle,
     options: { readonly argv: readonly string[]; readonly env: Readonly<Record<string, string>>; readonly cwd: string },
   ): Promise<ExecSession>;
+  /** Keeps a running attempt to these cores of the machine, from now on. */
+  confine?(handle: DriverHandle, cores: readonly number[]): Promise<void>;
   usage?(handle: DriverHandle): Promise<Usage>;
   /** Ends whatever runs under this driver's name for Instances that the agent does not know; returns their keys. Called once after start. */
   sweep(knownKeys: ReadonlySet<string>): Promise<readonly string[]>;

@@ -20,6 +20,7 @@ function fakeSpec(key: string): RunSpec {
     logBytes: 0,
     port: null,
     resources: { cpu: { request: 1, limit: 1, bind: false }, memory: { requestBytes: 1, limitBytes: 1 }, diskBytes: 1 },
+    cores: null,
     service: true,
   };
 }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { startWithin } from './cgroup-join.ts';
 import { parseCgroupMounts, readCgroupMounts } from './cgroup-mounts.ts';
-import { cgroupPids, cgroupUsage, detectCgroups, killCgroup, removeCgroup } from './cgroup.ts';
+import { cgroupPids, cgroupUsage, detectCgroups, killCgroup, parseCpus, removeCgroup } from './cgroup.ts';
 import { until } from './keeper-fixture.ts';
 
 const limits = { cpu: 1, memoryBytes: 2 ** 28, processes: 100 };
@@ -24,6 +24,11 @@ test('mounts of version 1, joint controllers and a container root are understood
     { version: 1, folder: '/sys/fs/cgroup/systemd', controllers: ['name=systemd'], home: '/sys/fs/cgroup/systemd/init' },
     { version: 2, folder: '/sys/fs/cgroup/unified', controllers: [], home: '/sys/fs/cgroup/unified/user.slice/with:colon' },
   ]);
+});
+
+test('lists of CPUs are understood', () => {
+  assert.deepEqual(parseCpus('0-2,5,7-8'), [0, 1, 2, 5, 7, 8]);
+  assert.deepEqual([parseCpus(''), parseCpus('3')], [[], [3]]);
 });
 
 test('a machine without cgroups says so for every limit and makes none', () => {

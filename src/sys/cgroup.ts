@@ -12,12 +12,22 @@ export interface CgroupLimits {
   readonly cpu: number;
   readonly memoryBytes: number;
   readonly processes: number;
+  /** CPUs that it may run on; absent: all that there are. */
+  readonly cpus?: readonly number[];
 }
 
 export interface CgroupHost {
   readonly version: 1 | 2 | null;
   /** `enforced`, or why not. */
-  readonly enforcement: { readonly cpu: string; readonly memory: string; readonly processes: string; readonly kill: string };
+  readonly enforcement: {
+    readonly cpu: string;
+    readonly memory: string;
+    readonly processes: string;
+    readonly kill: string;
+    readonly cpus: string;
+  };
+  /** Numbers of the CPUs that groups may run on; empty where that cannot be enforced. */
+  readonly cpus: readonly number[];
   /** Makes the group with its limits; returns the folders to be joined. Throws when a limit that is said to be enforced cannot be set. */
   create(name: string, limits: CgroupLimits): string[];
   /** Names of the groups that exist. */
@@ -27,7 +37,8 @@ export interface CgroupHost {
   release(): void;
 }
 
-type Controller = 'memory' | 'cpu' | 'cpuacct' | 'pids' | 'freezer';
+const CONTROLLERS = ['memory', 'cpu', 'cpuacct', 'pids', 'freezer', 'cpuset'] as const;
+type Controller = (typeof CONTROLLERS)[number];
 
 const CPU_PERIOD_US = 100_000;
 /** The kernel accounts the spawning keeper's own pages here for a moment; less would kill it. */
@@ -69,7 +80,8 @@ function subfolders(folder: string): string[] {
 function refuse(reason: string): CgroupHost {
   return {
     version: null,
-    enforcement: { cpu: reason, memory: reason, processes: reason, kill: reason },
+    enforcement: { cpu: reason, memory: reason, processes: reason, kill: reason, cpus: reason },
+    cpus: [],
     create: () => [],
     list: () => [],
     folders: () => [],
@@ -79,8 +91,8 @@ function refuse(reason: string): CgroupHost {
 
 function createV1(mounts: readonly CgroupMount[], platform: string): CgroupHost {
   const parents = new Map<Controller, string>();
-  const why: Record<Controller, string> = { memory: '', cpu: '', cpuacct: '', pids: '', freezer: '' };
-  for (const controller of ['memory', 'cpu', 'cpuacct', 'pids', 'freezer'] as const) {
+  const why: Record<Controller, string> = { memory: '', cpu: '', cpuacct: '', pids: '', freezer: '', cpuset: '' };
+  for (const controller of CONTROLLERS) {
     const mount = mounts.find((each) => each.version === 1 && each.controllers.includes(controller));
     if (mount === undefined) {
       why[controller] = `the kernel offers no ${controller} cgroup`;
@@ -89,6 +101,7 @@ function createV1(mounts: readonly CgroupMount[], platform: string): CgroupHost 
     const parent = join(mount.folder, 'libra', platform);
     try {
       mkdirSync(parent, { recursive: true });
+      if (controller === 'cpuset') for (const folder of [dirname(parent), parent]) inheritCpus(folder);
       parents.set(controller, parent);
     } catch (error) {
       why[controller] = `no writable ${controller} cgroup (${messageOf(error).split(',')[0] ?? ''})`;
@@ -98,7 +111,8 @@ function createV1(mounts: readonly CgroupMount[], platform: string): CgroupHost 
   const folders = (name: string): string[] => [...new Set([...parents.values()].map((parent) => join(parent, name)))];
   return {
     version: parents.size === 0 ? null : 1,
-    enforcement: { cpu: say('cpu'), memory: say('memory'), processes: say('pids'), kill: say('freezer') },
+    enforcement: { cpu: say('cpu'), memory: say('memory'), processes: say('pids'), kill: say('freezer'), cpus: say('cpuset') },
+    cpus: parseCpus(readText(parents.get('cpuset') ?? '', 'cpuset.cpus') ?? ''),
     folders,
     release: () => void removeCgroup([...parents.values()]),
     list: () => [...new Set([...parents.values()].flatMap(subfolders))],
@@ -112,10 +126,34 @@ function createV1(mounts: readonly CgroupMount[], platform: string): CgroupHost 
           writeText(folder, 'cpu.cfs_quota_us', String(Math.max(1000, Math.round(limits.cpu * CPU_PERIOD_US))));
         }
         if (has(folder, 'pids.max')) writeText(folder, 'pids.max', String(limits.processes));
+        if (has(folder, 'cpuset.cpus')) inheritCpus(folder);
       }
+      if (limits.cpus !== undefined) confineCgroup(made, limits.cpus);
       return made;
     },
   };
+}
+
+/** A group of version 1 has no CPUs and no memory before it is given some, and nothing can join it. */
+function inheritCpus(folder: string): void {
+  for (const file of ['cpuset.mems', 'cpuset.cpus'])
+    if (readText(folder, file) === '') writeText(folder, file, readText(dirname(folder), file) ?? '');
+}
+
+/** `0-2,5` as numbers. */
+export function parseCpus(text: string): readonly number[] {
+  return text
+    .split(',')
+    .filter((part) => part !== '')
+    .flatMap((part) => {
+      const [from = 0, to = from] = part.split('-').map(Number);
+      return Array.from({ length: to - from + 1 }, (_unused, index) => from + index);
+    });
+}
+
+/** Lets the group run on these CPUs alone, from now on. Throws what the kernel refuses with. */
+export function confineCgroup(folders: readonly string[], cpus: readonly number[]): void {
+  for (const folder of folders) if (has(folder, 'cpuset.cpus')) writeText(folder, 'cpuset.cpus', cpus.join(','));
 }
 
 /** Memory and swap must be raised and lowered in the right order; the swap file is absent where swap is not accounted. */
@@ -139,7 +177,7 @@ function delegatedV2(mount: CgroupMount): string | null {
 function createV2(mount: CgroupMount, platform: string): CgroupHost {
   const top = delegatedV2(mount);
   if (top === null) return refuse(`no writable cgroup below ${mount.folder}`);
-  const wanted = ['memory', 'cpu', 'pids'] as const;
+  const wanted = ['memory', 'cpu', 'pids', 'cpuset'] as const;
   const why: Record<string, string> = {};
   const parent = join(top, 'libra', platform);
   try {
@@ -171,7 +209,9 @@ function createV2(mount: CgroupMount, platform: string): CgroupHost {
       memory: why['memory'] ?? 'enforced',
       processes: why['pids'] ?? 'enforced',
       kill: 'enforced',
+      cpus: why['cpuset'] ?? 'enforced',
     },
+    cpus: why['cpuset'] === undefined ? parseCpus(readText(parent, 'cpuset.cpus.effective') ?? '') : [],
     folders,
     release: () => void removeCgroup([parent]),
     list: () => subfolders(parent),
@@ -186,6 +226,7 @@ function createV2(mount: CgroupMount, platform: string): CgroupHost {
         writeText(folder, 'cpu.max', `${Math.max(1000, Math.round(limits.cpu * CPU_PERIOD_US))} ${CPU_PERIOD_US}`);
       }
       if (why['pids'] === undefined) writeText(folder, 'pids.max', String(limits.processes));
+      if (why['cpuset'] === undefined && limits.cpus !== undefined) confineCgroup([folder], limits.cpus);
       return [folder];
     },
   };

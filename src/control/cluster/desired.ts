@@ -145,6 +145,7 @@ function compileRun(deps: DesiredDeps, input: RunInput): Compiled {
       port: service ? entrypoint.port : null,
       listens: service && entrypoint.listens,
       resources: entrypoint.resources,
+      ...(spec.cores === undefined ? {} : { cores: spec.cores }),
       health: entrypoint.health,
       restart: service ? entrypoint.restart : 'never',
       stop: entrypoint.stop,

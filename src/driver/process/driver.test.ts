@@ -53,6 +53,7 @@ async function processHarness(confined: boolean): Promise<DriverHarness> {
           memory: { requestBytes: 2 ** 28, limitBytes: 2 ** 28 },
           diskBytes: 2 ** 30,
         },
+        cores: null,
         service: true,
       };
     },

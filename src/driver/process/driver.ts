@@ -8,7 +8,7 @@ import type { Clock } from '../../lib/clock.ts';
 import { systemClock } from '../../lib/clock.ts';
 import { Failure, isFailure, messageOf } from '../../lib/failure.ts';
 import type { DriverInfo } from '../../model/documents.ts';
-import { cgroupUsage, detectCgroups, outOfMemoryKills, removeCgroup } from '../../sys/cgroup.ts';
+import { confineCgroup, cgroupUsage, detectCgroups, outOfMemoryKills, removeCgroup } from '../../sys/cgroup.ts';
 import { readJsonFile } from '../../sys/durable-file.ts';
 import type { KeeperClient } from '../../sys/keeper-client.ts';
 import type { ProcessRecord } from '../../sys/keeper-protocol.ts';
@@ -74,12 +74,14 @@ export function createProcessDriver(options: ProcessDriverOptions): ProcessDrive
   const userEnforcement = users?.enforcement ?? 'switched off';
   const node = options.nodeBinary === undefined ? null : prepareNode(dataFolder, options.nodeBinary, userEnforcement === 'enforced');
   const defaultPath = node === null ? SYSTEM_PATH : `${node}:${SYSTEM_PATH}`;
-  const { cpu, memory, processes } = cgroups.enforcement;
+  const { cpu, memory, processes, cpus } = cgroups.enforcement;
+  const cpusOf = (cores: readonly number[]): readonly number[] => cores.flatMap((core) => cgroups.cpus[core] ?? []);
   const limits: DriverInfo['limits'] = {
     cpu,
     memory,
     user: userEnforcement,
     disk: 'soft: measured now and then, not stopped by the kernel',
+    cores: cpus,
   };
   const notEnforced = [
     ...(memory === 'enforced' ? [] : [`memory limit not enforced: ${memory}`]),
@@ -179,7 +181,12 @@ export function createProcessDriver(options: ProcessDriverOptions): ProcessDrive
     const file = resolveCommand(word, { env, cwd: spec.workFolder, user });
     const { cpu: cores, memory: bytes } = spec.resources;
     try {
-      cgroups.create(name, { cpu: cores.limit, memoryBytes: bytes.limitBytes, processes: MAX_PROCESSES });
+      cgroups.create(name, {
+        cpu: cores.limit,
+        memoryBytes: bytes.limitBytes,
+        processes: MAX_PROCESSES,
+        ...(spec.cores === null ? {} : { cpus: cpusOf(spec.cores) }),
+      });
     } catch (error) {
       throw new Failure('start_failed', {
         message: `The limits of the Instance could not be set: ${messageOf(error)}`,
@@ -282,6 +289,7 @@ export function createProcessDriver(options: ProcessDriverOptions): ProcessDrive
       const [word = '', ...words] = argv;
       return startExec(parsed, { file: resolveCommand(word, { env: full, cwd, user: parsed.user }), words, env: full, cwd });
     },
+    confine: async (handle, cores) => confineCgroup(parseHandle(handle).cgroups, cpusOf(cores)),
     usage: async (handle) => usageOf(parseHandle(handle)),
     sweep: async (knownKeys) => {
       const knownNames = new Set([...knownKeys].map(safeName));

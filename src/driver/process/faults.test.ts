@@ -60,6 +60,7 @@ async function spec(key: string, argv: readonly string[], change: Partial<RunSpe
     logBytes: 1024 * 1024,
     port: null,
     resources: { cpu: { request: 1, limit: 2, bind: false }, memory: { requestBytes: 2 ** 28, limitBytes: 2 ** 28 }, diskBytes: 2 ** 30 },
+    cores: null,
     service: true,
     ...change,
   };
@@ -181,6 +182,31 @@ test('a program over its cpu limit is slowed down to it', async (t) => {
   await driver.wait(await driver.ensure(run), never);
   const used = Number((await waitForLine(run, /^used/)).split(' ')[1]);
   assert.ok(used < 450_000, `${used} µs in about a second`);
+});
+
+test('a program runs on the cores that it is given alone, with all that it starts, and can be sent to others', async (t) => {
+  if (driver.info.limits.cores !== 'enforced') return t.skip(`no cgroup: ${driver.info.limits.cores ?? ''}`);
+  const allowed = (pid: number): string => /^Cpus_allowed_list:\s+(.*)$/mu.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '';
+  const all = allowed(process.pid);
+  const code =
+    "require('node:child_process').spawn('sleep', ['60']).on('spawn', function () { console.log('child ' + this.pid); }); setInterval(() => {}, 1000);";
+  const own = await spec('own.1', script(code), { cores: [0] });
+  const handle = await driver.ensure(own);
+  const child = Number((await waitForLine(own, /^child/)).split(' ')[1]);
+  const state = await driver.inspect(handle);
+  assert.ok(state.state === 'running' && state.pid !== null);
+  const first = all.split(/[-,]/u)[0] ?? '';
+  assert.deepEqual([allowed(state.pid), allowed(child)], [first, first]);
+  const other = await driver.ensure(await spec('other.1', script('setInterval(() => {}, 1000)')));
+  const otherState = await driver.inspect(other);
+  assert.ok(otherState.state === 'running' && otherState.pid !== null);
+  assert.equal(allowed(otherState.pid), all);
+  await driver.confine?.(other, [0]);
+  assert.equal(allowed(otherState.pid), first);
+  await driver.stop(other, { signal: 'SIGKILL', timeoutMs: 0 });
+  // Of one that is gone nothing is to be done.
+  await driver.remove(other);
+  await driver.confine?.(other, [0]);
 });
 
 test('a program that logs as fast as it can fills no more disk than its bound', async () => {
