@@ -104,6 +104,18 @@ function acmeDirectory(text: string, source: string): string {
   return url;
 }
 
+/** An engine, or the members of an etcd cluster with the name of this platform there. */
+function storeUrl(text: string, source: string): string {
+  const isEtcd =
+    /^etcds?:\/\/(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}(?:,(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}){0,15}(?:\/[A-Za-z0-9][A-Za-z0-9._-]{0,62})?$/u;
+  if (text !== 'sqlite' && text !== 'memory' && !isEtcd.test(text)) {
+    throw new Failure('invalid_input', {
+      message: `${source} must be sqlite, memory, or an etcd cluster such as etcd://10.0.0.1:2379,10.0.0.2:2379/libra, not ${JSON.stringify(text)}.`,
+    });
+  }
+  return text;
+}
+
 /** A program and its words; whoever calls it adds more. */
 function argv(text: string, source: string): readonly string[] {
   const split = splitCommand(text);
@@ -257,9 +269,25 @@ export const SETTINGS = {
     flag: 'store',
     variable: 'LIBRA_STORE',
     placeholder: 'engine',
-    help: 'sqlite, or memory for a platform that forgets',
+    help: 'sqlite; memory for a platform that forgets; or an etcd cluster: etcd://host:port,host:port/name, etcds:// with TLS',
     defaultText: 'sqlite',
-    parse: oneOf('sqlite', 'memory'),
+    parse: storeUrl,
+  },
+  storeTls: {
+    flag: 'store-tls',
+    variable: 'LIBRA_STORE_TLS',
+    placeholder: 'folder',
+    help: 'for etcds://: folder with ca.pem, and cert.pem with key.pem where the cluster asks for a certificate',
+    defaultText: "the machine's authorities",
+    parse: path,
+  },
+  storeLogin: {
+    flag: 'store-login',
+    variable: 'LIBRA_STORE_LOGIN',
+    placeholder: 'file',
+    help: 'file that holds name:password for the etcd cluster',
+    defaultText: 'none',
+    parse: path,
   },
   logLevel: {
     flag: 'log-level',
@@ -360,6 +388,8 @@ export function loadSettings(flags: Readonly<Record<string, string | undefined>>
     domain: read('domain'),
     nodeName: read('nodeName'),
     store: read('store'),
+    storeTls: read('storeTls'),
+    storeLogin: read('storeLogin'),
     logLevel: read('logLevel'),
     retainEndedMs: read('retainEndedMs'),
     bundleBytes: read('bundleBytes'),

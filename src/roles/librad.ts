@@ -22,8 +22,8 @@ import { systemRandom } from '../lib/id.ts';
 import { createTrusted } from '../proxy/client-address.ts';
 import { acquireDataLock } from '../store/lock.ts';
 import { checkDataFormat } from '../store/data-format.ts';
-import { createMemoryStore } from '../store/memory.ts';
-import { openSqliteStore } from '../store/sqlite.ts';
+import { holdStore } from '../store/hold.ts';
+import { openStore } from './open-store.ts';
 import { connectKeeper, ensureKeeper, keeperSocketPath } from '../sys/keeper-client.ts';
 import { openFileLog } from '../sys/logger.ts';
 import { settleMemory } from '../sys/settle.ts';
@@ -125,8 +125,16 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
     });
 
     options.onProgress('Opening the store');
-    const store = settings.store === 'memory' ? createMemoryStore({ clock }) : await openSqliteStore({ path: paths.store, clock });
+    const { store, engine, isShared } = await openStore(settings, { file: paths.store, clock });
     undo.push(() => store.close());
+    if (isShared) {
+      const onLost = (): void => {
+        log.error({}, 'another control plane may have the store by now: stopping');
+        keepInstances = true;
+        shutdown.resolve();
+      };
+      undo.push(await holdStore({ store, clock, holder: `${hostname()}:${paths.data}`, onLost }));
+    }
     const blobs = await openFileBlobs({ folder: paths.blobs, maxBytes: settings.bundleBytes ?? 1024 ** 3, clock });
     undo.push(() => blobs.close());
 
@@ -157,7 +165,7 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
     const nodeName = settings.nodeName ?? nodeLabel(hostname());
     const control = createControl({
       store,
-      storeEngine: settings.store ?? 'sqlite',
+      storeEngine: engine,
       blobs,
       clock,
       random,

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import * as fc from 'fast-check';
-import { take, withStore } from './contract-support.ts';
+import { inOrder, take, withStore } from './contract-support.ts';
 import type { ContractCase } from './contract-support.ts';
 import type { ChangeBatch, CommitResult, Compare, Entry, Store, Transaction, Write } from './store.ts';
 
@@ -61,15 +61,17 @@ const schedule = fc.array(fc.array(transaction, { minLength: 1, maxLength: 6 }),
 export const modelCases: readonly ContractCase[] = [
   {
     name: 'give what a plain map gives: results, entries and history',
-    run: async (open) => {
+    run: async (open, remote) => {
       await fc.assert(
         fc.asyncProperty(schedule, (groups) =>
           withStore(open, async ({ store, reopen }) => {
             const model: Model = { revision: 0, entries: new Map(), history: [] };
             for (const group of groups) {
-              const results = await Promise.all(group.map((item) => store.commit(item)));
               assert.deepEqual(
-                results,
+                await inOrder(
+                  remote,
+                  group.map((item) => () => store.commit(item)),
+                ),
                 group.map((item) => commitToModel(model, item)),
               );
             }

@@ -29,7 +29,7 @@ export interface ContractCase {
   /** Only for engines whose data outlives them. */
   readonly durable?: true;
   readonly name: string;
-  readonly run: (open: OpenStore) => Promise<void>;
+  readonly run: (open: OpenStore, remote: boolean) => Promise<void>;
 }
 
 /** Runs with a fresh store and closes it whatever happens. */
@@ -52,6 +52,14 @@ export const del = (key: string): Write => ({ kind: 'delete', key });
 export const write = (store: Store, ...writes: readonly Write[]): Promise<CommitResult> => store.commit({ compare: [], writes });
 export const rejectsWith = (promise: Promise<unknown>, code: FailureCode): Promise<void> =>
   assert.rejects(promise, (error: unknown) => isFailure(error, code) || assert.fail(`expected ${code}, got ${String(error)}`));
+
+/** All at the same time, where that keeps their order; else one after the other. */
+export async function inOrder<T>(remote: boolean, tasks: readonly (() => Promise<T>)[]): Promise<T[]> {
+  if (!remote) return await Promise.all(tasks.map((task) => task()));
+  const results: T[] = [];
+  for (const task of tasks) results.push(await task());
+  return results;
+}
 
 /** The next `count` batches. */
 export async function take(store: Store, fromRevision: number, count: number, prefix = ''): Promise<ChangeBatch[]> {

@@ -1,0 +1,61 @@
+// The store that the settings name: a file of the data folder, memory, or an etcd cluster, whose client is loaded only then.
+
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Settings } from '../config.ts';
+import type { Clock } from '../lib/clock.ts';
+import { Failure, messageOf } from '../lib/failure.ts';
+import { createMemoryStore } from '../store/memory.ts';
+import { openSqliteStore } from '../store/sqlite.ts';
+import type { Store } from '../store/store.ts';
+
+export interface OpenedStore {
+  readonly store: Store;
+  /** For people: `sqlite`, `memory`, `etcd`. */
+  readonly engine: string;
+  /** Other machines can reach it. */
+  readonly isShared: boolean;
+}
+
+const DEFAULT_NAME = 'libra';
+
+export async function openStore(settings: Settings, options: { readonly file: string; readonly clock: Clock }): Promise<OpenedStore> {
+  const { clock } = options;
+  const url = settings.store ?? 'sqlite';
+  if (url === 'memory') return { store: createMemoryStore({ clock }), engine: 'memory', isShared: false };
+  if (url === 'sqlite') return { store: await openSqliteStore({ path: options.file, clock }), engine: 'sqlite', isShared: false };
+  const [{ createEtcdGateway }, { openEtcdStore }] = await Promise.all([import('../store/etcd-gateway.ts'), import('../store/etcd.ts')]);
+  const [, scheme = '', members = '', name = DEFAULT_NAME] = /^(etcds?):\/\/([^/]+)(?:\/(.+))?$/u.exec(url) ?? [];
+  const endpoints = members.split(',').map((member) => `${scheme === 'etcds' ? 'https' : 'http'}://${member}`);
+  const gateway = createEtcdGateway(endpoints, {
+    ...(settings.storeTls === null ? {} : { tls: await tlsFiles(settings.storeTls) }),
+    ...(settings.storeLogin === null ? {} : { login: await loginIn(settings.storeLogin) }),
+  });
+  return { store: await openEtcdStore({ gateway, prefix: name }), engine: 'etcd', isShared: true };
+}
+
+async function readSecret(file: string, what: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    throw new Failure('invalid_input', { message: `The file ${file} with ${what} of the store cannot be read: ${messageOf(error)}` });
+  }
+}
+
+/** `ca.pem`, and `cert.pem` with `key.pem` where the cluster asks for a certificate. */
+async function tlsFiles(folder: string): Promise<{ readonly ca: string; readonly cert?: string; readonly key?: string }> {
+  const ca = await readSecret(join(folder, 'ca.pem'), 'the authority');
+  try {
+    const [cert, key] = await Promise.all(['cert.pem', 'key.pem'].map((name) => readFile(join(folder, name), 'utf8')));
+    return cert === undefined || key === undefined ? { ca } : { ca, cert, key };
+  } catch {
+    return { ca };
+  }
+}
+
+async function loginIn(file: string): Promise<{ readonly name: string; readonly password: string }> {
+  const line = (await readSecret(file, 'the login')).trim();
+  const colon = line.indexOf(':');
+  if (colon < 1) throw new Failure('invalid_input', { message: `The file ${file} has to hold the login of the store as name:password.` });
+  return { name: line.slice(0, colon), password: line.slice(colon + 1) };
+}

@@ -1,0 +1,118 @@
+// A store of three members, of which any one may die at any moment: nothing acknowledged is lost, and the platform above goes on.
+
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { startTestCluster } from '../../src/store/etcd-fixture.ts';
+import type { TestCluster } from '../../src/store/etcd-fixture.ts';
+import { createEtcdGateway } from '../../src/store/etcd-gateway.ts';
+import { openEtcdStore } from '../../src/store/etcd.ts';
+import { serverApp, writeApp } from '../fixtures/app-folder.ts';
+import { Platform, until, withPlatform } from '../platform.ts';
+import { lacking } from '../requirements.ts';
+
+async function withCluster(body: (cluster: TestCluster) => Promise<void>): Promise<void> {
+  const cluster = await startTestCluster({ members: 3 });
+  try {
+    await body(cluster);
+  } finally {
+    await cluster.stop();
+  }
+}
+
+describe('etcd', { skip: lacking('etcd') }, () => {
+  test('members are killed and stopped one after the other under writes: what was acknowledged is there, once, and watchers miss nothing', (t) =>
+    withCluster(async (cluster) => {
+      const open = () => openEtcdStore({ gateway: createEtcdGateway(cluster.endpoints), prefix: 'x' });
+      const store = await open();
+      let over = false;
+      const acknowledged = new Set<string>();
+      let failed = 0;
+      const writer = async (lane: number): Promise<void> => {
+        for (let count = 0; !over; count += 1) {
+          const key = `${lane}/${count}`;
+          try {
+            await store.commit({ compare: [{ key, revision: 0 }], writes: [{ kind: 'put', key, value: key }] });
+            acknowledged.add(key);
+          } catch {
+            failed += 1;
+          }
+        }
+      };
+      const seen = new Set<string>();
+      const watching = new AbortController();
+      const follow = async (): Promise<void> => {
+        for (let next = 1; !watching.signal.aborted;) {
+          try {
+            for await (const batch of store.watch({ prefix: '', fromRevision: next, signal: watching.signal })) {
+              for (const change of batch.changes) if (change.kind === 'put') seen.add(change.entry.key);
+              next = batch.revision + 1;
+            }
+          } catch {
+            // Its member is gone: on with another one.
+          }
+        }
+      };
+      const following = follow();
+      const writing = Promise.all([0, 1, 2, 3].map(writer));
+      const progress = async (what: string): Promise<void> => {
+        const before = acknowledged.size;
+        await until(what, 20_000, () => acknowledged.size > before + 50);
+      };
+      for (let member = 0; member < 3; member += 1) {
+        await progress('writes go on');
+        await cluster.signal(member, 'SIGKILL');
+        await progress(`writes go on without member ${member}`);
+        cluster.start(member);
+        await progress(`writes go on while member ${member} comes back`);
+        await cluster.signal(member, 'SIGSTOP');
+        await progress(`writes go on while member ${member} is stuck`);
+        await cluster.signal(member, 'SIGCONT');
+      }
+      over = true;
+      await writing;
+      const after = await open();
+      const there = new Set<string>();
+      for (let last: string | undefined; ;) {
+        const page = await after.list({ prefix: '', after: last });
+        for (const entry of page.entries) there.add(entry.key);
+        last = page.entries.at(-1)?.key;
+        if (!page.more) break;
+      }
+      for (const key of acknowledged) assert.ok(there.has(key), `${key} was acknowledged`);
+      await until('the watcher has seen all', 20_000, () => [...there].every((key) => seen.has(key)));
+      t.diagnostic(`${acknowledged.size} acknowledged, ${failed} failed, ${there.size} there`);
+      watching.abort();
+      await following;
+      await store.close();
+      await after.close();
+    }));
+
+  test('a platform on it deploys while a member is away, survives a kill -9, and lets no second one beside it', () =>
+    withCluster(async (cluster) => {
+      await withPlatform(
+        async (platform) => {
+          const deploy = async (text: string): Promise<void> => {
+            const deployed = await platform.cli('deploy', writeApp(platform, 'shop', serverApp({ text })));
+            assert.equal(deployed.code, 0, deployed.stderr);
+            assert.equal((await platform.get('shop.localhost', '/')).body, text);
+          };
+          await deploy('one');
+          assert.equal((await platform.client().system.status({})).store.engine, 'etcd');
+          for (let member = 0; member < 3; member += 1) {
+            await cluster.signal(member, 'SIGKILL');
+            await deploy(`without member ${member}`);
+            cluster.start(member);
+          }
+          await platform.kill();
+          assert.equal((await platform.get('shop.localhost', '/')).body, 'without member 2', 'it serves on');
+          await platform.start();
+          await deploy('two');
+          const second = new Platform({ env: { LIBRA_STORE: cluster.url } });
+          await assert.rejects(second.start(), /Another control plane uses this store/u);
+          await second.dispose();
+          await deploy('three');
+        },
+        { env: { LIBRA_STORE: cluster.url } },
+      );
+    }));
+});
