@@ -6,9 +6,11 @@ import http2 from 'node:http2';
 import type { ClientHttp2Session, IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import net from 'node:net';
+import { Duplex } from 'node:stream';
 import { after, before, describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { WebSocket, WebSocketServer } from 'ws';
+import { systemClock } from '../lib/clock.ts';
 import { DEFAULT_TRAFFIC } from '../model/traffic-policy.ts';
 import { call, group, read, rule, startEdge, startInstance, target, text, until } from './edge-fixture.ts';
 import type { TestEdge } from './edge-fixture.ts';
@@ -137,6 +139,39 @@ describe('HTTP/2 in front', () => {
     assert.equal(headers['transfer-encoding'], 'chunked');
     assert.equal(trailers['x-after'], 'all');
   });
+
+  for (const bytes of [5, 60_000])
+    test(`a body of ${bytes} bytes that comes in one piece with the beginning of its connection is a body as any other`, async (t) => {
+      await serve(t, async (request, response) => {
+        const body = await read(request);
+        // Longer than it takes until what a client costs is looked at.
+        await systemClock.sleep(500);
+        response.end(body);
+      });
+      const socket = net.connect(edge.port, '127.0.0.1');
+      let held: Buffer[] | null = [];
+      const inOnePiece = new Duplex({
+        read: () => undefined,
+        write: (chunk: Buffer, _encoding, done) => {
+          if (held === null) socket.write(chunk);
+          else held.push(chunk);
+          done();
+        },
+      });
+      socket.on('data', (chunk: Buffer) => inOnePiece.push(chunk));
+      socket.on('close', () => inOnePiece.destroy());
+      const made = http2.connect(`http://127.0.0.1:${edge.port}`, { createConnection: () => inOnePiece });
+      made.on('error', () => undefined);
+      t.after(() => made.destroy());
+      const body = Buffer.alloc(bytes, 'body ');
+      const answer = ask(made, '/', { body });
+      await until('all of it was said', () => (held ?? []).reduce((sum, chunk) => sum + chunk.length, 0) > bytes + 50);
+      socket.write(Buffer.concat(held));
+      held = null;
+      const { headers, body: back } = await answer;
+      assert.equal(headers[':status'], 200);
+      assert.ok(back.equals(body));
+    });
 
   test('HTTP/1.1 is spoken on the same port', async (t) => {
     await serve(t, (_request, response) => text(response, 'old'));

@@ -80,6 +80,10 @@ export class ServerStream implements ClientStream {
     stream.on('trailers', (_fields, _flags, raw: string[] = []) => {
       this.#requestTrailers = trailersOf(raw);
     });
+    // What was put back, such as the first bytes of a connection without TLS, the library takes in one go: the body, and its end, may be
+    // here before anybody was told of the request.
+    if (stream.readableLength > 0) this.#owner.received(stream.readableLength);
+    if (!stream.closed && stream.state.remoteClose === 1) this.#endStream = true;
   }
 
   get bodyStopped(): boolean {
