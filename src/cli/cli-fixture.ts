@@ -23,6 +23,7 @@ export const idlePlatform: LocalPlatform = {
   hasLeftovers: async () => false,
   ownerToken: async () => null,
   waitUntilDown: unused,
+  migrateStore: unused,
   examine: unused,
 };
 

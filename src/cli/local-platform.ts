@@ -48,6 +48,11 @@ export interface LocalPlatform {
   ownerToken(): Promise<string | null>;
   /** Waits until the platform of the local data folder has ended; false when the deadline (milliseconds) passed first. */
   waitUntilDown(deadlineMs: number): Promise<boolean>;
+  /** Copies the store of the local data folder into an empty one of another engine; nobody may use either. Returns how many entries. */
+  migrateStore(
+    names: { readonly from: string | null; readonly to: string },
+    options: { readonly onProgress: (copied: number) => void },
+  ): Promise<number>;
   /** What this machine offers and lacks, for `libra doctor`. */
   examine(): Promise<readonly Finding[]>;
 }

@@ -63,6 +63,7 @@ export const registry: readonly CommandGroup[] = [
       { name: 'nodes cordon', load: async () => (await import('./commands/nodes.ts')).nodesCordon },
       { name: 'nodes uncordon', load: async () => (await import('./commands/nodes.ts')).nodesUncordon },
       { name: 'nodes drain', load: async () => (await import('./commands/nodes.ts')).nodesDrain },
+      { name: 'store migrate', load: async () => (await import('./commands/store.ts')).storeMigrate },
       { name: 'events', load: async () => (await import('./commands/events.ts')).events },
       { name: 'requests', load: async () => (await import('./commands/requests.ts')).requests },
       { name: 'doctor', load: async () => (await import('./commands/doctor.ts')).doctor },

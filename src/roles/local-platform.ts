@@ -105,6 +105,10 @@ export function createLocalPlatform(around: Surroundings): LocalPlatform {
     version: programVersion,
     upOptions,
     exampleFolder: join(programRoot, 'examples/hello'),
+    migrateStore: async ({ from, to }, { onProgress }) => {
+      const { migrateLocalStore } = await import('./migrate-store.ts');
+      return await migrateLocalStore({ local, paths, from, to, onProgress });
+    },
     run: async (flags, options) => {
       const { runLibrad } = await import('./librad.ts');
       await runLibrad({ keeperKey: null, settings: loadSettings(flags, around), ...options });

@@ -6,6 +6,7 @@ import type { Settings } from '../config.ts';
 import type { Clock } from '../lib/clock.ts';
 import { Failure, messageOf } from '../lib/failure.ts';
 import { createMemoryStore } from '../store/memory.ts';
+import { refuseHalfCopy } from '../store/migrate.ts';
 import { openSqliteStore } from '../store/sqlite.ts';
 import type { Store } from '../store/store.ts';
 
@@ -19,11 +20,26 @@ export interface OpenedStore {
 
 const DEFAULT_NAME = 'libra';
 
+/** Throws `storage_failed` too where it is a copy that was broken off. */
 export async function openStore(settings: Settings, options: { readonly file: string; readonly clock: Clock }): Promise<OpenedStore> {
-  const { clock } = options;
-  const url = settings.store ?? 'sqlite';
+  const opened = await openAny(settings, settings.store ?? 'sqlite', options);
+  try {
+    await refuseHalfCopy(opened.store);
+  } catch (error) {
+    await opened.store.close();
+    throw error;
+  }
+  return opened;
+}
+
+/** The store of this name, in whatever state it is. */
+export async function openAny(
+  settings: Pick<Settings, 'storeTls' | 'storeLogin'>,
+  url: string,
+  { file, clock }: { readonly file: string; readonly clock: Clock },
+): Promise<OpenedStore> {
   if (url === 'memory') return { store: createMemoryStore({ clock }), engine: 'memory', isShared: false };
-  if (url === 'sqlite') return { store: await openSqliteStore({ path: options.file, clock }), engine: 'sqlite', isShared: false };
+  if (url === 'sqlite') return { store: await openSqliteStore({ path: file, clock }), engine: 'sqlite', isShared: false };
   const [{ createEtcdGateway }, { openEtcdStore }] = await Promise.all([import('../store/etcd-gateway.ts'), import('../store/etcd.ts')]);
   const [, scheme = '', members = '', name = DEFAULT_NAME] = /^(etcds?):\/\/([^/]+)(?:\/(.+))?$/u.exec(url) ?? [];
   const endpoints = members.split(',').map((member) => `${scheme === 'etcds' ? 'https' : 'http'}://${member}`);

@@ -37,9 +37,12 @@ export const leaseCases: readonly ContractCase[] = [
         const lease = await store.lease({ ttlMs: 5000 });
         await write(store, put('a', '1', lease.id));
         for (let round = 0; round < 5; round += 1) {
+          assert.equal(await store.leaseLeftMs(lease.id), 5000);
           await clock.advance(4000);
+          assert.equal(await store.leaseLeftMs(lease.id), 1000);
           await lease.keepAlive();
         }
+        assert.equal(await store.leaseLeftMs('no-such-lease'), undefined);
         assert.equal((await store.get('a'))?.revision, 1);
         await clock.advance(5000);
         assert.equal((await take(store, 2, 1))[0]?.changes[0]?.kind, 'delete');

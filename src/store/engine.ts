@@ -233,6 +233,10 @@ export function createEngine({ storage, clock, defer }: EngineOptions): Store {
       }
       return await grant(ttlMs);
     },
+    leaseLeftMs: async (id) => {
+      if (closed) throw closedFailure();
+      return leases.leftMs(id);
+    },
     close: async () => {
       if (closed) return;
       closed = true;

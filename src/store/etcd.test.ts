@@ -72,8 +72,11 @@ describe('on etcd', { skip: lacking('etcd') }, () => {
       const [one, other] = await Promise.all([store.lease({ ttlMs: 60_000 }), store.lease({ ttlMs: 60_000 })]);
       await write(store, put('freed', '1', one.id), put('moved', '1', one.id), put('kept', '1', one.id));
       await write(store, put('freed'), put('moved', '2', other.id));
+      const leftMs = (await store.leaseLeftMs(one.id)) ?? 0;
+      assert.ok(leftMs > 50_000 && leftMs <= 60_000, String(leftMs));
       await one.revoke();
       await one.revoke();
+      for (const id of [one.id, 'no-such-lease']) assert.equal(await store.leaseLeftMs(id), undefined);
       assert.deepEqual(
         (await store.list({ prefix: '' })).entries.map(({ key, leaseId }) => [key, leaseId]),
         [

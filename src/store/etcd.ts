@@ -221,6 +221,13 @@ export async function openEtcdStore({ gateway, prefix, keepRevisions = DEFAULT_K
         throw new Failure('invalid_input', { message: `A lease must last at least ${MIN_LEASE_MS} ms; asked was ${ttlMs}.` });
       return await grant(ttlMs);
     },
+    leaseLeftMs: async (id) => {
+      open();
+      if (!/^\d+$/u.test(id)) return undefined;
+      // -1: there is none.
+      const seconds = number((await gateway.call('lease/timetolive', { ID: id }, { repeatable: true }))['TTL']);
+      return seconds < 0 ? undefined : seconds * 1000;
+    },
     close: async () => {
       if (closed) return;
       closed = true;

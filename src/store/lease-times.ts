@@ -15,6 +15,8 @@ export interface LeaseTimes {
   /** Tries the expiry again soon. */
   retry(id: string): void;
   alive(id: string): boolean;
+  /** Milliseconds; undefined where it has ended or is not known. */
+  leftMs(id: string): number | undefined;
   forget(id: string): void;
   count(): number;
   stop(): void;
@@ -68,6 +70,10 @@ export function createLeaseTimes(options: { readonly clock: Clock; readonly onEx
       set(id, RETRY_MS);
     },
     alive: (id) => (deadlines.get(id) ?? Infinity) !== Infinity,
+    leftMs: (id) => {
+      const deadline = deadlines.get(id) ?? Infinity;
+      return deadline === Infinity ? undefined : Math.max(0, deadline - clock.monotonic());
+    },
     forget: (id) => {
       deadlines.delete(id);
     },

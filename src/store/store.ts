@@ -87,6 +87,8 @@ export interface Store {
   watch(options: WatchOptions): AsyncIterable<ChangeBatch>;
   /** A new lease; without keepAlive its keys are deleted after `ttlMs` (at least 1,000). */
   lease(options: { readonly ttlMs: number }): Promise<Lease>;
+  /** What is left of a lease, in milliseconds; undefined where there is none. */
+  leaseLeftMs(id: string): Promise<number | undefined>;
   close(): Promise<void>;
 }
 

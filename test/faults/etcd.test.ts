@@ -1,6 +1,8 @@
 // A store of three members, of which any one may die at any moment: nothing acknowledged is lost, and the platform above goes on.
 
 import assert from 'node:assert/strict';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { startTestCluster } from '../../src/store/etcd-fixture.ts';
 import type { TestCluster } from '../../src/store/etcd-fixture.ts';
@@ -114,5 +116,41 @@ describe('etcd', { skip: lacking('etcd') }, () => {
         },
         { env: { LIBRA_STORE: cluster.url } },
       );
+    }));
+
+  test('a platform moves to it and back with all that it knows, and not while it runs', () =>
+    withCluster(async (cluster) => {
+      await withPlatform(async (file) => {
+        await file.cli('deploy', writeApp(file, 'shop', serverApp({ text: 'one' })));
+        await file.cli('env', 'set', 'KEY=value', '--app', 'shop');
+        const history = async (platform: Platform): Promise<string> =>
+          (await platform.cli('deployments', '--app', 'shop', '--json')).stdout.replaceAll(/localhost:\d+/gu, 'localhost');
+        const before = await history(file);
+        const busy = await file.cli('store', 'migrate', cluster.url);
+        assert.match(busy.stderr, /runs on|in use|already/iu);
+        await file.stop();
+        const moved = await file.cli('store', 'migrate', cluster.url);
+        assert.equal(moved.code, 0, moved.stderr);
+        assert.match(moved.stdout, /Copied \d+ records; each was compared/u);
+        assert.match((await file.cli('store', 'migrate', cluster.url)).stderr, /is not empty/u);
+
+        const there = new Platform({ data: file.data, env: { LIBRA_STORE: cluster.url } });
+        try {
+          await there.start();
+          await until('its Instance is back', 20_000, async () => (await there.get('shop.localhost', '/')).body === 'one');
+          assert.equal(await history(there), before);
+          assert.equal((await there.cli('deploy', writeApp(there, 'shop', serverApp({ text: 'two' })))).code, 0);
+        } finally {
+          await there.stop();
+        }
+
+        rmSync(join(file.data, 'store.db'));
+        for (const rest of ['store.db-wal', 'store.db-shm']) rmSync(join(file.data, rest), { force: true });
+        const back = await file.cli('store', 'migrate', 'sqlite', '--from', cluster.url);
+        assert.equal(back.code, 0, back.stderr);
+        await file.start();
+        await until('its Instance is back', 20_000, async () => (await file.get('shop.localhost', '/')).body === 'two');
+        assert.equal((await file.client().system.status({})).store.engine, 'sqlite');
+      });
     }));
 });
