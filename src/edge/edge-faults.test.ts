@@ -173,7 +173,11 @@ test('an idle connection that the target closes in the moment of the next reques
 
 test('a server that closes behind each answer, without saying so, costs a POST nothing', async () => {
   const server = await rawInstance((socket) => {
-    socket.once('data', () => {
+    let asked = '';
+    socket.on('data', (chunk: Buffer) => {
+      asked += chunk.toString('latin1');
+      // To one that closes before the request is whole the rest of it would be sent, which resets the connection with the answer on it.
+      if (!asked.endsWith('pay')) return;
       socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
       socket.end();
     });
