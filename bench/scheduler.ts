@@ -3,7 +3,7 @@
 
 import { bindCapacity } from '../src/control/scheduler/cores.ts';
 import { schedule } from '../src/control/scheduler/schedule.ts';
-import type { NodeRoom, PlacementRequest } from '../src/control/scheduler/snapshot.ts';
+import { aRequest, aRoom } from '../src/control/scheduler/scheduler-fixture.ts';
 import { spreadEvenly } from '../src/control/scheduler/strategies.ts';
 import type { Candidate } from '../src/control/scheduler/strategies.ts';
 import { systemClock } from '../src/lib/clock.ts';
@@ -41,36 +41,12 @@ const candidates = Array.from({ length: NODES }, (_unused, index): Candidate => 
 }));
 /** Some cores are free, some begun, some gone. */
 const cores = Array.from({ length: NODES }, () => Array.from({ length: CORES }, () => [100, 100, 100, 70, 40, 0][between(0, 5)] ?? 0));
-const rooms = Array.from({ length: NODES }, (_unused, index): NodeRoom => ({
-  id: `node-${index}`,
-  name: `node-${index}`,
-  labels: {},
-  closed: null,
-  drivers: [],
-  capacity: { cpu: CORES, memoryBytes: 2 ** 36 },
-  overcommit: { cpu: 1, memory: 1 },
-  used: { cpu: between(0, CORES), memoryBytes: 0 },
-  freePieces: Array.from({ length: CORES }, () => 100),
-  ports: new Set(),
-  hosts: new Set(),
-  shunned: new Map(),
-  perDeployment: new Map(),
-}));
-const requests = Array.from({ length: PLACED }, (_unused, index): PlacementRequest => ({
-  key: String(index),
-  ask: { cpu: 1, bind: false, memoryBytes: 2 ** 28 },
-  strategy: 'auto',
-  labels: {},
-  perNode: 0,
-  deploymentKey: 'd/web',
-  hostKey: 'e/web',
-  near: [],
-  apart: [],
-  spread: null,
-  stickyNodeId: null,
-  fixedPort: null,
-  driver: () => ({ ok: true, driver: 'process' }),
-}));
+const rooms = Array.from({ length: NODES }, (_unused, index) =>
+  aRoom({ id: `node-${index}`, capacity: { cpu: CORES, memoryBytes: 2 ** 36 }, used: { cpu: between(0, CORES), memoryBytes: 0 } }),
+);
+const requests = Array.from({ length: PLACED }, (_unused, index) =>
+  aRequest({ key: String(index), ask: { cpu: 1, bind: false, memoryBytes: 2 ** 28 } }),
+);
 
 function check(isRight: boolean, what: string): void {
   if (!isRight) throw new Error(`${what} is not as it should be`);

@@ -1,6 +1,6 @@
 // The store that the settings name: a file of the data folder, memory, or an etcd cluster, whose client is loaded only then.
 
-import { readFile } from 'node:fs/promises';
+import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Settings } from '../config.ts';
 import type { Clock } from '../lib/clock.ts';
@@ -61,12 +61,13 @@ async function readSecret(file: string, what: string): Promise<string> {
 /** `ca.pem`, and `cert.pem` with `key.pem` where the cluster asks for a certificate. */
 async function tlsFiles(folder: string): Promise<{ readonly ca: string; readonly cert?: string; readonly key?: string }> {
   const ca = await readSecret(join(folder, 'ca.pem'), 'the authority');
-  try {
-    const [cert, key] = await Promise.all(['cert.pem', 'key.pem'].map((name) => readFile(join(folder, name), 'utf8')));
-    return cert === undefined || key === undefined ? { ca } : { ca, cert, key };
-  } catch {
-    return { ca };
-  }
+  const names = await readdir(folder);
+  if (!names.includes('cert.pem') && !names.includes('key.pem')) return { ca };
+  const [cert, key] = await Promise.all([
+    readSecret(join(folder, 'cert.pem'), 'the certificate'),
+    readSecret(join(folder, 'key.pem'), 'the key'),
+  ]);
+  return { ca, cert, key };
 }
 
 async function loginIn(file: string): Promise<{ readonly name: string; readonly password: string }> {

@@ -2,6 +2,7 @@
 // with it.
 
 import type { Clock } from '../lib/clock.ts';
+import { within } from '../lib/deadline.ts';
 import { Failure, isFailure } from '../lib/failure.ts';
 import { startLoop } from '../lib/loop.ts';
 import type { Lease, Store } from './store.ts';
@@ -16,8 +17,9 @@ export interface HoldOptions {
 }
 
 const KEY = 'hold/control';
-const TTL_MS = 10_000;
-const EVERY_MS = 2_000;
+/** Longer than it takes to find a member that answers, where one is stuck. */
+const TTL_MS = 20_000;
+const EVERY_MS = 3_000;
 const LOOK_MS = 500;
 
 /** Resolves with what gives it back. Throws `data_in_use` where another one has it and stays. */
@@ -33,7 +35,7 @@ export async function holdStore({ store, clock, holder, onLost }: HoldOptions): 
   const keep = async (): Promise<void> => {
     // Before the answer: the lease may have been renewed at any moment since.
     const askedMs = clock.monotonic();
-    await lease.keepAlive();
+    await within(clock, TTL_MS / 2, 'The renewal of the hold', lease.keepAlive());
     aliveMs = askedMs;
   };
   const loop = startLoop({
@@ -41,7 +43,7 @@ export async function holdStore({ store, clock, holder, onLost }: HoldOptions): 
     everyMs: EVERY_MS,
     errorDelayMs: LOOK_MS,
     onError: (error) => {
-      if (isFailure(error, 'not_found') || clock.monotonic() - aliveMs > TTL_MS) lose();
+      if (isFailure(error, 'not_found') || clock.monotonic() - aliveMs > TTL_MS - EVERY_MS) lose();
     },
     run: keep,
   });

@@ -98,6 +98,14 @@ describe('etcd', { skip: lacking('etcd') }, () => {
             assert.equal(deployed.code, 0, deployed.stderr);
             assert.equal((await platform.get('shop.localhost', '/')).body, text);
           };
+          /** Longer than a lease lasts: who holds the store has to have found another member. */
+          const stuck = async (): Promise<void> => {
+            const sinceMs = performance.now();
+            await until('the platform has lived on for longer than a lease', 40_000, async () => {
+              assert.equal((await platform.client().system.status({})).store.engine, 'etcd');
+              return performance.now() - sinceMs > 22_000;
+            });
+          };
           await deploy('one');
           assert.equal((await platform.client().system.status({})).store.engine, 'etcd');
           for (let member = 0; member < 3; member += 1) {
@@ -105,6 +113,13 @@ describe('etcd', { skip: lacking('etcd') }, () => {
             await deploy(`without member ${member}`);
             cluster.start(member);
           }
+          const { pid } = platform;
+          for (let member = 0; member < 3; member += 1) {
+            await cluster.signal(member, 'SIGSTOP');
+            await stuck();
+            await cluster.signal(member, 'SIGCONT');
+          }
+          assert.equal(platform.pid, pid, 'it has held the store all the time');
           await platform.kill();
           assert.equal((await platform.get('shop.localhost', '/')).body, 'without member 2', 'it serves on');
           await platform.start();

@@ -43,7 +43,8 @@ export function roomOf(
     instances += 1;
     const spec = entrypointOf(view, instance);
     const ask = askOf(spec?.resources ?? BUILD_RESOURCES, spec?.volumes ?? []);
-    for (const { core, pieces } of instance.cores ?? []) freePieces[core] = (freePieces[core] ?? 0) - pieces;
+    // What is kept back now may have been given away before.
+    for (const { core, pieces } of instance.cores ?? []) if (core < freePieces.length) freePieces[core] = (freePieces[core] ?? 0) - pieces;
     if (instance.cores === undefined) used.cpu += ask.cpu;
     used.memoryBytes += ask.memoryBytes;
     if (spec !== null && instance.role === 'service') used.volumeBytes += ask.volumeBytes ?? 0;
