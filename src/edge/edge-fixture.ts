@@ -35,7 +35,7 @@ export interface ScriptedLink extends EdgeLink {
   connections(): number;
 }
 
-function createScriptedLink(): ScriptedLink {
+export function createScriptedLink(): ScriptedLink {
   const reports: EdgeReport[] = [];
   const told: Omit<TapBatch, 'edgeId'>[] = [];
   let queue: TableMessage[] = [];

@@ -5,7 +5,7 @@ import http from 'node:http';
 import { after, test } from 'node:test';
 import { WebSocket, WebSocketServer } from 'ws';
 import type { RouteTarget } from '../api/dataplane.ts';
-import { call, group, read, rule, startEdge, startInstance, text, until } from './edge-fixture.ts';
+import { call, createScriptedLink, group, read, rule, startEdge, startInstance, text, until } from './edge-fixture.ts';
 import type { TestEdge, TestInstance } from './edge-fixture.ts';
 
 const cleanups: (() => Promise<void>)[] = [];
@@ -219,6 +219,27 @@ test('the last table serves while control is away and after a start without it',
   await edge.edge.stop({ drainMs: 0 });
   const again = await startEdge({ tableFile });
   assert.equal((await call(again.port, 'app.localhost', '/')).status, 200);
+  await again.stop();
+  await edge.stop();
+});
+
+test('a start with a kept table serves nobody from it before control, which is there, has said what has changed', async () => {
+  const edge = await startEdge();
+  const [gone, fresh] = await Promise.all(
+    ['gone', 'fresh'].map((name) => startInstance(name, (_request, response) => text(response, name))),
+  );
+  assert.ok(gone !== undefined && fresh !== undefined);
+  cleanups.push(() => fresh.kill());
+  const rules = [rule('app.localhost', 'app')];
+  await edge.install({ rules, groups: [group('app', [gone.target])] });
+  await until('the table is kept', () => edge.savedSequence() === 1);
+  await edge.edge.stop({ drainMs: 0 });
+  await gone.kill();
+  const link = createScriptedLink();
+  link.push({ type: 'snapshot', sequence: 2, table: { rules, groups: [group('app', [fresh.target])] } });
+  const again = await startEdge({ tableFile: edge.tableFile, link });
+  const reply = await call(again.port, 'app.localhost', '/');
+  assert.deepEqual([reply.status, String(reply.body)], [200, 'fresh']);
   await again.stop();
   await edge.stop();
 });

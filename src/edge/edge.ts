@@ -76,6 +76,8 @@ export interface Edge {
   health(): { readonly sequence: number | null; readonly connected: boolean; readonly connections: number; readonly open: number };
 }
 
+/** So long a start with a kept table waits for control's word on it, where control is there. */
+const FRESH_TABLE_MS = 1_000;
 const STARTING_WAIT_MS = 5_000;
 const STARTING_QUEUE = 512;
 /** Streams are asked to end this long before a stop breaks them off. */
@@ -190,7 +192,6 @@ export function createEdge(options: EdgeOptions): Edge {
         routing.apply(message);
         log.info({ sequence: kept.sequence, rules: kept.table.rules.length }, 'serving from the kept route table');
       }
-      await front.start();
       sync = startSync({
         link,
         clock,
@@ -206,6 +207,9 @@ export function createEdge(options: EdgeOptions): Edge {
           if (kept !== null) await saveTable(options.tableFile, kept);
         },
       });
+      // Instances of the kept table may have gone with the process before: those that come meanwhile wait in the kernel's queue.
+      if (kept !== null) await Promise.race([sync.begun, clock.sleep(FRESH_TABLE_MS)]);
+      await front.start();
       log.info({ addresses: front.addresses(), version: options.version }, 'edge is listening');
     },
     stop: async ({ drainMs }) => {

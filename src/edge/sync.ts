@@ -28,6 +28,8 @@ export interface Sync {
   /** Reports soon; for changes that control waits for. */
   reportSoon(): void;
   connected(): boolean;
+  /** Resolves when the first table of control is in force, or control was found to be away. */
+  readonly begun: Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -42,6 +44,7 @@ export function startSync(options: SyncOptions): Sync {
   const { link, clock, log } = options;
   const stopping = new AbortController();
   let connected = false;
+  const begun = Promise.withResolvers<void>();
 
   const reporter: Loop = startLoop({
     clock,
@@ -81,6 +84,7 @@ export function startSync(options: SyncOptions): Sync {
         log.warn({ type: message.type }, 'route table message leaves a gap; asking for a snapshot');
         return;
       }
+      begun.resolve();
       if (message.type !== 'ping') saver.wake();
       if (first || message.type !== 'ping') reporter.wake();
     }
@@ -96,6 +100,7 @@ export function startSync(options: SyncOptions): Sync {
       }
       attempt = connected ? 0 : attempt + 1;
       connected = false;
+      begun.resolve();
       await clock.sleep(backoffMs(attempt, RECONNECT, systemRandom), stopping.signal).catch(() => undefined);
     }
   };
@@ -104,6 +109,7 @@ export function startSync(options: SyncOptions): Sync {
   return {
     reportSoon: () => reporter.wake(),
     connected: () => connected,
+    begun: begun.promise,
     stop: async () => {
       stopping.abort();
       await Promise.all([running, reporter.stop(), saver.stop()]);

@@ -21,8 +21,6 @@ const MAX_PROGRAMS = 8192;
 const ATTACHED_POLL_MS = 200;
 /** Longest wait after an exit for output that is still in the pipe; grandchildren may hold it open for ever. */
 const DRAIN_MS = 250;
-/** A run of this length makes the next restart quick again. */
-const STABLE_RUN_MS = 60_000;
 
 interface Entry {
   record: ProcessRecord;
@@ -138,7 +136,8 @@ export function createProcesses(deps: ProcessesDeps): Processes {
   function scheduleRestart(entry: Entry, ranMs: number): void {
     const again = entry.again;
     if (again === null || again.restart === null) return;
-    if (ranMs >= STABLE_RUN_MS) entry.failuresInRow = 0;
+    // Whatever runs longer than the longest wait is no loop: it is missed while it waits.
+    if (ranMs >= again.restart.maxMs) entry.failuresInRow = 0;
     const delayMs = backoffMs(entry.failuresInRow, again.restart, systemRandom);
     entry.failuresInRow += 1;
     entry.cancelTimer = clock.timer(delayMs, () => {

@@ -38,7 +38,7 @@ const EDGE_START_MS = 5_000;
 
 export interface LibradOptions {
   readonly settings: Settings;
-  /** The keeper's key of this process, where it runs in the background: the keeper starts it again unless it says goodbye. */
+  /** The keeper's key of this process, where it runs in the background: the keeper starts it again unless its end was asked for. */
   readonly keeperKey: string | null;
   /** Ends the platform, Instances included. */
   readonly signal: AbortSignal;
@@ -78,7 +78,10 @@ async function publicCopy(from: string, folder: string, name: string): Promise<s
   return target;
 }
 
-/** Runs the platform until the signal aborts or a shutdown is asked for. Rejects when it cannot start; then nothing of it is left. */
+/**
+ * Runs the platform until the signal aborts or a shutdown is asked for. Rejects when it cannot start or loses its store; in the
+ * foreground nothing of it is left then, but for Instances that a lost store has no say about.
+ */
 export async function runLibrad(options: LibradOptions): Promise<void> {
   const { settings } = options;
   settleFileModes();
@@ -88,9 +91,18 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
   const startedAtMs = clock.now();
   const undo: (() => Promise<void> | void)[] = [];
   let keepInstances = false;
+  let isAsked = false;
   const shutdown = Promise.withResolvers<void>();
+  // Who waits for it may not have come so far.
+  shutdown.promise.catch(() => undefined);
+  const end = (): void => {
+    isAsked = true;
+    shutdown.resolve();
+  };
   if (options.signal.aborted) return;
-  options.signal.addEventListener('abort', () => shutdown.resolve(), { once: true });
+  options.signal.addEventListener('abort', end, { once: true });
+  /** Nobody asked for the end, and the keeper starts it anew: what serves meanwhile is left alone. */
+  const comesBack = (): boolean => options.keeperKey !== null && !isAsked;
 
   try {
     options.onProgress('Preparing the data folder');
@@ -118,9 +130,11 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
       log,
     });
     undo.push(async () => {
-      if (options.keeperKey !== null) await keeper.request({ op: 'retire', key: options.keeperKey }).catch(() => undefined);
-      // The keeper goes when nothing runs under it any more; Instances that were left running keep it.
-      await keeper.request({ op: 'shutdown', force: false }).catch(() => undefined);
+      if (!comesBack()) {
+        if (options.keeperKey !== null) await keeper.request({ op: 'retire', key: options.keeperKey }).catch(() => undefined);
+        // The keeper goes when nothing runs under it any more; Instances that were left running keep it.
+        await keeper.request({ op: 'shutdown', force: false }).catch(() => undefined);
+      }
       await keeper.close();
     });
 
@@ -131,7 +145,12 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
       const onLost = (): void => {
         log.error({}, 'another control plane may have the store by now: stopping');
         keepInstances = true;
-        shutdown.resolve();
+        shutdown.reject(
+          new Failure('unavailable', {
+            message: 'The store could not be reached for so long that another control plane may have it by now.',
+            hint: 'Instances and what was deployed are untouched. Start it again when the cluster answers.',
+          }),
+        );
       };
       undo.push(await holdStore({ store, clock, holder: `${hostname()}:${paths.data}`, onLost }));
     }
@@ -159,7 +178,7 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
     });
     const edgeSockets = Array.from({ length: settings.edgeWorkers ?? 1 }, (_, worker) => paths.edgeSocket(worker));
     const { http: edgePort, https: edgeTlsPort } = await dataPlane.hold();
-    undo.push(() => dataPlane.stop());
+    undo.push(() => (comesBack() ? undefined : dataPlane.stop()));
 
     options.onProgress('Starting control');
     const nodeName = settings.nodeName ?? nodeLabel(hostname());
@@ -190,7 +209,7 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
       addresses: () => ({ edge: `${edgeHost}:${edgePort}`, edgeTls: `${edgeHost}:${edgeTlsPort}` }),
       onShutdown: (request) => {
         keepInstances = request.keepInstances;
-        shutdown.resolve();
+        end();
       },
     });
     const started = await control.start({ host: settings.apiHost ?? '127.0.0.1', port: settings.apiPort ?? 7400 });
@@ -220,7 +239,7 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
       searchPath: `${nodeFolder}:${settings.path}`,
     });
     await agent.start();
-    undo.push(() => agent.stop({ stopInstances: !keepInstances }));
+    undo.push(() => agent.stop({ stopInstances: !keepInstances && !comesBack() }));
 
     await dataPlane.serve({ url: started.url, token: started.edgeToken });
     // Whoever is told that the platform is up may ask at once.

@@ -87,6 +87,9 @@ export function createLocalPlatform(around: Surroundings): LocalPlatform {
         if (failed || systemClock.monotonic() > until) {
           await keeper.request({ op: 'retire', key });
           await keeper.request({ op: 'signal', key, signal: 'SIGTERM', group: false });
+          while ((await keeper.request({ op: 'get', key }))?.state === 'running' && systemClock.monotonic() < until + START_MS)
+            await systemClock.sleep(POLL_MS);
+          await keeper.request({ op: 'shutdown', force: false });
           const { readTail } = await import('./output-tail.ts');
           const said = await readTail(join(target.logs, 'librad-output'));
           throw new Failure('start_failed', {
@@ -121,7 +124,8 @@ export function createLocalPlatform(around: Surroundings): LocalPlatform {
         const keeper = await connectKeeper({ socketPath: keeperSocketPath(paths.run), program: `libra ${programVersion}` });
         try {
           const { processes } = await keeper.request({ op: 'list' });
-          return processes.some((record) => record.state === 'running');
+          // librad itself may be between two starts.
+          return processes.some(({ key, state }) => state === 'running' || key === LIBRAD_KEY);
         } finally {
           await keeper.close();
         }

@@ -12,6 +12,15 @@ const addressesOf = (platform: Platform): { readonly pid: number; readonly apps:
 
 const pidOf = (platform: Platform, role: RegExp): number | undefined => platform.processes().find(({ command }) => role.test(command))?.pid;
 
+test('a start in the background that fails says why, and nothing of it is left', async () => {
+  const platform = new Platform({ env: { LIBRA_STORE: 'etcd://127.0.0.1:1' } });
+  const { code, stderr } = await platform.cli('up', '--detach');
+  assert.equal(code, 1, stderr);
+  assert.match(stderr, /librad did not come up in the background\. .*127\.0\.0\.1:1/su);
+  await until('the keeper has gone', 5_000, () => platform.processes().length === 0);
+  await platform.dispose();
+});
+
 describe('in the background', () => {
   const platform = new Platform();
   before(async () => {

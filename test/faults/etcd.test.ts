@@ -133,6 +133,31 @@ describe('etcd', { skip: lacking('etcd') }, () => {
       );
     }));
 
+  test('a platform that loses its cluster serves on, and is back by itself when the cluster is', () =>
+    withCluster(async (cluster) => {
+      const platform = new Platform({ env: { LIBRA_STORE: cluster.url } });
+      try {
+        const { pid } = await platform.startDetached();
+        const deploy = async (text: string): Promise<void> => {
+          const deployed = await platform.cli('deploy', writeApp(platform, 'shop', serverApp({ text })));
+          assert.equal(deployed.code, 0, deployed.stderr);
+        };
+        await deploy('one');
+        for (let member = 0; member < 3; member += 1) await cluster.signal(member, 'SIGKILL');
+        await until('librad has given the store up', 60_000, () => !platform.processes().some((process) => process.pid === pid));
+        for (let request = 0; request < 100; request += 1)
+          assert.equal((await platform.get('shop.localhost', '/')).body, 'one', 'the Edge and the Instance go on');
+        for (let member = 0; member < 3; member += 1) cluster.start(member);
+        await until('it is up again', 90_000, async () => (await platform.cli('status')).code === 0);
+        assert.notEqual(platform.readAddresses().pid, pid);
+        await deploy('two');
+        assert.equal((await platform.get('shop.localhost', '/')).body, 'two');
+      } finally {
+        await platform.cli('down');
+        await platform.dispose();
+      }
+    }));
+
   test('a platform moves to it and back with all that it knows, and not while it runs', () =>
     withCluster(async (cluster) => {
       await withPlatform(async (file) => {
