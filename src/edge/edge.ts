@@ -77,7 +77,7 @@ export interface Edge {
 }
 
 /** So long a start with a kept table waits for control's word on it, where control is there. */
-const FRESH_TABLE_MS = 1_000;
+const FRESH_TABLE_MS = 3_000;
 const STARTING_WAIT_MS = 5_000;
 const STARTING_QUEUE = 512;
 /** Streams are asked to end this long before a stop breaks them off. */
