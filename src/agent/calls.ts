@@ -10,6 +10,7 @@ import type { Clock } from '../lib/clock.ts';
 import { expandWords } from '../model/expand.ts';
 import type { Instances } from './instances.ts';
 import type { AgentLink, CallSocket } from './link.ts';
+import { lastLines, linesThatPass } from './log-filter.ts';
 import type { Workspace } from './workspace.ts';
 
 /** Calls at the same time; more are refused. */
@@ -74,12 +75,16 @@ export function createCalls(options: CallsOptions): Calls {
     const driver = supervisor === undefined ? undefined : options.driver(supervisor.state().driver);
     if (supervisor === undefined || driver === undefined) throw unknownInstance(call.instanceId);
     void untilClosed(socket, end);
-    const lines = driver.logs(options.workspace.logFolder(call.instanceId), {
-      tail: call.after === null ? call.tail : undefined,
+    const { filter } = call;
+    const isTail = call.after === null;
+    const kept = driver.logs(options.workspace.logFolder(call.instanceId), {
+      tail: isTail && filter === undefined ? call.tail : undefined,
       after: call.after ?? undefined,
       follow: call.follow,
       signal,
     });
+    const passing = filter === undefined ? kept : linesThatPass(kept, filter);
+    const lines = filter !== undefined && isTail && !call.follow ? lastLines(passing, call.tail) : passing;
     for await (const line of lines satisfies AsyncIterable<LogLine>) {
       if (signal.aborted) return;
       await socket.send(jsonFrame(CALL_FRAME.json, line));

@@ -45,9 +45,27 @@ export interface DesiredInstance {
   readonly timeoutMs: number | null;
 }
 
+/** Lines that are asked for. What is absent keeps none out. */
+export interface LogFilter {
+  /** UTC milliseconds, the first and the last that count. */
+  readonly sinceMs?: number;
+  readonly untilMs?: number;
+  /** Pattern in RE2's syntax that occurs in the text. */
+  readonly grep?: string;
+}
+
 /** Something that control wants to be told or done on the spot. Answered on `GET /v1/agent/calls/{call}` (a WebSocket). */
 export type AgentCall =
-  | { readonly kind: 'logs'; readonly instanceId: string; readonly tail: number; readonly after: string | null; readonly follow: boolean }
+  | {
+      readonly kind: 'logs';
+      readonly instanceId: string;
+      /** Of the lines that pass the filter. */
+      readonly tail: number;
+      readonly after: string | null;
+      readonly follow: boolean;
+      /** Absent: every line. */
+      readonly filter?: LogFilter;
+    }
   | { readonly kind: 'exec'; readonly instanceId: string; readonly command: readonly string[] };
 
 export type AgentMessage =

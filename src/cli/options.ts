@@ -1,6 +1,7 @@
 // Reads single options out of parsed input, with the message that a wrong one deserves.
 
 import { Failure } from '../lib/failure.ts';
+import { parseDurationMs } from '../model/duration.ts';
 import type { CommandInput } from './command.ts';
 
 export function textOption(input: CommandInput, name: string): string | null {
@@ -27,4 +28,20 @@ export function numberOption(
     });
   }
   return value;
+}
+
+const DATE = /^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:\d{2})?)?$/u;
+
+/** A moment as UTC milliseconds: a time before `nowMs`, or a date; one without a zone is local, a day alone begins in UTC (ECMA-262). */
+export function momentOption(input: CommandInput, name: string, nowMs: number): number | null {
+  const text = textOption(input, name);
+  if (text === null) return null;
+  const agoMs = parseDurationMs(text);
+  const atMs = agoMs !== null ? nowMs - agoMs : DATE.test(text) ? Date.parse(text.replace(' ', 'T')) : Number.NaN;
+  if (Number.isNaN(atMs) || atMs < 0) {
+    throw new Failure('invalid_input', {
+      message: `--${name} must be a time ago such as 10m or 2h30m, or a date such as 2026-11-27T08:00Z, not ${JSON.stringify(text)}.`,
+    });
+  }
+  return atMs;
 }

@@ -12,6 +12,8 @@ export interface Pattern {
   /** Of the whole text. The groups, the whole first; null where it does not match. */
   match(text: string): readonly string[] | null;
   test(text: string): boolean;
+  /** Of any part of it. */
+  occursIn(text: string): boolean;
 }
 
 let engine: Engine | null = null;
@@ -32,6 +34,7 @@ export function compilePattern(text: string): Pattern {
     const compiled = engine.compile(text);
     return {
       test: (value) => compiled.matcher(value).matches(),
+      occursIn: (value) => compiled.matcher(value).find(),
       match: (value) => {
         const matcher = compiled.matcher(value);
         if (!matcher.matches()) return null;
@@ -39,7 +42,7 @@ export function compilePattern(text: string): Pattern {
       },
     };
   } catch {
-    return { test: () => false, match: () => null };
+    return { test: () => false, occursIn: () => false, match: () => null };
   }
 }
 
@@ -51,6 +54,17 @@ export function patternProblem(text: string): string | null {
   try {
     // Only its syntax: it is never run.
     void new RegExp(`^(?:${text})$`, 'u');
+    engine?.compile(text);
+    return null;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+/** What is wrong with it by the word of the engine alone, whose whole syntax counts; null where nothing is. Loads the engine. */
+export async function engineProblem(text: string): Promise<string | null> {
+  await loadPatterns();
+  try {
     engine?.compile(text);
     return null;
   } catch (error) {

@@ -88,6 +88,17 @@ describe('an App from its folder', () => {
   test('shows its output, runs commands inside and beside, and hands on their exit codes', async () => {
     const logs = await platform.cli('logs', '-a', 'shop', '--tail', '50');
     assert.match(logs.stdout, /web\.0 listening/u);
+    const chosen = async (...words: readonly string[]): Promise<string> =>
+      (await platform.cli('logs', '-a', 'shop', '--timestamps', '--raw', ...words)).stdout;
+    const found = await chosen('--since', '10m', '--grep', '(?i)^LISTEN');
+    assert.match(found, /^(?:\d{4}-\d\d-\d\dT[\d:.]+Z listening[^\n]*\n)+$/u);
+    const [first = ''] = found.split(' ');
+    assert.ok((await chosen('--since', first, '--until', first)).startsWith(first));
+    assert.equal(await chosen('--until', '1h'), '');
+    assert.equal(await chosen('--grep', 'never said'), '');
+    const refused = await platform.cli('logs', '-a', 'shop', '--grep', '(');
+    assert.deepEqual([refused.code, refused.stdout], [2, ''], refused.stderr);
+    assert.match(refused.stderr, /The pattern "\("/u);
     const exec = await platform.cliWith(
       { input: 'from outside' },
       'exec',

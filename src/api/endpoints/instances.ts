@@ -25,7 +25,10 @@ export const instances = {
       z.object({
         entrypoint: nameShape(z).optional(),
         instance: z.string().max(64).optional().describe('Id, or the beginning of one; also finds ended, one-off and build Instances'),
-        tail: z.coerce.number().int().min(0).max(10_000).default(100),
+        tail: z.coerce.number().int().min(0).max(10_000).default(100).describe('Of the lines that the others let through'),
+        since: z.coerce.number().int().min(0).optional().describe('Lines from then on; UTC milliseconds'),
+        until: z.coerce.number().int().min(0).optional().describe('Lines until then; UTC milliseconds; not with `follow`'),
+        grep: z.string().min(1).max(256).optional().describe('Lines in which this pattern (RE2 syntax) occurs'),
         follow: z.stringbool().default(false),
       }),
     reply: (z) => logLineShape(z),

@@ -1,10 +1,11 @@
 // `libra logs`: output of Instances, merged by time.
 
 import type { Command } from '../command.ts';
-import { flagOption, numberOption, textOption } from '../options.ts';
+import { flagOption, momentOption, numberOption, textOption } from '../options.ts';
 import { printable } from '../output.ts';
 import type { Style } from '../output.ts';
 
+const MOST_LINES = 10_000;
 const COLORS: readonly Style[] = ['cyan', 'green', 'yellow', 'bold'];
 
 export const logs: Command = {
@@ -15,6 +16,14 @@ export const logs: Command = {
     { name: 'tail', short: 'n', value: 'lines', help: 'begin with the last lines; default 100' },
     { name: 'entrypoint', value: 'name', help: 'only Instances of this Entrypoint' },
     { name: 'instance', value: 'id', help: 'only this one: its id or the beginning of it; ended, build and one-off Instances too' },
+    {
+      name: 'since',
+      value: 'time',
+      help: 'only lines from then on: 10m (ago), or 2026-11-27T08:00Z; the last 10,000 of them unless --tail says otherwise',
+    },
+    { name: 'until', value: 'time', help: 'only lines until then' },
+    { name: 'grep', value: 'pattern', help: 'only lines in which it occurs (RE2 syntax); (?i) in front ignores case' },
+    { name: 'timestamps', help: 'begin each line with its time (UTC)' },
     { name: 'raw', help: 'lines as they are, without a prefix' },
   ],
   run: async (input, context) => {
@@ -22,11 +31,18 @@ export const logs: Command = {
     const client = await context.client();
     const entrypoint = textOption(input, 'entrypoint');
     const instance = textOption(input, 'instance');
+    const now = Date.now();
+    const since = momentOption(input, 'since', now);
+    const until = momentOption(input, 'until', now);
+    const grep = textOption(input, 'grep');
     const lines = client.instances.logs({
       params: { app: await context.app(), environment: context.environment },
       query: {
-        tail: numberOption(input, 'tail', { min: 0, max: 10_000, default: 100 }),
+        tail: numberOption(input, 'tail', { min: 0, max: MOST_LINES, default: since === null ? 100 : MOST_LINES }),
         follow: flagOption(input, 'follow'),
+        ...(since === null ? {} : { since }),
+        ...(until === null ? {} : { until }),
+        ...(grep === null ? {} : { grep }),
         ...(entrypoint === null ? {} : { entrypoint }),
         ...(instance === null ? {} : { instance }),
       },
@@ -37,7 +53,8 @@ export const logs: Command = {
         output.value(line);
         const color = COLORS[line.slot % COLORS.length] ?? 'cyan';
         const prefix = input.options['raw'] === true ? '' : `${output.style(color, `${line.entrypoint}.${line.slot}`)} `;
-        output.line(`${prefix}${printable(line.text)}`);
+        const time = flagOption(input, 'timestamps') ? `${output.style('dim', new Date(line.atMs).toISOString())} ` : '';
+        output.line(`${time}${prefix}${printable(line.text)}`);
       }
     } catch (error) {
       if (!context.signal.aborted) throw error;

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
+import type { LogFilter } from '../../api/agent.ts';
 import type { table } from '../../api/table.ts';
 import { Failure, isFailure } from '../../lib/failure.ts';
 import type { InstanceSpec } from '../../model/documents.ts';
@@ -11,7 +12,7 @@ import type { TestContext } from '../test-context.ts';
 import { createInstanceLogs } from './instance-logs.ts';
 import { mergeStreams, packPosition, takeMerged, unpackPosition } from './log-position.ts';
 import type { AgentLogLine } from './log-position.ts';
-import type { LogSources } from './log-source.ts';
+import type { LogSources, LogStart } from './log-source.ts';
 import { instanceStatusRecords } from './records.ts';
 
 /** Output of Instances as their agents keep it: the cursor of a line is its number. */
@@ -31,12 +32,15 @@ class Output implements LogSources {
     this.ended.add(id);
     for (const wake of this.#wakers) wake();
   }
-  async *read(spec: InstanceSpec, from: { readonly after: string | null; readonly tail: number }): AsyncGenerator<AgentLogLine> {
+  readonly filters: (LogFilter | null)[] = [];
+  async *read(spec: InstanceSpec, from: LogStart & { readonly tail: number }): AsyncGenerator<AgentLogLine> {
+    this.filters.push(from.filter);
     if (this.unreachable.has(spec.id)) throw new Failure('unavailable', { message: 'no agent' });
     const lines = this.lines.get(spec.id) ?? [];
     yield* from.after === null ? lines.slice(Math.max(0, lines.length - from.tail)) : lines.slice(Number(from.after));
   }
-  async *follow(spec: InstanceSpec, after: string | null, signal: AbortSignal): AsyncGenerator<AgentLogLine> {
+  async *follow(spec: InstanceSpec, { after, filter }: LogStart, signal: AbortSignal): AsyncGenerator<AgentLogLine> {
+    this.filters.push(filter);
     let position = after === null ? 0 : Number(after);
     while (!signal.aborted) {
       const line = this.lines.get(spec.id)?.[position];
@@ -58,7 +62,7 @@ class Output implements LogSources {
   }
 }
 
-type LogQuery = { readonly entrypoint?: string; readonly instance?: string; readonly tail?: number; readonly follow?: boolean };
+type LogQuery = Partial<Parameters<ReturnType<typeof createInstanceLogs>>[0]['query']>;
 
 function reader(context: TestContext, output: Output, query: LogQuery, lastEventId: string | null = null) {
   const gone = new AbortController();
@@ -120,6 +124,29 @@ test('lines of several Instances come in order of time, cut to the tail of all t
     assert.deepEqual(await reader(context, output, {}).all(), ['a 1', 'b 2', 'b 3', 'a 4', 'a 5', 'b 6']);
     assert.deepEqual(await reader(context, output, { tail: 2 }).all(), ['a 5', 'b 6']);
     assert.deepEqual(await reader(context, output, { tail: 0 }).all(), []);
+  }));
+
+test('what is asked of the lines is asked where they are kept, and refused where it cannot be', () =>
+  withOutput(['a'], async (output, context) => {
+    output.write('a', 1);
+    await reader(context, output, { since: 1, until: 2, grep: 'a+' }).all();
+    const following = reader(context, output, { follow: true, grep: 'a+' });
+    await following.take(1);
+    output.write('a', 2);
+    await following.take(1);
+    await following.leave();
+    assert.deepEqual(output.filters, [{ sinceMs: 1, untilMs: 2, grep: 'a+' }, { grep: 'a+' }, { grep: 'a+' }]);
+    const refusals: readonly (readonly [LogQuery, RegExp])[] = [
+      [{ grep: '(' }, /The pattern "\("/u],
+      [{ grep: '(?=a)' }, /\(\?=a\)/u],
+      [{ since: 3, until: 2 }, /later than/u],
+      [{ until: 2, follow: true }, /Leave one|where the lines end/u],
+    ];
+    for (const [query, message] of refusals)
+      await assert.rejects(
+        reader(context, output, query).all(),
+        (error) => isFailure(error, 'invalid_input') && message.test(error.message),
+      );
   }));
 
 test('a reader that comes back goes on exactly where it was, in every Instance', () =>

@@ -1,10 +1,12 @@
 // Logs of several Instances as one stream in order of time. First what is there, cut to the asked-for tail, then what comes, new
 // Instances included. The id of each line holds every Instance's place, so that a reconnect neither loses nor repeats a line.
 
+import type { LogFilter } from '../../api/agent.ts';
 import type { table } from '../../api/table.ts';
 import { Failure } from '../../lib/failure.ts';
 import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
 import type { InstanceSpec } from '../../model/documents.ts';
+import { engineProblem } from '../../model/patterns.ts';
 import type { ControlContext } from '../context.ts';
 import { instanceSpecRecords } from '../deploys/records.ts';
 import type { Call, Handler, StreamItem } from '../handler.ts';
@@ -84,13 +86,17 @@ export function createInstanceLogs(context: ControlContext, deps: { readonly sou
   async function* backlog(
     specs: readonly InstanceSpec[],
     position: LogPosition,
-    tail: number | null,
+    { tail, filter }: { readonly tail: number | null; readonly filter: LogFilter | null },
     signal: AbortSignal,
   ): AsyncGenerator<StreamItem<LogReply>> {
     const failures: unknown[] = [];
     const streams = specs.map((spec) => {
       const after = position.cursors.get(spec.id) ?? null;
-      return tolerant(deps.sources.read(spec, { after, tail: tail === null ? ALL_LINES : Math.max(1, tail) }, signal), spec, failures);
+      return tolerant(
+        deps.sources.read(spec, { after, filter, tail: tail === null ? ALL_LINES : Math.max(1, tail) }, signal),
+        spec,
+        failures,
+      );
     });
     const merged = mergeStreams(streams, (line) => line.atMs);
     if (tail === null) {
@@ -118,6 +124,7 @@ export function createInstanceLogs(context: ControlContext, deps: { readonly sou
     environmentId: string,
     specs: readonly InstanceSpec[],
     position: LogPosition,
+    filter: LogFilter | null,
   ): AsyncGenerator<StreamItem<LogReply>> {
     const wakeup = createWakeup(clock);
     const stopped = new AbortController();
@@ -128,7 +135,7 @@ export function createInstanceLogs(context: ControlContext, deps: { readonly sou
     let failure: unknown = null;
 
     const pump = async (source: Source): Promise<void> => {
-      for await (const line of deps.sources.follow(source.spec, position.cursors.get(source.spec.id) ?? null, signal)) {
+      for await (const line of deps.sources.follow(source.spec, { after: position.cursors.get(source.spec.id) ?? null, filter }, signal)) {
         source.queue.push({ ...line, spec: source.spec });
         waiting += 1;
         wakeup.wake();
@@ -197,18 +204,19 @@ export function createInstanceLogs(context: ControlContext, deps: { readonly sou
   };
 
   async function* stream(call: Call<Logs>): AsyncGenerator<StreamItem<LogReply>> {
+    const filter = await filterOf(call);
     const { specs: chosen, environmentId } = choose(call);
     const resumed = call.lastEventId === null ? null : unpackPosition(call.lastEventId);
     const position: LogPosition = resumed ?? { startedAtMs: clock.now(), cursors: new Map(chosen.map((spec) => [spec.id, null])) };
     const specs = resumed === null ? chosen : resumedSpecs(resumed, environmentId, chosen, call);
     if (!call.query.follow || resumed === null) {
       const failed = yield* tolerateWhenFollowing(
-        backlog(specs, position, resumed === null ? call.query.tail : null, call.signal),
+        backlog(specs, position, { tail: resumed === null ? call.query.tail : null, filter }, call.signal),
         call.query.follow,
       );
       if (failed) context.log.debug({}, 'no Node of the chosen Instances answers yet');
     }
-    if (call.query.follow) yield* live(call, environmentId, specs, position);
+    if (call.query.follow) yield* live(call, environmentId, specs, position, filter);
   }
 
   /** The Instances of the place that are still kept; those that came since are taken in like new ones. */
@@ -230,6 +238,33 @@ export function createInstanceLogs(context: ControlContext, deps: { readonly sou
   };
 
   return stream;
+}
+
+/** What is asked for of the lines; null: all. Throws `invalid_input`. */
+async function filterOf({ query }: Call<Logs>): Promise<LogFilter | null> {
+  const { since: sinceMs, until: untilMs, grep, follow } = query;
+  if (sinceMs === undefined && untilMs === undefined && grep === undefined) return null;
+  if (untilMs !== undefined && follow) {
+    throw new Failure('invalid_input', {
+      message: '`until` says where the lines end, and `follow` that they do not.',
+      hint: 'Leave one of them out.',
+    });
+  }
+  if (sinceMs !== undefined && untilMs !== undefined && sinceMs > untilMs)
+    throw new Failure('invalid_input', { message: '`since` is later than `until`.' });
+  if (grep !== undefined) {
+    const problem = await engineProblem(grep);
+    if (problem !== null)
+      throw new Failure('invalid_input', {
+        message: `The pattern ${JSON.stringify(grep)} for lines cannot be used: ${problem}.`,
+        hint: 'A character that means itself has a backslash before it, such as \\[ or \\(.',
+      });
+  }
+  return {
+    ...(sinceMs === undefined ? {} : { sinceMs }),
+    ...(untilMs === undefined ? {} : { untilMs }),
+    ...(grep === undefined ? {} : { grep }),
+  };
 }
 
 const slotOf = (spec: InstanceSpec): string => `${spec.role}/${spec.entrypoint}/${spec.slot}`;

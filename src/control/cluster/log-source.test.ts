@@ -53,7 +53,7 @@ async function followed(
   const texts: string[] = [];
   const lines: AsyncIterable<AgentLogLine> = createLogSources(context, { calls: agentThat(answers, asked) }).follow(
     spec,
-    null,
+    { after: null, filter: null },
     new AbortController().signal,
   );
   const state = { over: false };

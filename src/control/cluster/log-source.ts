@@ -2,6 +2,7 @@
 // that it wrote has been read. Lines come in order, none twice: every attempt goes on after the last cursor.
 
 import { CALL_FRAME } from '../../api/agent.ts';
+import type { LogFilter } from '../../api/agent.ts';
 import { isFailure, messageOf } from '../../lib/failure.ts';
 import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
 import type { InstanceSpec } from '../../model/documents.ts';
@@ -21,15 +22,18 @@ const UNKNOWN_RETRY_MS = 150;
 const SETTLE_MS = 200;
 const FINAL_ATTEMPTS = 3;
 
+export interface LogStart {
+  /** Cursor of the last line that is known; null: none is. */
+  readonly after: string | null;
+  /** Null: every line. */
+  readonly filter: LogFilter | null;
+}
+
 export interface LogSources {
   /** The last `tail` lines, or everything after the cursor. Ends at the present end. */
-  read(
-    spec: InstanceSpec,
-    from: { readonly after: string | null; readonly tail: number },
-    signal: AbortSignal,
-  ): AsyncIterable<AgentLogLine>;
+  read(spec: InstanceSpec, from: LogStart & { readonly tail: number }, signal: AbortSignal): AsyncIterable<AgentLogLine>;
   /** Everything after the cursor (null: from the beginning) until the Instance has ended. */
-  follow(spec: InstanceSpec, after: string | null, signal: AbortSignal): AsyncIterable<AgentLogLine>;
+  follow(spec: InstanceSpec, from: LogStart, signal: AbortSignal): AsyncIterable<AgentLogLine>;
 }
 
 export function createLogSources(context: ControlContext, deps: { readonly calls: AgentCalls }): LogSources {
@@ -37,10 +41,14 @@ export function createLogSources(context: ControlContext, deps: { readonly calls
 
   async function* request(
     spec: InstanceSpec,
-    from: { readonly after: string | null; readonly tail: number; readonly follow: boolean },
+    { filter, ...from }: LogStart & { readonly tail: number; readonly follow: boolean },
     signal: AbortSignal,
   ): AsyncGenerator<AgentLogLine> {
-    const channel = await deps.calls.open(spec.nodeId, { kind: 'logs', instanceId: spec.id, ...from }, signal);
+    const channel = await deps.calls.open(
+      spec.nodeId,
+      { kind: 'logs', instanceId: spec.id, ...from, ...(filter === null ? {} : { filter }) },
+      signal,
+    );
     const close = (): void => channel.close();
     signal.addEventListener('abort', close, { once: true });
     try {
@@ -80,7 +88,7 @@ export function createLogSources(context: ControlContext, deps: { readonly calls
     };
   };
 
-  async function* follow(spec: InstanceSpec, after: string | null, signal: AbortSignal): AsyncGenerator<AgentLogLine> {
+  async function* follow(spec: InstanceSpec, { after, filter }: LogStart, signal: AbortSignal): AsyncGenerator<AgentLogLine> {
     let cursor = after;
     let finalAttempts = 0;
     const end = endSignal(spec.id);
@@ -90,7 +98,7 @@ export function createLogSources(context: ControlContext, deps: { readonly calls
         let retryMs = RETRY_MS;
         const attempt = last ? signal : AbortSignal.any([signal, end.signal]);
         try {
-          for await (const line of request(spec, { after: cursor, tail: ALL_LINES, follow: !last }, attempt)) {
+          for await (const line of request(spec, { after: cursor, filter, tail: ALL_LINES, follow: !last }, attempt)) {
             cursor = line.cursor;
             yield line;
           }
