@@ -33,6 +33,7 @@ import { createStateFiles } from './state-file.ts';
 import { statusOf } from './status.ts';
 import { startSync } from './sync.ts';
 import type { Sync } from './sync.ts';
+import { createUsageMeter } from './usage.ts';
 import { createWorkspace } from './workspace.ts';
 
 const COLLECT_EVERY_MS = 3_600_000;
@@ -140,6 +141,14 @@ export function createAgent(options: AgentOptions): Agent {
       log,
       node: await nodeFacts(options, drivers, at('volumes')),
       status: statusNow,
+      usage: createUsageMeter({
+        clock,
+        running: () =>
+          instances.all().flatMap((supervisor) => {
+            const running = supervisor.running();
+            return running === null ? [] : [[supervisor.state().id, running] as const];
+          }),
+      }),
       ids: () => instances.all().map((supervisor) => supervisor.state().id),
     });
     await instances.recover();

@@ -77,6 +77,17 @@ export type AgentMessage =
   /** Sent every few seconds, so that both ends notice a dead connection. */
   | { readonly type: 'ping' };
 
+/** What an Instance took, as its Node has measured it. */
+export interface InstanceUsage {
+  readonly id: string;
+  /** Since the start of the attempt that runs. */
+  readonly cpuSeconds: number;
+  /** Cores, on average since the measurement before; null: it is the first of this attempt. */
+  readonly cpu: number | null;
+  readonly memoryBytes: number;
+  readonly processes: number;
+}
+
 export interface AgentReport {
   readonly drivers: readonly DriverInfo[];
   readonly capacity: NodeCapacity;
@@ -84,6 +95,8 @@ export interface AgentReport {
   readonly bootId: string;
   /** Only what changed since the last acknowledged report, or all after a (re)connect. */
   readonly instances: readonly InstanceStatus[];
+  /** Of every Instance that runs; absent where nothing was measured anew. */
+  readonly usage?: readonly InstanceUsage[];
 }
 
 /** Frames on a call socket: the first byte is the kind. */

@@ -205,6 +205,15 @@ export const instanceShape = (z: Z) =>
     crashLoop: z.boolean(),
     exit: z.object({ code: z.number().nullable(), signal: z.string().nullable(), atMs: z.number() }).nullable(),
     reason: reasonShape(z).nullable(),
+    usage: z
+      .object({
+        cpu: z.number().nullable().describe('Cores, on average over the last seconds'),
+        cpuSeconds: z.number().describe('Since its program was started'),
+        memoryBytes: z.number(),
+        processes: z.number(),
+      })
+      .nullable()
+      .describe('What it takes; null while it does not run or has not been measured yet'),
     notEnforced: z.array(z.string()),
     startedAtMs: z.number().nullable(),
     createdAtMs: z.number(),

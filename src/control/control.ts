@@ -139,6 +139,7 @@ async function startControl(
   const deploys = createDeploys(context, {
     trafficState: routing.trafficState,
     leftOut: (instanceId) => routing.trafficState().leftOut(instanceId),
+    usageOf: cluster.usageOf,
     everywhere: routing.everywhere,
     routeOwner: routing.routeOwner,
     otherAuthority: routing.otherAuthority,
@@ -191,8 +192,13 @@ async function startControl(
     version: settings.version,
     domain: settings.domain,
     metrics: async () =>
-      metricsText({ view, version: settings.version, edges: routing.trafficState().edges, reconcilers: reconcilers?.statuses() ?? [] }) +
-      ((await options.furtherMetrics?.()) ?? ''),
+      metricsText({
+        view,
+        version: settings.version,
+        edges: routing.trafficState().edges,
+        reconcilers: reconcilers?.statuses() ?? [],
+        usageOf: cluster.usageOf,
+      }) + ((await options.furtherMetrics?.()) ?? ''),
     audit: (entry) => {
       // Machines report every few seconds; what people do is what the audit is about.
       if (entry.principal.kind !== 'node' && entry.principal.kind !== 'edge') {

@@ -1,6 +1,7 @@
 // What control says to Prometheus: text exposition format 0.0.4, counted from the view at each scrape, so that nothing can drift.
 
-import type { Deployment } from '../model/documents.ts';
+import type { InstanceUsage } from '../api/agent.ts';
+import type { Deployment, InstanceSpec } from '../model/documents.ts';
 import type { View } from '../store/view.ts';
 import { appRecords } from './apps/records.ts';
 import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords } from './cluster/records.ts';
@@ -12,6 +13,7 @@ export interface MetricsInput {
   readonly version: string;
   readonly edges: number;
   readonly reconcilers: readonly ReconcilerStatus[];
+  readonly usageOf: (spec: InstanceSpec) => InstanceUsage | null;
 }
 
 type Labels = Readonly<Record<string, string>>;
@@ -28,6 +30,25 @@ export function metricsText(input: MetricsInput): string {
   metric('libra_apps', 'gauge', 'Apps.', [[{}, view.list(appRecords).length]]);
   metric('libra_environments', 'gauge', 'Environments.', [[{}, view.list(environmentRecords).length]]);
   metric('libra_instances', 'gauge', 'Instances by phase.', counted('phase', instancePhases(view)));
+  const usages = measured(input);
+  metric(
+    'libra_instance_cpu_seconds_total',
+    'counter',
+    'Time of CPUs that an Instance has taken.',
+    usages.map(([labels, { cpuSeconds }]) => [labels, cpuSeconds]),
+  );
+  metric(
+    'libra_instance_memory_bytes',
+    'gauge',
+    'Memory of an Instance, without what the kernel can drop at once.',
+    usages.map(([labels, { memoryBytes }]) => [labels, memoryBytes]),
+  );
+  metric(
+    'libra_instance_processes',
+    'gauge',
+    'Processes of an Instance.',
+    usages.map(([labels, { processes }]) => [labels, processes]),
+  );
   metric(
     'libra_deployments',
     'gauge',
@@ -81,6 +102,21 @@ export function metricsText(input: MetricsInput): string {
 
 function instancePhases(view: View): string[] {
   return view.list(instanceSpecRecords).map(({ document }) => view.get(instanceStatusRecords, document.id)?.document.phase ?? 'pending');
+}
+
+function measured({ view, usageOf }: MetricsInput): (readonly [Labels, InstanceUsage])[] {
+  return view.list(instanceSpecRecords).flatMap(({ document: spec }) => {
+    const usage = usageOf(spec);
+    if (usage === null) return [];
+    const labels = {
+      app: view.get(appRecords, spec.appId)?.document.name ?? '',
+      environment: (spec.environmentId === null ? undefined : view.get(environmentRecords, spec.environmentId)?.document.name) ?? '',
+      entrypoint: spec.entrypoint,
+      instance: spec.id,
+      node: view.get(nodeSpecRecords, spec.nodeId)?.document.name ?? '',
+    };
+    return [[labels, usage] as const];
+  });
 }
 
 function counted(label: string, values: readonly string[]): [Labels, number][] {

@@ -17,6 +17,23 @@ test('requests show in the metrics and in the access log, changes in the events'
     const text = await metrics.text();
     assert.match(text, /^libra_apps 1$/mu);
     assert.match(text, /^libra_edge_requests_total\{app="shop"[^}]*\} 1$/mu);
+    const [instance] = await until('the Instance is measured', 20_000, async () => {
+      const { items } = await platform
+        .client()
+        .instances.list({ params: { app: 'shop', environment: 'production' }, query: { all: false } });
+      return items.every(({ usage }) => usage !== null && usage.cpu !== null) ? items : null;
+    });
+    const { cpu, cpuSeconds = 0, memoryBytes = 0, processes } = instance?.usage ?? {};
+    assert.ok(typeof cpu === 'number' && cpu < 4 && cpuSeconds > 0.01 && cpuSeconds < 60, `${cpu} cores, ${cpuSeconds} s`);
+    assert.ok(memoryBytes > 5e6 && memoryBytes < 500e6, `${memoryBytes} bytes`);
+    assert.equal(processes, 1);
+    assert.match((await platform.cli('ps', '-a', 'shop')).stdout, /CPU +MEMORY[\s\S]* \d\.\d\d +[\d.]+Mi/u);
+    const measured = await (
+      await fetch(`${platform.addresses.api}/metrics`, { headers: { authorization: `Bearer ${platform.token()}` } })
+    ).text();
+    const labels = `app="shop",environment="production",entrypoint="web",instance="${instance?.id}",node="test-node"`;
+    assert.match(measured, new RegExp(`^libra_instance_memory_bytes\\{${labels}\\} \\d+$`, 'mu'));
+    assert.match(measured, new RegExp(`^libra_instance_cpu_seconds_total\\{${labels}\\} [\\d.]+$`, 'mu'));
     const unknown = await fetch(`${platform.addresses.api}/metrics`);
     assert.equal(unknown.status, 401);
 

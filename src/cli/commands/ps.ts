@@ -2,7 +2,7 @@
 
 import type { Command } from '../command.ts';
 import { flagOption } from '../options.ts';
-import { formatAge, printable } from '../output.ts';
+import { formatAge, formatBytes, printable } from '../output.ts';
 
 export const ps: Command = {
   summary: 'List the Instances of an Environment.',
@@ -17,7 +17,7 @@ export const ps: Command = {
     });
     const now = context.clock.now();
     output.table(
-      ['INSTANCE', 'ENTRYPOINT', 'STATE', 'RELEASE', 'NODE', 'ADDRESS', 'RESTARTS', 'AGE'],
+      ['INSTANCE', 'ENTRYPOINT', 'STATE', 'RELEASE', 'NODE', 'ADDRESS', 'RESTARTS', 'CPU', 'MEMORY', 'AGE'],
       reply.items.map((instance) => [
         instance.id.slice(0, 13),
         instance.role === 'service' ? `${instance.entrypoint}.${instance.slot}` : `${instance.entrypoint} (${instance.role})`,
@@ -29,6 +29,8 @@ export const ps: Command = {
         instance.node,
         instance.address === null ? '' : `${instance.address.host}:${instance.address.port}`,
         String(instance.restarts),
+        instance.usage === null || instance.usage.cpu === null ? '' : instance.usage.cpu.toFixed(2),
+        instance.usage === null ? '' : formatBytes(instance.usage.memoryBytes),
         formatAge(now - (instance.startedAtMs ?? instance.createdAtMs)),
       ]),
     );

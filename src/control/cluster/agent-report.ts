@@ -2,11 +2,11 @@
 // and never out of a final phase. Heartbeats stay in memory on the monotonic clock; the store sees one now and then.
 
 import { isDeepStrictEqual } from 'node:util';
-import type { AgentReport } from '../../api/agent.ts';
+import type { AgentReport, InstanceUsage } from '../../api/agent.ts';
 import type { table } from '../../api/table.ts';
 import { Failure } from '../../lib/failure.ts';
 import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
-import type { InstanceStatus, NodeStatus } from '../../model/documents.ts';
+import type { InstanceSpec, InstanceStatus, NodeStatus } from '../../model/documents.ts';
 import type { Operation } from '../../store/collection.ts';
 import { put } from '../../store/records.ts';
 import type { ControlContext } from '../context.ts';
@@ -16,6 +16,8 @@ import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords } from './rec
 import { parseReport } from './report-shape.ts';
 
 const HEARTBEAT_WRITE_MS = 15_000;
+/** What was measured longer ago says nothing about now. */
+const USAGE_MS = 20_000;
 /** A status has at most some 20 KiB, so that this many fit a commit. */
 const PER_COMMIT = 40;
 
@@ -29,12 +31,15 @@ export interface Heartbeats {
 export interface AgentReports {
   readonly report: Handler<typeof table.agent.report>;
   readonly heartbeats: Heartbeats;
+  /** What it takes, as its Node said within the last seconds; null where it has not. */
+  readonly usageOf: (spec: InstanceSpec) => InstanceUsage | null;
 }
 
 export function createAgentReports(context: ControlContext): AgentReports {
   const { view, clock } = context;
   const heard = new Map<string, { readonly monotonicMs: number; readonly wallMs: number }>();
   const written = new Map<string, number>();
+  const usages = new Map<string, { readonly atMs: number; readonly byId: ReadonlyMap<string, InstanceUsage> }>();
 
   const nodeStatus = (nodeId: string, report: AgentReport): Operation[] => {
     const current = view.get(nodeStatusRecords, nodeId)?.document;
@@ -66,6 +71,8 @@ export function createAgentReports(context: ControlContext): AgentReports {
     }
     const report = parseReport(call.body);
     heard.set(nodeId, { monotonicMs: clock.monotonic(), wallMs: clock.now() });
+    if (report.usage !== undefined)
+      usages.set(nodeId, { atMs: clock.monotonic(), byId: new Map(report.usage.map((usage) => [usage.id, usage])) });
     const operations = nodeStatus(nodeId, report);
     for (const status of lastOfEach(report.instances)) {
       const next = acceptStatus(status, nodeId);
@@ -110,6 +117,10 @@ export function createAgentReports(context: ControlContext): AgentReports {
 
   return {
     report: handle,
+    usageOf: (spec) => {
+      const told = usages.get(spec.nodeId);
+      return told === undefined || clock.monotonic() - told.atMs > USAGE_MS ? null : (told.byId.get(spec.id) ?? null);
+    },
     heartbeats: {
       lastHeardMs: (nodeId) => heard.get(nodeId)?.monotonicMs,
       lastSeenMs: (nodeId) => heard.get(nodeId)?.wallMs ?? view.get(nodeStatusRecords, nodeId)?.document.lastSeenMs ?? null,

@@ -288,6 +288,23 @@ test('a program that ends and comes back leaves an event with the cause', () =>
     assert.equal(context.events.at(-1)?.kind, 'instance.crash-loop');
   }));
 
+test('what an Instance takes is told by its own Node alone, and only while that is fresh', () =>
+  withContext(async (context) => {
+    const reports = createAgentReports(context);
+    const usage = { id: 'instance-1', cpuSeconds: 2, cpu: 0.5, memoryBytes: 1000, processes: 2 };
+    const [mine, foreign] = [anInstance(), anInstance({ nodeId: 'another' })];
+    assert.equal(reports.usageOf(mine), null);
+    await send(reports, { ...report([]), usage: [usage] });
+    assert.deepEqual(reports.usageOf(mine), usage);
+    assert.equal(reports.usageOf(foreign), null);
+    await context.clock.advance(15_000);
+    await send(reports, report([]));
+    assert.deepEqual(reports.usageOf(mine), usage, 'a report without leaves it as it is');
+    await context.clock.advance(6_000);
+    assert.equal(reports.usageOf(mine), null);
+    await assert.rejects(send(reports, { ...report([]), usage: [{ ...usage, memoryBytes: -1 }] }), /usage\.memoryBytes/u);
+  }));
+
 test('statuses of foreign Instances, of newer generations than asked for, and after a final phase are not taken', () =>
   withContext(async (context) => {
     await context.view.commit(

@@ -8,6 +8,7 @@ import { put } from '../../store/records.ts';
 import type { ControlContext, Reconciler } from '../context.ts';
 import type { NounHandlers } from '../handler.ts';
 import { createAgentReports } from './agent-report.ts';
+import type { AgentReports } from './agent-report.ts';
 import { createAgentSync } from './agent-sync.ts';
 import { createAgentCalls } from './calls.ts';
 import { createInstanceExec } from './instance-exec.ts';
@@ -23,6 +24,7 @@ export interface Cluster {
   /** For the noun `instances`. */
   readonly instanceStreams: Pick<NounHandlers<typeof table.instances>, 'logs' | 'exec'>;
   readonly reconcilers: readonly Reconciler[];
+  readonly usageOf: AgentReports['usageOf'];
   /** Whether the agent of the Node has its stream of desired state open. */
   readonly isConnected: (nodeId: string) => boolean;
   stop(): void;
@@ -56,6 +58,7 @@ export function createCluster(context: ControlContext, deps: ClusterDeps): Clust
     },
     instanceStreams: { logs: createInstanceLogs(context, { sources }), exec: createInstanceExec(context, { calls }) },
     reconcilers: [createNodeHealth(context, { heartbeats: reports.heartbeats })],
+    usageOf: reports.usageOf,
     isConnected: sync.isConnected,
     stop: () => {
       sync.stop();

@@ -1,7 +1,7 @@
 // A report comes from a Node, which is trusted with its own Instances and nothing more: what it says is checked and cut to bounds
 // before it becomes a record. Unknown fields are ignored (internal contract).
 
-import type { AgentReport } from '../../api/agent.ts';
+import type { AgentReport, InstanceUsage } from '../../api/agent.ts';
 import { Failure } from '../../lib/failure.ts';
 import type { DriverInfo, InstancePhase, InstanceStatus, Reason } from '../../model/documents.ts';
 
@@ -43,6 +43,18 @@ export function parseReport(report: AgentReport): AgentReport {
     platform: { os: text(platform['os'], 'os'), arch: text(platform['arch'], 'arch'), program: text(platform['program'], 'program') },
     bootId: text(fields['bootId'], 'bootId'),
     instances: instances.map(status),
+    ...(fields['usage'] === undefined ? {} : { usage: list(fields['usage'], 'usage', INSTANCES).map(usage) }),
+  };
+}
+
+function usage(value: unknown): InstanceUsage {
+  const fields = object(value, 'usage');
+  return {
+    id: text(fields['id'], 'usage.id'),
+    cpuSeconds: amount(fields['cpuSeconds'], 'usage.cpuSeconds'),
+    cpu: nullable(fields['cpu'], (raw) => amount(raw, 'usage.cpu')),
+    memoryBytes: amount(fields['memoryBytes'], 'usage.memoryBytes'),
+    processes: amount(fields['processes'], 'usage.processes'),
   };
 }
 
@@ -137,6 +149,12 @@ function text(value: unknown, name: string): string {
 function number(value: unknown, name: string): number {
   if (typeof value !== 'number' || !Number.isFinite(value)) throw wrong(name);
   return value;
+}
+
+function amount(value: unknown, name: string): number {
+  const found = number(value, name);
+  if (found < 0) throw wrong(name);
+  return found;
 }
 
 function nullable<T>(value: unknown, parse: (value: unknown) => T): T | null {

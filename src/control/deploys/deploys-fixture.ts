@@ -109,6 +109,7 @@ export async function createPlatform(settings: Parameters<typeof createTestConte
   const deploys = createDeploys(context, {
     trafficState: () => ({ inForce: () => true, drained: () => true, compare: () => platform.comparisons }),
     leftOut: () => false,
+    usageOf: () => null,
     resolveValues: () => platform.values,
     isValueAvailable: (id) => !platform.unavailable.has(id),
     removeValuesOf: () => [],

@@ -1,6 +1,7 @@
 // Instances as people see and touch them: list, one-off runs, stop. `logs` and `exec` are the cluster module's, for only it can ask an
 // agent.
 
+import type { InstanceUsage } from '../../api/agent.ts';
 import type { table } from '../../api/table.ts';
 import { Failure } from '../../lib/failure.ts';
 import { newId } from '../../lib/id.ts';
@@ -25,13 +26,15 @@ import { isServing } from './rollout-draft.ts';
 
 export interface InstanceDeps {
   readonly leftOut: (instanceId: string) => boolean;
+  readonly usageOf: (spec: InstanceSpec) => InstanceUsage | null;
   readonly instanceLogs: Handler<typeof table.instances.logs>;
   readonly instanceExec: Handler<typeof table.instances.exec>;
 }
 
 export function createInstanceHandlers(context: ControlContext, deps: InstanceDeps): NounHandlers<typeof table.instances> {
   const { view, clock } = context;
-  const reply = (spec: InstanceSpec): InstanceReply => instanceReply(view, spec, deps.leftOut(spec.id));
+  const reply = (spec: InstanceSpec): InstanceReply =>
+    instanceReply(view, spec, { leftOut: deps.leftOut(spec.id), usage: deps.usageOf(spec) });
 
   const find = (params: { readonly app: string; readonly environment: string; readonly instance: string }): InstanceSpec => {
     const { app, environment } = findEnvironment(view, params.app, params.environment);

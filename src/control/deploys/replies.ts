@@ -1,5 +1,6 @@
 // The documents as the API shows them: names and numbers instead of ids.
 
+import type { InstanceUsage } from '../../api/agent.ts';
 import type { ReplyOf } from '../../api/endpoint.ts';
 import type { ApiTable } from '../../api/table.ts';
 import { formatRule, formatSticky } from '../../model/canary.ts';
@@ -132,7 +133,11 @@ export function environmentReply({ view, urlOf }: ReplyDeps, environment: Enviro
   };
 }
 
-export function instanceReply(view: View, spec: InstanceSpec, leftOut: boolean): InstanceReply {
+export function instanceReply(
+  view: View,
+  spec: InstanceSpec,
+  { leftOut, usage }: { readonly leftOut: boolean; readonly usage: InstanceUsage | null },
+): InstanceReply {
   const status = view.get(instanceStatusRecords, spec.id)?.document;
   const environment = spec.environmentId === null ? undefined : view.get(environmentRecords, spec.environmentId)?.document;
   const deployment = spec.deploymentId === null ? undefined : view.get(deploymentRecords, spec.deploymentId)?.document;
@@ -158,6 +163,10 @@ export function instanceReply(view: View, spec: InstanceSpec, leftOut: boolean):
     crashLoop: status?.crashLoop ?? false,
     exit: status === undefined || status.exit === null ? null : { ...status.exit },
     reason: reasonReply(status?.reason ?? null),
+    usage:
+      usage === null || status === undefined || status.pid === null
+        ? null
+        : { cpu: usage.cpu, cpuSeconds: usage.cpuSeconds, memoryBytes: usage.memoryBytes, processes: usage.processes },
     notEnforced: [...(status?.notEnforced ?? [])],
     startedAtMs: status?.startedAtMs ?? null,
     createdAtMs: spec.createdAtMs,

@@ -262,7 +262,8 @@ export function createProcessDriver(options: ProcessDriverOptions): ProcessDrive
 
   const usageOf = (handle: ProcessHandle): Usage => {
     const group = cgroupUsage(handle.cgroups);
-    const stats = treePids(handle).flatMap((pid) => readProcessStat(pid) ?? []);
+    const isWhole = group.cpuSeconds !== null && group.memoryBytes !== null && group.processes !== null;
+    const stats = isWhole ? [] : treePids(handle).flatMap((pid) => readProcessStat(pid) ?? []);
     return {
       cpuSeconds: group.cpuSeconds ?? stats.reduce((sum, each) => sum + each.cpuTicks, 0) / TICKS_PER_SECOND,
       memoryBytes: group.memoryBytes ?? stats.reduce((sum, each) => sum + each.residentPages, 0) * PAGE_BYTES,
