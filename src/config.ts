@@ -3,6 +3,7 @@
 
 import { Failure } from './lib/failure.ts';
 import { splitCommand } from './model/command.ts';
+import { logTargetName, parseLogTarget } from './model/log-target.ts';
 
 interface Setting<T> {
   /** Flag of `libra up`, without dashes; null where only the variable exists. */
@@ -134,6 +135,22 @@ const path = (text: string, source: string): string => {
   if (text === '' || text.includes('\0')) throw new Failure('invalid_input', { message: `${source} must be a path.` });
   return text;
 };
+
+/** URLs of receivers, `%2C` for a comma in one. */
+function logTargets(text: string, source: string): readonly string[] {
+  const list = text.split(',').map((entry) => entry.trim());
+  const names = list.map((entry) => {
+    const target = parseLogTarget(entry);
+    if (typeof target !== 'string') return logTargetName(target);
+    // It may hold a login.
+    throw new Failure('invalid_input', {
+      message: `${source} must be URLs such as https://logs.example.com/in or syslog://10.0.0.5, with commas between them: the one at place ${list.indexOf(entry) + 1} ${target}.`,
+    });
+  });
+  if (new Set(names).size < names.length || list.length > 16)
+    throw new Failure('invalid_input', { message: `${source} must be up to sixteen URLs, each of them once.` });
+  return list;
+}
 
 export const SETTINGS = {
   data: {
@@ -289,6 +306,22 @@ export const SETTINGS = {
     defaultText: 'none',
     parse: path,
   },
+  logForward: {
+    flag: 'log-forward',
+    variable: 'LIBRA_LOG_FORWARD',
+    placeholder: 'urls',
+    help: 'where the output of Instances goes besides: http(s), tcp, udp, syslog, syslog+udp or file URLs; of several, each Instance has one',
+    defaultText: 'none',
+    parse: logTargets,
+  },
+  logForwardHeaders: {
+    flag: 'log-forward-headers',
+    variable: 'LIBRA_LOG_FORWARD_HEADERS',
+    placeholder: 'file',
+    help: 'file with further headers for http targets, a "Name: value" on each line',
+    defaultText: 'none',
+    parse: path,
+  },
   logLevel: {
     flag: 'log-level',
     variable: 'LIBRA_LOG_LEVEL',
@@ -390,6 +423,8 @@ export function loadSettings(flags: Readonly<Record<string, string | undefined>>
     store: read('store'),
     storeTls: read('storeTls'),
     storeLogin: read('storeLogin'),
+    logForward: read('logForward'),
+    logForwardHeaders: read('logForwardHeaders'),
     logLevel: read('logLevel'),
     retainEndedMs: read('retainEndedMs'),
     bundleBytes: read('bundleBytes'),

@@ -21,6 +21,8 @@ import { createCalls } from './calls.ts';
 import type { Calls } from './calls.ts';
 import { createContact } from './contact.ts';
 import type { Contact } from './contact.ts';
+import { startForwarder } from './forward/forwarder.ts';
+import type { Forwarder, ForwardTarget, LineSource } from './forward/forwarder.ts';
 import { createInstances } from './instances.ts';
 import type { Instances } from './instances.ts';
 import type { AgentLink } from './link.ts';
@@ -33,6 +35,7 @@ import { createStateFiles } from './state-file.ts';
 import { statusOf } from './status.ts';
 import { startSync } from './sync.ts';
 import type { Sync } from './sync.ts';
+import type { Supervisor } from './supervisor.ts';
 import { createUsageMeter } from './usage.ts';
 import { createWorkspace } from './workspace.ts';
 
@@ -52,6 +55,8 @@ export interface AgentOptions {
   readonly random: Random;
   readonly log: Log;
   readonly nodeName: string;
+  /** Where the output of Instances goes besides; each has one of them. */
+  readonly forward?: readonly ForwardTarget[];
   /** Address that the Edge of this Node reaches programs at; default 127.0.0.1. */
   readonly address?: string;
   /** Version of the running program, for `libra nodes`. */
@@ -84,6 +89,7 @@ interface Running {
   readonly calls: Calls;
   readonly contact: Contact;
   readonly collector: Loop;
+  readonly forwarder: Forwarder | null;
 }
 
 export function createAgent(options: AgentOptions): Agent {
@@ -134,6 +140,33 @@ export function createAgent(options: AgentOptions): Agent {
       const state = instances.get(id)?.state();
       return state === undefined ? undefined : statusOf(state, clock.now());
     };
+    const measureUsage = createUsageMeter({
+      clock,
+      running: () =>
+        instances.all().flatMap((supervisor) => {
+          const running = supervisor.running();
+          return running === null ? [] : [[supervisor.state().id, running] as const];
+        }),
+    });
+    let forwarder: Forwarder | null = null;
+    const sourceOf = (supervisor: Supervisor): LineSource | null => {
+      const spec = supervisor.spec();
+      const driver = spec === null ? undefined : drivers.get(spec.driver);
+      if (spec === null || driver === undefined) return null;
+      return {
+        owner: {
+          instance: spec.id,
+          app: spec.app.name,
+          environment: spec.environment?.name ?? null,
+          entrypoint: spec.entrypoint,
+          slot: spec.slot,
+          role: spec.role,
+          node: options.nodeName,
+        },
+        read: (after, signal) =>
+          driver.logs(workspace.logFolder(spec.id), { after: after ?? undefined, follow: false, wholeLines: true, signal }),
+      };
+    };
     const reporter = startReporter({
       link,
       clock,
@@ -141,18 +174,27 @@ export function createAgent(options: AgentOptions): Agent {
       log,
       node: await nodeFacts(options, drivers, at('volumes')),
       status: statusNow,
-      usage: createUsageMeter({
-        clock,
-        running: () =>
-          instances.all().flatMap((supervisor) => {
-            const running = supervisor.running();
-            return running === null ? [] : [[supervisor.state().id, running] as const];
-          }),
-      }),
+      measured: async () => {
+        const usage = await measureUsage();
+        if (usage === undefined) return {};
+        return forwarder === null ? { usage } : { usage, forwarding: forwarder.status() };
+      },
       ids: () => instances.all().map((supervisor) => supervisor.state().id),
     });
     await instances.recover();
     const contact = createContact(clock, instances);
+    forwarder =
+      options.forward === undefined
+        ? null
+        : startForwarder({
+            targets: options.forward,
+            sources: () => instances.all().flatMap((supervisor) => sourceOf(supervisor) ?? []),
+            isKnown: (id) => instances.get(id) !== undefined,
+            file: at('forward.json'),
+            clock,
+            random,
+            log,
+          });
     const calls = createCalls({ link, clock, log, instances, workspace, driver: (name) => drivers.get(name) });
     let swept = false;
     const onSnapshot = (wanted: readonly DesiredInstance[]): void => {
@@ -182,15 +224,15 @@ export function createAgent(options: AgentOptions): Agent {
       onError: (error) => log.warn({ error: messageOf(error) }, 'old bundles could not be collected'),
       run: () => bundles.collect(),
     });
-    return { instances, secrets, sync, reporter, calls, contact, collector };
+    return { instances, secrets, sync, reporter, calls, contact, collector, forwarder };
   };
 
   const stop = async (stopInstances: boolean): Promise<void> => {
     if (running === null) return;
-    const { instances, secrets, sync, reporter, calls, contact, collector } = running;
+    const { instances, secrets, sync, reporter, calls, contact, collector, forwarder } = running;
     contact.stop();
     await sync.stop();
-    await Promise.all([calls.stop(), collector.stop()]);
+    await Promise.all([calls.stop(), collector.stop(), forwarder?.stop()]);
     if (stopInstances) await instances.stopAll(options.stopTimeoutMs ?? STOP_TIMEOUT_MS);
     await instances.detach();
     await secrets.close();

@@ -9,7 +9,6 @@ import type { Random } from '../lib/id.ts';
 import type { InstanceStatus } from '../model/documents.ts';
 import type { Log } from '../sys/log.ts';
 import type { AgentLink } from './link.ts';
-import type { MeasureUsage } from './usage.ts';
 
 const COALESCE_MS = 50;
 const HEARTBEAT_MS = 5000;
@@ -24,8 +23,9 @@ export interface ReporterOptions {
   readonly random: Random;
   readonly log: Log;
   /** What is told about the Node with every report. */
-  readonly node: Omit<AgentReport, 'instances' | 'usage'>;
-  readonly usage: MeasureUsage;
+  readonly node: Omit<AgentReport, 'instances' | 'usage' | 'forwarding'>;
+  /** What is told now and then. */
+  readonly measured: () => Promise<Pick<AgentReport, 'usage' | 'forwarding'>>;
   /** The status now; undefined where the Instance is gone. */
   readonly status: (id: string) => InstanceStatus | undefined;
   readonly ids: () => readonly string[];
@@ -50,9 +50,8 @@ export function startReporter(options: ReporterOptions): Reporter {
     const instances = ids.flatMap((id) => options.status(id) ?? []);
     for (const id of ids) pending.delete(id);
     try {
-      const usage = await options.usage();
-      const told = usage === undefined ? {} : { usage };
-      await options.link.report({ ...options.node, instances, ...told }, AbortSignal.any([signal, AbortSignal.timeout(DEADLINE_MS)]));
+      const measured = await options.measured();
+      await options.link.report({ ...options.node, instances, ...measured }, AbortSignal.any([signal, AbortSignal.timeout(DEADLINE_MS)]));
     } catch (error) {
       for (const id of ids) pending.add(id);
       throw error;

@@ -88,6 +88,16 @@ export interface InstanceUsage {
   readonly processes: number;
 }
 
+/** How forwarding to one target goes, counted since the agent was started. */
+export interface ForwardStatus {
+  readonly target: string;
+  readonly lines: number;
+  /** That are known to be lost. */
+  readonly lost: number;
+  /** Why nothing gets through; null while it does. */
+  readonly failing: string | null;
+}
+
 export interface AgentReport {
   readonly drivers: readonly DriverInfo[];
   readonly capacity: NodeCapacity;
@@ -97,6 +107,8 @@ export interface AgentReport {
   readonly instances: readonly InstanceStatus[];
   /** Of every Instance that runs; absent where nothing was measured anew. */
   readonly usage?: readonly InstanceUsage[];
+  /** With `usage`, where output is forwarded. */
+  readonly forwarding?: readonly ForwardStatus[];
 }
 
 /** Frames on a call socket: the first byte is the kind. */

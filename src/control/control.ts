@@ -166,7 +166,12 @@ async function startControl(
     }),
     edges: routing.edges,
     reconcilers: () => reconcilers?.statuses() ?? [],
-    warnings: () => [],
+    warnings: () =>
+      cluster
+        .forwarding()
+        .flatMap(({ node, target, failing }) =>
+          failing === null ? [] : [`Output on ${node} is not forwarded to ${target} at the moment: ${failing}. It is kept and sent later.`],
+        ),
     missing: () => (cluster.isConnected(nodeId) ? null : 'The agent of this machine is not connected yet.'),
     shutdown: options.onShutdown,
   });
@@ -198,6 +203,7 @@ async function startControl(
         edges: routing.trafficState().edges,
         reconcilers: reconcilers?.statuses() ?? [],
         usageOf: cluster.usageOf,
+        forwarding: cluster.forwarding(),
       }) + ((await options.furtherMetrics?.()) ?? ''),
     audit: (entry) => {
       // Machines report every few seconds; what people do is what the audit is about.

@@ -4,6 +4,7 @@ import type { InstanceUsage } from '../api/agent.ts';
 import type { Deployment, InstanceSpec } from '../model/documents.ts';
 import type { View } from '../store/view.ts';
 import { appRecords } from './apps/records.ts';
+import type { NodeForwarding } from './cluster/agent-report.ts';
 import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords } from './cluster/records.ts';
 import { deploymentRecords, deploymentStatusRecords, environmentRecords, instanceSpecRecords } from './deploys/records.ts';
 import type { ReconcilerStatus } from './reconcile.ts';
@@ -14,6 +15,7 @@ export interface MetricsInput {
   readonly edges: number;
   readonly reconcilers: readonly ReconcilerStatus[];
   readonly usageOf: (spec: InstanceSpec) => InstanceUsage | null;
+  readonly forwarding: readonly NodeForwarding[];
 }
 
 type Labels = Readonly<Record<string, string>>;
@@ -48,6 +50,27 @@ export function metricsText(input: MetricsInput): string {
     'gauge',
     'Processes of an Instance.',
     usages.map(([labels, { processes }]) => [labels, processes]),
+  );
+  const { forwarding } = input;
+  const ways = (value: (status: NodeForwarding) => number): readonly (readonly [Labels, number])[] =>
+    forwarding.map((status) => [{ node: status.node, target: status.target }, value(status)]);
+  metric(
+    'libra_log_forward_lines_total',
+    'counter',
+    'Lines of output that were forwarded.',
+    ways(({ lines }) => lines),
+  );
+  metric(
+    'libra_log_forward_lost_total',
+    'counter',
+    'Lines among them that are known to be lost.',
+    ways(({ lost }) => lost),
+  );
+  metric(
+    'libra_log_forward_failing',
+    'gauge',
+    '1 while nothing gets through.',
+    ways(({ failing }) => (failing === null ? 0 : 1)),
   );
   metric(
     'libra_deployments',

@@ -59,6 +59,8 @@ export interface LogOptions {
   readonly tail?: number | undefined;
   readonly after?: string | undefined;
   readonly follow: boolean;
+  /** Leaves out a last line that may still go on. */
+  readonly wholeLines?: boolean | undefined;
   readonly signal: AbortSignal;
 }
 

@@ -23,6 +23,7 @@ import { createTrusted } from '../proxy/client-address.ts';
 import { acquireDataLock } from '../store/lock.ts';
 import { checkDataFormat } from '../store/data-format.ts';
 import { holdStore } from '../store/hold.ts';
+import { openForwardTargets } from './forward-targets.ts';
 import { openStore } from './open-store.ts';
 import { connectKeeper, ensureKeeper, keeperSocketPath } from '../sys/keeper-client.ts';
 import { openFileLog } from '../sys/logger.ts';
@@ -138,6 +139,9 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
       await keeper.close();
     });
 
+    // What is none is refused here, before anything is started.
+    const forward = await openForwardTargets(settings);
+
     options.onProgress('Opening the store');
     const { store, engine, isShared } = await openStore(settings, { file: paths.store, clock });
     undo.push(() => store.close());
@@ -234,6 +238,7 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
       random,
       log,
       nodeName,
+      ...(forward === undefined ? {} : { forward }),
       program: programVersion,
       builtinPrograms: { static: [join(nodeFolder, 'node'), '--disable-warning=ExperimentalWarning', staticServer] },
       searchPath: `${nodeFolder}:${settings.path}`,

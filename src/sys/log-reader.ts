@@ -30,6 +30,8 @@ export interface ReadLogOptions {
   /** Begin after the line with this cursor. Stronger than `tail`. */
   readonly after?: string | undefined;
   readonly follow: boolean;
+  /** Leaves out a last line that may still go on. */
+  readonly wholeLines?: boolean | undefined;
   readonly signal: AbortSignal;
   readonly clock: Clock;
 }
@@ -304,7 +306,7 @@ async function* lines(folder: string, from: Starts | null, options: ReadLogOptio
       }
     }
   }
-  if (!options.follow) yield* flush(end);
+  if (!options.follow && options.wholeLines !== true) yield* flush(end);
 }
 
 /** The position after everything that is in the log now. */

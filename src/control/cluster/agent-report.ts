@@ -2,7 +2,7 @@
 // and never out of a final phase. Heartbeats stay in memory on the monotonic clock; the store sees one now and then.
 
 import { isDeepStrictEqual } from 'node:util';
-import type { AgentReport, InstanceUsage } from '../../api/agent.ts';
+import type { AgentReport, ForwardStatus, InstanceUsage } from '../../api/agent.ts';
 import type { table } from '../../api/table.ts';
 import { Failure } from '../../lib/failure.ts';
 import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
@@ -33,6 +33,13 @@ export interface AgentReports {
   readonly heartbeats: Heartbeats;
   /** What it takes, as its Node said within the last seconds; null where it has not. */
   readonly usageOf: (spec: InstanceSpec) => InstanceUsage | null;
+  /** Where the Nodes forward output, as they said last. */
+  readonly forwarding: () => readonly NodeForwarding[];
+}
+
+export interface NodeForwarding extends ForwardStatus {
+  /** Name of the Node. */
+  readonly node: string;
 }
 
 export function createAgentReports(context: ControlContext): AgentReports {
@@ -40,6 +47,7 @@ export function createAgentReports(context: ControlContext): AgentReports {
   const heard = new Map<string, { readonly monotonicMs: number; readonly wallMs: number }>();
   const written = new Map<string, number>();
   const usages = new Map<string, { readonly atMs: number; readonly byId: ReadonlyMap<string, InstanceUsage> }>();
+  const forwarding = new Map<string, readonly ForwardStatus[]>();
 
   const nodeStatus = (nodeId: string, report: AgentReport): Operation[] => {
     const current = view.get(nodeStatusRecords, nodeId)?.document;
@@ -73,6 +81,7 @@ export function createAgentReports(context: ControlContext): AgentReports {
     heard.set(nodeId, { monotonicMs: clock.monotonic(), wallMs: clock.now() });
     if (report.usage !== undefined)
       usages.set(nodeId, { atMs: clock.monotonic(), byId: new Map(report.usage.map((usage) => [usage.id, usage])) });
+    if (report.usage !== undefined) forwarding.set(nodeId, report.forwarding ?? []);
     const operations = nodeStatus(nodeId, report);
     for (const status of lastOfEach(report.instances)) {
       const next = acceptStatus(status, nodeId);
@@ -117,6 +126,10 @@ export function createAgentReports(context: ControlContext): AgentReports {
 
   return {
     report: handle,
+    forwarding: () =>
+      [...forwarding].flatMap(([nodeId, targets]) =>
+        view.get(nodeSpecRecords, nodeId) === undefined ? [] : targets.map((status) => ({ node: nameOf(nodeId), ...status })),
+      ),
     usageOf: (spec) => {
       const told = usages.get(spec.nodeId);
       return told === undefined || clock.monotonic() - told.atMs > USAGE_MS ? null : (told.byId.get(spec.id) ?? null);

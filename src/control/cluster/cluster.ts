@@ -25,6 +25,7 @@ export interface Cluster {
   readonly instanceStreams: Pick<NounHandlers<typeof table.instances>, 'logs' | 'exec'>;
   readonly reconcilers: readonly Reconciler[];
   readonly usageOf: AgentReports['usageOf'];
+  readonly forwarding: AgentReports['forwarding'];
   /** Whether the agent of the Node has its stream of desired state open. */
   readonly isConnected: (nodeId: string) => boolean;
   stop(): void;
@@ -59,6 +60,7 @@ export function createCluster(context: ControlContext, deps: ClusterDeps): Clust
     instanceStreams: { logs: createInstanceLogs(context, { sources }), exec: createInstanceExec(context, { calls }) },
     reconcilers: [createNodeHealth(context, { heartbeats: reports.heartbeats })],
     usageOf: reports.usageOf,
+    forwarding: reports.forwarding,
     isConnected: sync.isConnected,
     stop: () => {
       sync.stop();

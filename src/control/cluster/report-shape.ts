@@ -1,7 +1,7 @@
 // A report comes from a Node, which is trusted with its own Instances and nothing more: what it says is checked and cut to bounds
 // before it becomes a record. Unknown fields are ignored (internal contract).
 
-import type { AgentReport, InstanceUsage } from '../../api/agent.ts';
+import type { AgentReport, ForwardStatus, InstanceUsage } from '../../api/agent.ts';
 import { Failure } from '../../lib/failure.ts';
 import type { DriverInfo, InstancePhase, InstanceStatus, Reason } from '../../model/documents.ts';
 
@@ -44,6 +44,17 @@ export function parseReport(report: AgentReport): AgentReport {
     bootId: text(fields['bootId'], 'bootId'),
     instances: instances.map(status),
     ...(fields['usage'] === undefined ? {} : { usage: list(fields['usage'], 'usage', INSTANCES).map(usage) }),
+    ...(fields['forwarding'] === undefined ? {} : { forwarding: list(fields['forwarding'], 'forwarding', LIST_ITEMS).map(forwarding) }),
+  };
+}
+
+function forwarding(value: unknown): ForwardStatus {
+  const fields = object(value, 'forwarding');
+  return {
+    target: text(fields['target'], 'forwarding.target'),
+    lines: amount(fields['lines'], 'forwarding.lines'),
+    lost: amount(fields['lost'], 'forwarding.lost'),
+    failing: nullable(fields['failing'], (raw) => text(raw, 'forwarding.failing')),
   };
 }
 
