@@ -45,6 +45,8 @@ const BUNDLE_CACHE_AGE_MS = 7 * 24 * 3_600_000;
 const LOG_BYTES = 10 * 1024 * 1024;
 const STOP_TIMEOUT_MS = 15_000;
 const LAST_REPORT_MS = 2000;
+/** So long the folder of an ended Instance waits for the receiver of its output. */
+const LAST_LINES_MS = 10_000;
 
 export interface AgentOptions {
   readonly link: AgentLink;
@@ -119,6 +121,7 @@ export function createAgent(options: AgentOptions): Agent {
       const spec = instances.get(id)?.spec();
       return spec === undefined || spec === null ? `Instance ${id}` : `${spec.app.name}/${spec.entrypoint} (Instance ${id})`;
     };
+    let forwarder: Forwarder | null = null;
     const instances = createInstances({
       clock,
       random,
@@ -134,6 +137,7 @@ export function createAgent(options: AgentOptions): Agent {
       staticServer: options.builtinPrograms.static,
       host: options.address ?? '127.0.0.1',
       onChange: (state) => reporter.changed(state.id),
+      beforeForgotten: async (id) => await forwarder?.finish(id, LAST_LINES_MS),
       onForgotten: (id) => allocator.release(id),
     });
     const statusNow = (id: string): InstanceStatus | undefined => {
@@ -148,7 +152,6 @@ export function createAgent(options: AgentOptions): Agent {
           return running === null ? [] : [[supervisor.state().id, running] as const];
         }),
     });
-    let forwarder: Forwarder | null = null;
     const sourceOf = (supervisor: Supervisor): LineSource | null => {
       const spec = supervisor.spec();
       const driver = spec === null ? undefined : drivers.get(spec.driver);

@@ -44,6 +44,8 @@ export interface InstancesOptions extends Omit<SupervisorDeps, 'onChange' | 'swe
   readonly secrets: SecretFiles;
   readonly log: Log;
   readonly onChange: (state: InstanceState) => void;
+  /** It has ended for good, and its folder is about to go. */
+  readonly beforeForgotten: (id: string) => Promise<void>;
   /** Its folder is gone. */
   readonly onForgotten: (id: string) => void;
 }
@@ -87,6 +89,7 @@ export function createInstances(options: InstancesOptions): Instances {
     const going = (async () => {
       await supervisor.settled();
       await supervisor.detach();
+      await options.beforeForgotten(id);
       await options.states.remove(id);
       supervisors.delete(id);
       dropped.delete(id);

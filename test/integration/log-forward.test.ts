@@ -65,7 +65,8 @@ const app = {
 entrypoints:
   work: { command: node work.mjs, instances: 2, resources: { cpu: 0.2, memory: 128Mi } }
 `,
-  'work.mjs': `let n = 0; setInterval(() => { for (let i = 0; i < 5; i += 1) console.log('line ' + n++); }, 20);`,
+  'work.mjs': `let n = 0; setInterval(() => { for (let i = 0; i < 5; i += 1) console.log('line ' + n++); }, 20);
+process.on('SIGTERM', () => { console.log('bye'); process.exit(0); });`,
 };
 
 test('every line arrives, in order, while the receiver comes and goes and librad is killed', async (t) => {
@@ -124,6 +125,9 @@ test('every line arrives, in order, while the receiver comes and goes and librad
     assert.ok(twice > 0, 'the receiver took some and did not say so');
     t.diagnostic(`${mine().length} lines, ${twice} of them again`);
 
+    const deleted = await started.cli('apps', 'delete', 'counter', '--yes');
+    assert.equal(deleted.code, 0, deleted.stderr);
+    await until('the last words of both arrive', 20_000, () => mine().filter(({ text }) => text === 'bye').length === 2);
     await until('the metrics count what is forwarded', 20_000, async () => {
       const metrics = await fetch(`${started.addresses.api}/metrics`, { headers: { authorization: `Bearer ${started.token()}` } });
       return /^libra_log_forward_lines_total\{node="test-node",target="http:\/\/127\.0\.0\.1:\d+\/in"\} [1-9]\d*$/mu.test(

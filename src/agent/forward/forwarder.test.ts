@@ -156,6 +156,51 @@ test('a noisy Instance does not hold up the others, and a failure says so until 
   await forwarder.stop();
 });
 
+test('what an ended Instance has written is delivered before it goes, or counted as lost', async () => {
+  const clock = createFakeClock();
+  const output = new Output('a');
+  const received: string[] = [];
+  let isAway = false;
+  const forwarder = startForwarder({
+    targets: [
+      {
+        name: 'x',
+        sink: {
+          send: async (lines) => {
+            if (isAway) throw new Error('nobody is there');
+            received.push(...lines.map(({ line }) => line.text));
+            return 0;
+          },
+          close: () => undefined,
+        },
+      },
+    ],
+    sources: () => [output.source],
+    isKnown: () => true,
+    file: newFile(),
+    clock,
+    random: systemRandom,
+    log: silentLog,
+  });
+  const finished = async (): Promise<boolean> => {
+    let isDone = false;
+    void forwarder.finish('a', 10_000).then(() => (isDone = true));
+    for (let wait = 0; wait < 11 && !isDone; wait += 1) await passing(clock)(1000);
+    return isDone;
+  };
+  await passing(clock)(1000);
+  output.write(1300);
+  assert.ok(await finished());
+  assert.equal(received.length, 1300);
+  isAway = true;
+  output.write(7);
+  assert.ok(await finished());
+  assert.equal(forwarder.status()[0]?.lost, 7);
+  await forwarder.finish('nobody', 10_000);
+  await forwarder.stop();
+  await forwarder.finish('a', 10_000);
+});
+
 test('a damaged file of places is none', async () => {
   const clock = createFakeClock();
   const output = new Output('a');

@@ -33,6 +33,14 @@ export interface ForwardTarget {
   readonly sink: Sink;
 }
 
+interface Gathered {
+  readonly batch: ForwardedLine[];
+  /** Instance → cursor of its last line in the batch. */
+  readonly reached: ReadonlyMap<string, string>;
+  /** Instances of which nothing is left behind the batch. */
+  readonly read: ReadonlySet<string>;
+}
+
 export interface ForwarderOptions {
   /** In the order in which the operator named them. */
   readonly targets: readonly ForwardTarget[];
@@ -48,6 +56,8 @@ export interface ForwarderOptions {
 
 export interface Forwarder {
   status(): readonly ForwardStatus[];
+  /** Resolves when all that the Instance has written is delivered; what is not within the time is counted as lost. */
+  finish(id: string, timeoutMs: number): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -77,6 +87,7 @@ export function startForwarder(options: ForwarderOptions): Forwarder {
   const places = readPlaces(options.file);
   let savedMs = clock.monotonic();
   let isChanged = false;
+  let isStopped = false;
 
   const save = (): void => {
     if (!isChanged) return;
@@ -90,9 +101,12 @@ export function startForwarder(options: ForwarderOptions): Forwarder {
     const status = { target: name, lines: 0, lost: 0, failing: null as string | null };
     let failures = 0;
     let turn = 0;
+    /** Instances whose end is waited for. */
+    const finishing = new Map<string, () => void>();
 
-    const gather = async (signal: AbortSignal): Promise<{ readonly batch: ForwardedLine[]; readonly reached: Map<string, string> }> => {
+    const gather = async (signal: AbortSignal): Promise<Gathered> => {
       const batch: ForwardedLine[] = [];
+      const read = new Set<string>();
       const reached = new Map<string, string>();
       let bytes = 0;
       const sources = options.sources().filter(({ owner }) => targetOf(owner.instance, names) === index);
@@ -110,12 +124,13 @@ export function startForwarder(options: ForwarderOptions): Forwarder {
             count += 1;
             if (count >= INSTANCE_LINES || bytes >= BATCH_BYTES) break;
           }
+          if (count < INSTANCE_LINES && bytes < BATCH_BYTES) read.add(instance);
         } catch (error) {
           // Its folder may be going in this moment; the others are not to wait for it.
           log.debug({ instance, error: messageOf(error) }, 'output of an Instance cannot be read for forwarding');
         }
       }
-      return { batch, reached };
+      return { batch, reached, read };
     };
 
     const loop = startLoop({
@@ -124,7 +139,8 @@ export function startForwarder(options: ForwarderOptions): Forwarder {
       errorDelayMs: RETRY.maxMs,
       onError: (error) => log.error({ target: name, error }, 'forwarding output failed'),
       run: async (signal) => {
-        const { batch, reached } = await gather(signal);
+        const asked = [...finishing];
+        const { batch, reached, read } = await gather(signal);
         if (batch.length > 0) {
           try {
             status.lost += await sink.send(batch, signal);
@@ -143,17 +159,37 @@ export function startForwarder(options: ForwarderOptions): Forwarder {
           for (const [id, cursor] of reached) places.set(id, cursor);
           isChanged = true;
         }
+        for (const [id, done] of asked) if (read.has(id)) done();
         if (clock.monotonic() - savedMs >= SAVE_EVERY_MS) save();
         return batch.length >= INSTANCE_LINES ? 0 : IDLE_MS;
       },
     });
-    return { status, loop, sink };
+    const finish = async (id: string, timeoutMs: number): Promise<void> => {
+      const source = options.sources().find(({ owner }) => owner.instance === id);
+      if (source === undefined || isStopped) return;
+      const done = Promise.withResolvers<boolean>();
+      const cancel = clock.timer(timeoutMs, () => done.resolve(false));
+      finishing.set(id, () => done.resolve(true));
+      loop.wake();
+      const isDelivered = await done.promise;
+      cancel();
+      finishing.delete(id);
+      if (isDelivered) return;
+      let lost = 0;
+      for await (const _line of source.read(places.get(id) ?? null, new AbortController().signal)) lost += 1;
+      status.lost += lost;
+      log.warn({ instance: id, target: name, lost }, 'the last output of an Instance that is gone was not forwarded');
+    };
+    return { status, loop, sink, finish, release: () => finishing.forEach((done) => done()) };
   });
 
   return {
     status: () => lanes.map(({ status }) => ({ ...status })),
+    finish: async (id, timeoutMs) => await lanes[targetOf(id, names)]?.finish(id, timeoutMs),
     stop: async () => {
+      isStopped = true;
       await Promise.all(lanes.map(({ loop }) => loop.stop()));
+      for (const { release } of lanes) release();
       for (const { sink } of lanes) sink.close();
       save();
     },
