@@ -9,6 +9,8 @@ interface Setting<T> {
   /** Flag of `libra up`, without dashes; null where only the variable exists. */
   readonly flag: string | null;
   readonly variable: string;
+  /** It may hold a key: never put on a command line by us. */
+  readonly isPrivate?: boolean;
   /** Placeholder in the help text. */
   readonly placeholder: string;
   readonly help: string;
@@ -309,6 +311,7 @@ export const SETTINGS = {
   logForward: {
     flag: 'log-forward',
     variable: 'LIBRA_LOG_FORWARD',
+    isPrivate: true,
     placeholder: 'urls',
     help: 'where the output of Instances goes besides: http(s), tcp, udp, syslog, syslog+udp or file URLs; of several, each Instance has one',
     defaultText: 'none',

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { mkdir, statfs } from 'node:fs/promises';
 import { availableParallelism, totalmem } from 'node:os';
 import { join } from 'node:path';
-import type { DesiredInstance } from '../api/agent.ts';
+import type { DesiredInstance, InstanceUsage } from '../api/agent.ts';
 import type { Driver } from '../driver/contract.ts';
 import type { Clock } from '../lib/clock.ts';
 import { messageOf } from '../lib/failure.ts';
@@ -40,6 +40,7 @@ import { createUsageMeter } from './usage.ts';
 import { createWorkspace } from './workspace.ts';
 
 const COLLECT_EVERY_MS = 3_600_000;
+const MEASURE_EVERY_MS = 5000;
 const BUNDLE_CACHE_BYTES = 5 * 1024 ** 3;
 const BUNDLE_CACHE_AGE_MS = 7 * 24 * 3_600_000;
 const LOG_BYTES = 10 * 1024 * 1024;
@@ -91,6 +92,7 @@ interface Running {
   readonly calls: Calls;
   readonly contact: Contact;
   readonly collector: Loop;
+  readonly meter: Loop;
   readonly forwarder: Forwarder | null;
 }
 
@@ -144,7 +146,8 @@ export function createAgent(options: AgentOptions): Agent {
       const state = instances.get(id)?.state();
       return state === undefined ? undefined : statusOf(state, clock.now());
     };
-    const measureUsage = createUsageMeter({
+    let measured: readonly InstanceUsage[] | null = null;
+    const measure = createUsageMeter({
       clock,
       running: () =>
         instances.all().flatMap((supervisor) => {
@@ -177,9 +180,10 @@ export function createAgent(options: AgentOptions): Agent {
       log,
       node: await nodeFacts(options, drivers, at('volumes')),
       status: statusNow,
-      measured: async () => {
-        const usage = await measureUsage();
-        if (usage === undefined) return {};
+      measured: () => {
+        const usage = measured;
+        measured = null;
+        if (usage === null) return {};
         return forwarder === null ? { usage } : { usage, forwarding: forwarder.status() };
       },
       ids: () => instances.all().map((supervisor) => supervisor.state().id),
@@ -227,15 +231,24 @@ export function createAgent(options: AgentOptions): Agent {
       onError: (error) => log.warn({ error: messageOf(error) }, 'old bundles could not be collected'),
       run: () => bundles.collect(),
     });
-    return { instances, secrets, sync, reporter, calls, contact, collector, forwarder };
+    // Beside the heartbeats, which shall not wait for it.
+    const meter = startLoop({
+      clock,
+      everyMs: MEASURE_EVERY_MS,
+      onError: (error) => log.warn({ error: messageOf(error) }, 'what Instances take could not be measured'),
+      run: async () => {
+        measured = await measure();
+      },
+    });
+    return { instances, secrets, sync, reporter, calls, contact, collector, meter, forwarder };
   };
 
   const stop = async (stopInstances: boolean): Promise<void> => {
     if (running === null) return;
-    const { instances, secrets, sync, reporter, calls, contact, collector, forwarder } = running;
+    const { instances, secrets, sync, reporter, calls, contact, collector, meter, forwarder } = running;
     contact.stop();
     await sync.stop();
-    await Promise.all([calls.stop(), collector.stop(), forwarder?.stop()]);
+    await Promise.all([calls.stop(), collector.stop(), meter.stop(), forwarder?.stop()]);
     if (stopInstances) await instances.stopAll(options.stopTimeoutMs ?? STOP_TIMEOUT_MS);
     await instances.detach();
     await secrets.close();

@@ -24,8 +24,8 @@ export interface ReporterOptions {
   readonly log: Log;
   /** What is told about the Node with every report. */
   readonly node: Omit<AgentReport, 'instances' | 'usage' | 'forwarding'>;
-  /** What is told now and then. */
-  readonly measured: () => Promise<Pick<AgentReport, 'usage' | 'forwarding'>>;
+  /** What was measured since the report before. */
+  readonly measured: () => Pick<AgentReport, 'usage' | 'forwarding'>;
   /** The status now; undefined where the Instance is gone. */
   readonly status: (id: string) => InstanceStatus | undefined;
   readonly ids: () => readonly string[];
@@ -50,8 +50,10 @@ export function startReporter(options: ReporterOptions): Reporter {
     const instances = ids.flatMap((id) => options.status(id) ?? []);
     for (const id of ids) pending.delete(id);
     try {
-      const measured = await options.measured();
-      await options.link.report({ ...options.node, instances, ...measured }, AbortSignal.any([signal, AbortSignal.timeout(DEADLINE_MS)]));
+      await options.link.report(
+        { ...options.node, instances, ...options.measured() },
+        AbortSignal.any([signal, AbortSignal.timeout(DEADLINE_MS)]),
+      );
     } catch (error) {
       for (const id of ids) pending.add(id);
       throw error;

@@ -5,8 +5,6 @@ import type { InstanceUsage } from '../api/agent.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Supervisor } from './supervisor.ts';
 
-/** Somewhat less than a heartbeat, so that each carries one. */
-const EVERY_MS = 4_000;
 /** Measured in one go: where there are no cgroups, each takes a walk through the processes of the machine. */
 const AT_ONCE = 8;
 
@@ -16,19 +14,12 @@ interface Sample {
   readonly cpuSeconds: number;
 }
 
-/** Undefined where the last measurement is young. */
-export type MeasureUsage = () => Promise<readonly InstanceUsage[] | undefined>;
-
 export function createUsageMeter(deps: {
   readonly clock: Clock;
   readonly running: () => readonly (readonly [id: string, running: NonNullable<ReturnType<Supervisor['running']>>])[];
-}): MeasureUsage {
+}): () => Promise<readonly InstanceUsage[]> {
   let before = new Map<string, Sample>();
-  let measuredMs = Number.NEGATIVE_INFINITY;
   return async () => {
-    const beganMs = deps.clock.monotonic();
-    if (beganMs - measuredMs < EVERY_MS) return undefined;
-    measuredMs = beganMs;
     const usage: InstanceUsage[] = [];
     const samples = new Map<string, Sample>();
     for (const [index, [id, { driver, handle, run }]] of deps.running().entries()) {

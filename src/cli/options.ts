@@ -32,12 +32,17 @@ export function numberOption(
 
 const DATE = /^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:\d{2})?)?$/u;
 
-/** A moment as UTC milliseconds: a time before `nowMs`, or a date; one without a zone is local, a day alone begins in UTC (ECMA-262). */
+/** A moment as UTC milliseconds: a time before `nowMs`, or a date, which is local where it names no zone. */
 export function momentOption(input: CommandInput, name: string, nowMs: number): number | null {
   const text = textOption(input, name);
   if (text === null) return null;
   const agoMs = parseDurationMs(text);
-  const atMs = agoMs !== null ? nowMs - agoMs : DATE.test(text) ? Date.parse(text.replace(' ', 'T')) : Number.NaN;
+  const atMs =
+    agoMs !== null
+      ? nowMs - agoMs
+      : DATE.test(text)
+        ? Date.parse(text.length === 10 ? `${text}T00:00` : text.replace(' ', 'T'))
+        : Number.NaN;
   if (Number.isNaN(atMs) || atMs < 0) {
     throw new Failure('invalid_input', {
       message: `--${name} must be a time ago such as 10m or 2h30m, or a date such as 2026-11-27T08:00Z, not ${JSON.stringify(text)}.`,

@@ -118,6 +118,9 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
     const { log } = fileLog;
     log.info({ version: programVersion, data: paths.data }, 'librad starts');
 
+    // A target that is none is refused here, before anything is started.
+    const forward = await openForwardTargets(settings);
+
     options.onProgress('Starting the keeper');
     const keeperArgv = programArgv('keeper', keeperSocketPath(paths.run));
     const revive = (): Promise<unknown> =>
@@ -138,9 +141,6 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
       }
       await keeper.close();
     });
-
-    // What is none is refused here, before anything is started.
-    const forward = await openForwardTargets(settings);
 
     options.onProgress('Opening the store');
     const { store, engine, isShared } = await openStore(settings, { file: paths.store, clock });

@@ -21,11 +21,14 @@ const upOptions: readonly OptionSpec[] = Object.values(SETTINGS).flatMap((settin
     : [{ name: setting.flag, value: setting.placeholder, help: `${setting.help}; default ${setting.defaultText} (${setting.variable})` }],
 );
 
+/** What has no flag, or must not show on a command line, travels as a variable. */
+const isVariable = (setting: (typeof SETTINGS)[keyof typeof SETTINGS]): boolean => setting.flag === null || 'isPrivate' in setting;
+
 /** The flags that make another process of this program see the same settings. */
 function flagWords(settings: Settings): readonly string[] {
   const words: string[] = [];
   for (const [name, setting] of Object.entries(SETTINGS)) {
-    if (setting.flag === null) continue;
+    if (isVariable(setting)) continue;
     const value = settings[name as keyof typeof SETTINGS /* Object.entries gives the names of the table */];
     if (value !== null) words.push(`--${setting.flag}`, String(value));
   }
@@ -153,11 +156,11 @@ export function createLocalPlatform(around: Surroundings): LocalPlatform {
   };
 }
 
-/** Settings that have no flag travel as variables. */
+/** The other settings, as variables. */
 function settingVariables(settings: Settings): Readonly<Record<string, string>> {
   const variables: Record<string, string> = {};
   for (const [name, setting] of Object.entries(SETTINGS)) {
-    if (setting.flag !== null || name === 'url' || name === 'token') continue;
+    if (!isVariable(setting) || name === 'url' || name === 'token') continue;
     const value = settings[name as keyof typeof SETTINGS /* Object.entries gives the names of the table */];
     if (value !== null) variables[setting.variable] = name === 'retainEndedMs' ? String(Number(value) / 1000) : String(value);
   }

@@ -7,5 +7,6 @@ export async function readTail(folder: string): Promise<string> {
   const lines: string[] = [];
   for await (const line of readLog(folder, { tail: 5, follow: false, signal: AbortSignal.timeout(2000), clock: systemClock }))
     lines.push(line.text);
-  return lines.join(' ');
+  // It was started more than once, and said the same each time.
+  return [...new Set(lines)].join(' ');
 }

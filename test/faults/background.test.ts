@@ -22,7 +22,7 @@ test('a start in the background that fails says why, and nothing of it is left',
 });
 
 describe('in the background', () => {
-  const platform = new Platform();
+  const platform = new Platform({ env: { LIBRA_LOG_FORWARD: 'http://127.0.0.1:1/in?key=hidden-word' } });
   before(async () => {
     // Folders are made by the command, by librad, by the keeper and for Apps: all under this umask, which children inherit.
     const mask = process.umask(0o077);
@@ -51,6 +51,18 @@ describe('in the background', () => {
       if (name === 'node' || name === 'sources') continue;
       assert.equal(statSync(join(platform.data, name)).mode & 0o077, 0, `${name} is for nobody else`);
     }
+  });
+
+  test('what may hold a key is on no command line', () => {
+    const commands = platform.processes().map(({ command }) => command);
+    assert.ok(
+      commands.some((command) => / librad /u.test(command)),
+      commands.join('\n'),
+    );
+    assert.ok(
+      commands.every((command) => !command.includes('hidden-word')),
+      commands.join('\n'),
+    );
   });
 
   test('it is started again after keeper and librad were killed, and again', async () => {

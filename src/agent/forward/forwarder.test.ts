@@ -11,8 +11,9 @@ import type { FakeClock } from '../../lib/clock.ts';
 import { systemRandom } from '../../lib/id.ts';
 import { silentLog } from '../../sys/log.ts';
 import { startForwarder, targetOf } from './forwarder.ts';
-import type { LineSource } from './forwarder.ts';
+import type { Forwarder, LineSource } from './forwarder.ts';
 import type { ForwardedLine } from './line.ts';
+import type { Sink } from './sink.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'libra-forward-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -51,6 +52,25 @@ const passing =
 let files = 0;
 const newFile = (): string => join(folder, `${(files += 1)}.json`);
 
+function forwarding(given: {
+  readonly clock: FakeClock;
+  readonly outputs: readonly Output[];
+  readonly send: Sink['send'];
+  readonly names?: readonly string[];
+  readonly file?: string;
+}): Forwarder {
+  const { clock, outputs, send, names = ['x'], file = newFile() } = given;
+  return startForwarder({
+    targets: names.map((name) => ({ name, sink: { send, close: () => undefined } })),
+    sources: () => outputs.map(({ source }) => source),
+    isKnown: () => true,
+    file,
+    clock,
+    random: systemRandom,
+    log: silentLog,
+  });
+}
+
 type Fate = 'taken' | 'refused' | 'taken and then broken';
 
 test('whatever fails and whenever it is started anew, every line arrives, in order, and what comes again can be told', async () => {
@@ -68,25 +88,17 @@ test('whatever fails and whenever it is started anew, every line arrives, in ord
       let fates: Fate[] = [];
       const file = newFile();
       const begin = () =>
-        startForwarder({
-          targets: ['x', 'y'].map((name) => ({
-            name,
-            sink: {
-              send: async (lines) => {
-                const fate = fates.shift() ?? 'taken';
-                if (fate !== 'refused') received.push(...lines);
-                if (fate !== 'taken') throw new Error(fate);
-                return 0;
-              },
-              close: () => undefined,
-            },
-          })),
-          sources: () => outputs.map(({ source }) => source),
-          isKnown: () => true,
-          file,
+        forwarding({
           clock,
-          random: systemRandom,
-          log: silentLog,
+          outputs,
+          file,
+          names: ['x', 'y'],
+          send: async (lines) => {
+            const fate = fates.shift() ?? 'taken';
+            if (fate !== 'refused') received.push(...lines);
+            if (fate !== 'taken') throw new Error(fate);
+            return 0;
+          },
         });
       let forwarder = begin();
       for (const each of steps) {
@@ -122,26 +134,14 @@ test('a noisy Instance does not hold up the others, and a failure says so until 
   quiet.write(1);
   const batches: ForwardedLine[][] = [];
   let isAway = true;
-  const forwarder = startForwarder({
-    targets: [
-      {
-        name: 'x',
-        sink: {
-          send: async (lines) => {
-            if (isAway) throw new Error('nobody is there');
-            batches.push([...lines]);
-            return 1;
-          },
-          close: () => undefined,
-        },
-      },
-    ],
-    sources: () => [noisy.source, quiet.source],
-    isKnown: () => true,
-    file: newFile(),
+  const forwarder = forwarding({
     clock,
-    random: systemRandom,
-    log: silentLog,
+    outputs: [noisy, quiet],
+    send: async (lines) => {
+      if (isAway) throw new Error('nobody is there');
+      batches.push([...lines]);
+      return 1;
+    },
   });
   await passing(clock)(1000);
   assert.deepEqual(forwarder.status(), [{ target: 'x', lines: 0, lost: 0, failing: 'nobody is there' }]);
@@ -161,26 +161,14 @@ test('what an ended Instance has written is delivered before it goes, or counted
   const output = new Output('a');
   const received: string[] = [];
   let isAway = false;
-  const forwarder = startForwarder({
-    targets: [
-      {
-        name: 'x',
-        sink: {
-          send: async (lines) => {
-            if (isAway) throw new Error('nobody is there');
-            received.push(...lines.map(({ line }) => line.text));
-            return 0;
-          },
-          close: () => undefined,
-        },
-      },
-    ],
-    sources: () => [output.source],
-    isKnown: () => true,
-    file: newFile(),
+  const forwarder = forwarding({
     clock,
-    random: systemRandom,
-    log: silentLog,
+    outputs: [output],
+    send: async (lines) => {
+      if (isAway) throw new Error('nobody is there');
+      received.push(...lines.map(({ line }) => line.text));
+      return 0;
+    },
   });
   const finished = async (): Promise<boolean> => {
     let isDone = false;
@@ -209,30 +197,40 @@ test('a damaged file of places is none', async () => {
   for (const text of ['', '{', '{"places":3}', '{"places":{"a":4}}']) {
     writeFileSync(file, text);
     const received: string[] = [];
-    const forwarder = startForwarder({
-      targets: [
-        {
-          name: 'x',
-          sink: {
-            send: async (lines) => {
-              received.push(...lines.map(({ line }) => line.text));
-              return 0;
-            },
-            close: () => undefined,
-          },
-        },
-      ],
-      sources: () => [output.source],
-      isKnown: () => true,
-      file,
+    const forwarder = forwarding({
       clock,
-      random: systemRandom,
-      log: silentLog,
+      outputs: [output],
+      file,
+      send: async (lines) => {
+        received.push(...lines.map(({ line }) => line.text));
+        return 0;
+      },
     });
     await passing(clock)(2000);
     await forwarder.stop();
     assert.deepEqual(received, ['line 0', 'line 1'], text);
   }
+});
+
+test('where the places cannot be kept on disk, output flows all the same', async () => {
+  const clock = createFakeClock();
+  const output = new Output('a');
+  const received: string[] = [];
+  const forwarder = forwarding({
+    clock,
+    outputs: [output],
+    file: join(folder, 'not-there/places.json'),
+    send: async (lines) => {
+      received.push(...lines.map(({ line }) => line.text));
+      return 0;
+    },
+  });
+  for (let second = 0; second < 5; second += 1) {
+    output.write(1);
+    await passing(clock)(1000);
+  }
+  assert.deepEqual(received, ['line 0', 'line 1', 'line 2', 'line 3', 'line 4']);
+  await forwarder.stop();
 });
 
 test('Instances are spread over targets, and few move when one is added', () => {

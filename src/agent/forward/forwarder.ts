@@ -92,9 +92,14 @@ export function startForwarder(options: ForwarderOptions): Forwarder {
   const save = (): void => {
     if (!isChanged) return;
     for (const id of places.keys()) if (!options.isKnown(id)) places.delete(id);
-    replaceFileSync(options.file, JSON.stringify({ schema: 1, places: Object.fromEntries(places) }));
     savedMs = clock.monotonic();
-    isChanged = false;
+    try {
+      replaceFileSync(options.file, JSON.stringify({ schema: 1, places: Object.fromEntries(places) }));
+      isChanged = false;
+    } catch (error) {
+      // Lines that were taken come again after a restart: no reason to hold up those to come.
+      log.warn({ error: messageOf(error) }, 'the places up to which output was forwarded cannot be kept on disk; trying on');
+    }
   };
 
   const lanes = options.targets.map(({ name, sink }, index) => {

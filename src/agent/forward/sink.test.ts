@@ -18,6 +18,7 @@ const line = (sequence: number, text: string, stream: 'stdout' | 'stderr' = 'std
   line: { atMs: Date.UTC(2026, 0, 1), stream, text, cursor: String(sequence) },
 });
 const { signal } = new AbortController();
+const DEADLINE_MS = 200;
 const portOf = (server: { address(): AddressInfo | string | null }): number => (server.address() as AddressInfo).port; // it listens on a port
 const json = (sequence: number, text: string): object => ({
   time: '2026-01-01T00:00:00.000Z',
@@ -77,8 +78,10 @@ test('tcp and syslog: one connection, made anew when it is lost', async () => {
     while (!condition()) await new Promise<void>((resolve) => (wake = resolve));
   };
   const port = portOf(server);
-  const plain = openSink({ kind: 'tcp', host: '127.0.0.1', port, format: 'json' }, {});
+  const plain = openSink({ kind: 'tcp', host: '127.0.0.1', port, format: 'json' }, {}, DEADLINE_MS);
   await plain.send([line(1, 'one')], signal);
+  // The deadline is one of connecting and of writing, not of the connection.
+  await new Promise((resolve) => setTimeout(resolve, 2 * DEADLINE_MS));
   await plain.send([line(2, 'two')], signal);
   await until(() => received.toString().split('\n').length === 3);
   assert.deepEqual(JSON.parse(received.toString().split('\n')[1] ?? ''), json(2, 'two'));

@@ -20,12 +20,12 @@ const DEADLINE_MS = 10_000;
 const DATAGRAM_BYTES = 65_000;
 
 /** `headers` go with every request over HTTP. */
-export function openSink(target: LogTarget, headers: Readonly<Record<string, string>>): Sink {
+export function openSink(target: LogTarget, headers: Readonly<Record<string, string>>, deadlineMs = DEADLINE_MS): Sink {
   switch (target.kind) {
     case 'http':
-      return httpSink(target.url, headers);
+      return httpSink(target.url, headers, deadlineMs);
     case 'tcp':
-      return tcpSink(target);
+      return tcpSink(target, deadlineMs);
     case 'udp':
       return udpSink(target);
     case 'file':
@@ -36,7 +36,7 @@ export function openSink(target: LogTarget, headers: Readonly<Record<string, str
 const failed = (message: string, cause?: unknown): Failure => new Failure('unavailable', { message, cause });
 
 /** One JSON object a line; any answer of 2xx means that all are taken. */
-function httpSink(url: string, headers: Readonly<Record<string, string>>): Sink {
+function httpSink(url: string, headers: Readonly<Record<string, string>>, deadlineMs: number): Sink {
   return {
     send: async (lines, signal) => {
       let response: Response;
@@ -46,7 +46,7 @@ function httpSink(url: string, headers: Readonly<Record<string, string>>): Sink 
           headers: { 'content-type': 'application/x-ndjson', ...headers },
           body: lines.map((line) => `${jsonOf(line)}\n`).join(''),
           redirect: 'error',
-          signal: AbortSignal.any([signal, AbortSignal.timeout(DEADLINE_MS)]),
+          signal: AbortSignal.any([signal, AbortSignal.timeout(deadlineMs)]),
         });
         await response.body?.cancel();
       } catch (error) {
@@ -61,14 +61,18 @@ function httpSink(url: string, headers: Readonly<Record<string, string>>): Sink 
 }
 
 /** Delivered means given to the kernel: what a receiver that dies has not read by then is lost, and nobody can tell. */
-function tcpSink({ host, port, format }: Extract<LogTarget, { kind: 'tcp' | 'udp' }>): Sink {
+function tcpSink({ host, port, format }: Extract<LogTarget, { kind: 'tcp' | 'udp' }>, deadlineMs: number): Sink {
   let socket: Socket | null = null;
   const open = async (signal: AbortSignal): Promise<Socket> => {
-    const fresh = connect({ host, port, signal: AbortSignal.any([signal, AbortSignal.timeout(DEADLINE_MS)]) });
+    const fresh = connect({ host, port });
+    // Not the option of connect: that would end the connection with the deadline of its beginning.
+    const late = AbortSignal.any([signal, AbortSignal.timeout(deadlineMs)]);
+    const giveUp = (): void => void fresh.destroy(new Error('it took too long'));
+    late.addEventListener('abort', giveUp, { once: true });
     await new Promise<void>((resolve, reject) => {
       fresh.once('connect', resolve);
       fresh.once('error', reject);
-    });
+    }).finally(() => late.removeEventListener('abort', giveUp));
     // Receivers say nothing; what they say is not kept.
     fresh.resume();
     fresh.on('error', () => fresh.destroy());
@@ -91,7 +95,7 @@ function tcpSink({ host, port, format }: Extract<LogTarget, { kind: 'tcp' | 'udp
         const current = socket;
         const written = Promise.withResolvers<void>();
         const onEnd = (): void => written.reject(new Error('the connection was lost'));
-        const timer = AbortSignal.any([signal, AbortSignal.timeout(DEADLINE_MS)]);
+        const timer = AbortSignal.any([signal, AbortSignal.timeout(deadlineMs)]);
         timer.addEventListener('abort', onEnd, { once: true });
         current.once('close', onEnd);
         current.write(Buffer.concat(lines.map(framed)), (error) => (error ? written.reject(error) : written.resolve()));
