@@ -4,10 +4,10 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../lib/clock.ts';
+import { freePorts } from '../sys/ports-fixture.ts';
 import { createEtcdGateway } from './etcd-gateway.ts';
 import type { GatewayOptions } from './etcd-gateway.ts';
 
@@ -28,17 +28,6 @@ export interface ClusterOptions {
   /** Words of `etcd` for TLS towards clients. */
   readonly tlsWords?: readonly string[];
   readonly gateway?: GatewayOptions;
-}
-
-async function freePorts(count: number): Promise<readonly number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
-  await Promise.all(servers.map((server) => once(server, 'listening')));
-  const ports = servers.map((server) => {
-    const address = server.address();
-    return typeof address === 'object' && address !== null ? address.port : 0;
-  });
-  await Promise.all(servers.map((server) => once(server.close(), 'close')));
-  return ports;
 }
 
 export async function startTestCluster({ members = 1, tlsWords = [], gateway = {} }: ClusterOptions = {}): Promise<TestCluster> {

@@ -9,6 +9,7 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../../src/lib/clock.ts';
+import { freePort } from '../../src/sys/ports-fixture.ts';
 import type { Requirement } from '../requirements.ts';
 import { understood } from './message.ts';
 import type { Understood } from './message.ts';
@@ -213,16 +214,6 @@ shutdown_lifetime 1 seconds
     }),
   },
 ];
-
-async function freePort(): Promise<number> {
-  const probe = net.createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const address = probe.address();
-  probe.close();
-  await once(probe, 'close');
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
-}
 
 function answers(port: number): Promise<boolean> {
   return new Promise((resolve) => {

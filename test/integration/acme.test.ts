@@ -12,7 +12,7 @@ import { after, describe, test } from 'node:test';
 import tls from 'node:tls';
 import { serverApp, writeApp } from '../fixtures/app-folder.ts';
 import { makeAuthority } from '../fixtures/certificate.ts';
-import { freePort } from '../fixtures/edge-process.ts';
+import { freePorts } from '../../src/sys/ports-fixture.ts';
 import { until, withPlatform } from '../platform.ts';
 import type { Platform } from '../platform.ts';
 import type { ReplyOf } from '../../src/api/endpoint.ts';
@@ -63,8 +63,8 @@ describe('ACME', { skip: lacking('pebble') }, () => {
         })
         .on('error', reject);
     });
-  const freePorts = async (): Promise<Ports> => {
-    const [api, management, dns, dnsManagement] = await Promise.all([freePort(), freePort(), freePort(), freePort()]);
+  const portsOfAuthority = async (): Promise<Ports> => {
+    const [api = 0, management = 0, dns = 0, dnsManagement = 0] = await freePorts(4);
     return { api, management, dns, dnsManagement };
   };
   /** Says in its DNS that GOOD leads here, BAD elsewhere, and everything else nowhere. */
@@ -128,7 +128,7 @@ describe('ACME', { skip: lacking('pebble') }, () => {
   };
 
   test('a routed host gets its certificate, one that leads elsewhere a reason, and a restart keeps both', async () => {
-    const ports = await freePorts();
+    const ports = await portsOfAuthority();
     await withPlatform(
       async (platform) => {
         await startAuthority(ports, platform.edgePort);
@@ -183,7 +183,7 @@ describe('ACME', { skip: lacking('pebble') }, () => {
   });
 
   test('where only the https port can be reached, the authority asks there and is believed', async () => {
-    const ports = await freePorts();
+    const ports = await portsOfAuthority();
     await withPlatform(
       async (platform) => {
         await startAuthority(ports, 1, await tlsPortOf(platform));
@@ -200,7 +200,7 @@ describe('ACME', { skip: lacking('pebble') }, () => {
   });
 
   test('a host of a customer is ordered when its first visitor comes, if the App knows it', async () => {
-    const ports = await freePorts();
+    const ports = await portsOfAuthority();
     const customer = 'www.customer.com';
     await withPlatform(
       async (platform) => {
@@ -237,7 +237,7 @@ createServer((request, response) => {
   });
 
   test('with a hook for DNS a wildcard is issued, and the record is taken away again', async () => {
-    const ports = await freePorts();
+    const ports = await portsOfAuthority();
     const hook = join(folder, 'hook.mjs');
     writeFileSync(
       hook,
