@@ -7,12 +7,15 @@ import type { Client } from '../api/client.ts';
 import type { ApiTable } from '../api/table.ts';
 import { agent } from '../api/agent.ts';
 import { Failure } from '../lib/failure.ts';
+import type { TlsParty } from '../sys/http-fetch.ts';
 
 export interface HttpLinkOptions {
-  readonly client: Pick<Client<ApiTable>, 'agent' | 'blobs'>;
+  readonly client: Client<Pick<ApiTable, 'agent' | 'blobs'>>;
   /** Address of the API, such as `http://127.0.0.1:7400`. */
   readonly url: string;
   readonly token: () => string | null | Promise<string | null>;
+  /** What is shown and asked for over TLS; absent: as the machine does. */
+  readonly tls?: () => TlsParty;
 }
 
 /** Silence after which a transfer is given up; it is gone on with from where it stopped. */
@@ -45,14 +48,15 @@ export function createHttpLink(options: HttpLinkOptions): AgentLink {
       });
     },
     openCall: async (callId, signal) =>
-      openSocket(socketUrl(options.url, agent.call, { params: { call: callId } }), await options.token(), signal),
+      openSocket(socketUrl(options.url, agent.call, { params: { call: callId } }), await options.token(), options.tls?.() ?? {}, signal),
   };
 }
 
-async function openSocket(url: string, token: string | null, signal: AbortSignal): Promise<CallSocket> {
+async function openSocket(url: string, token: string | null, tls: Partial<TlsParty>, signal: AbortSignal): Promise<CallSocket> {
   const { WebSocket } = await import('ws');
   const headers = token === null ? {} : { authorization: `Bearer ${token}` };
   const socket = new WebSocket(url, {
+    ...tls,
     headers,
     handshakeTimeout: SOCKET_DEADLINE_MS,
     maxPayload: MAX_FRAME_BYTES,

@@ -4,7 +4,7 @@
 import type { AgentMessage, DesiredInstance } from '../api/agent.ts';
 import { backoffMs } from '../lib/backoff.ts';
 import type { Clock } from '../lib/clock.ts';
-import { messageOf } from '../lib/failure.ts';
+import { isFailure, messageOf } from '../lib/failure.ts';
 import type { Random } from '../lib/id.ts';
 import type { Log } from '../sys/log.ts';
 import type { AgentLink } from './link.ts';
@@ -18,6 +18,7 @@ export interface SyncOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** All that this Node shall have; nothing where it is a Node no longer. */
   readonly onSnapshot: (instances: readonly DesiredInstance[]) => void;
   readonly onDelta: (put: readonly DesiredInstance[], remove: readonly string[]) => void;
   readonly onCall: (message: Extract<AgentMessage, { type: 'call' }>) => void;
@@ -87,6 +88,8 @@ export function startSync(options: SyncOptions): Sync {
         await follow();
       } catch (error) {
         if (stopping.signal.aborted) return;
+        // Control itself says so, as a removed Node would otherwise run on what has been replaced elsewhere.
+        if (isFailure(error, 'unauthenticated') && error.details?.['removed'] === true) options.onSnapshot([]);
         const level = failures === 0 ? 'warn' : 'debug';
         log[level]({ error: messageOf(error) }, 'the connection to control broke; all Instances run on');
       }

@@ -32,6 +32,7 @@ export const PERMISSIONS = [
   'events.read',
   'agent.sync',
   'edge.sync',
+  'machine.renew',
 ] as const;
 export type Permission = (typeof PERMISSIONS)[number];
 

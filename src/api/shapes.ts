@@ -272,6 +272,8 @@ export const nodeShape = (z: Z) =>
     runtime: z.string(),
     labels: z.record(z.string(), z.string()),
     scheduling: z.enum(['open', 'cordoned', 'draining']),
+    /** What the machine may run. */
+    roles: z.array(z.string()),
     state: z.enum(['up', 'down', 'unknown']),
     drivers: z.array(
       z.object({

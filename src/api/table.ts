@@ -9,7 +9,8 @@ import { domains } from './endpoints/domains.ts';
 import { env, environments, secrets } from './endpoints/environments.ts';
 import { events } from './endpoints/events.ts';
 import { instances } from './endpoints/instances.ts';
-import { nodes, runtimes } from './endpoints/nodes.ts';
+import { machines } from './machines.ts';
+import { invitations, nodes, runtimes } from './endpoints/nodes.ts';
 import { requests } from './endpoints/requests.ts';
 import { routes } from './endpoints/routes.ts';
 import { system } from './endpoints/system.ts';
@@ -27,10 +28,12 @@ export const table = {
   blobs,
   runtimes,
   nodes,
+  invitations,
   events,
   requests,
   routes,
   domains,
+  machines,
   agent,
   dataplane,
 };

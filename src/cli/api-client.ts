@@ -5,7 +5,7 @@ import { createClient } from '../api/client.ts';
 import type { Client } from '../api/client.ts';
 import { table } from '../api/table.ts';
 import type { ApiTable } from '../api/table.ts';
-import { httpFetch } from './http-fetch.ts';
+import { httpFetch } from '../sys/http-fetch.ts';
 
 export type ApiClient = Client<ApiTable>;
 

@@ -19,6 +19,8 @@ export const idlePlatform: LocalPlatform = {
   exampleFolder: '/nowhere',
   run: unused,
   startInBackground: unused,
+  join: unused,
+  stopMember: unused,
   running: async () => null,
   hasLeftovers: async () => false,
   ownerToken: async () => null,

@@ -50,6 +50,12 @@ export function createContext(options: ContextOptions): CommandContext {
         hint: "Start one with 'libra up', or name another with LIBRA_URL and LIBRA_TOKEN.",
       });
     }
+    if (running.node !== undefined) {
+      throw new Failure('unauthenticated', {
+        message: `This machine is Node ${running.node} of the platform at ${running.api}; it holds no credential of a person.`,
+        hint: 'Run the command on a machine of the control plane, or name the platform with LIBRA_URL and LIBRA_TOKEN.',
+      });
+    }
     const token = settings.token ?? (await local.ownerToken());
     if (token === null) {
       throw new Failure('unauthenticated', {

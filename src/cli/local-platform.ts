@@ -7,6 +7,8 @@ export interface LocalAddresses {
   readonly api: string;
   /** Where Apps answer, for people: `http://<app>.localhost:8080`. */
   readonly apps: string;
+  /** Of a machine that joined the platform at `api`: its Node. */
+  readonly node?: string;
   /** Process id of librad. */
   readonly pid: number;
   readonly version: string;
@@ -20,6 +22,14 @@ export interface Finding {
   readonly ok: boolean;
   readonly message: string;
   readonly hint: string | null;
+}
+
+/** Of a machine that joined a platform elsewhere. */
+export interface LocalMembership {
+  readonly url: string;
+  /** Of its Node. */
+  readonly name: string;
+  readonly roles: readonly string[];
 }
 
 export interface LocalPlatform {
@@ -40,6 +50,14 @@ export interface LocalPlatform {
   ): Promise<void>;
   /** Starts the platform in the background, under the keeper, and resolves when it serves. */
   startInBackground(flags: UpFlags, options: { readonly onProgress: (message: string) => void }): Promise<LocalAddresses>;
+  /** Makes this machine a Node of the platform at the URL; does nothing where it is one already. */
+  join(request: {
+    readonly url: string;
+    readonly token: string;
+    readonly flags: UpFlags;
+  }): Promise<{ readonly membership: LocalMembership; readonly already: boolean }>;
+  /** Asks the librad of a machine that joined for its end; it has no API of its own. */
+  stopMember(): Promise<void>;
   /** Addresses of the platform that runs on the local data folder; null where none runs. */
   running(): Promise<LocalAddresses | null>;
   /** Whether something of the platform (Edge, Instances) runs on although librad does not. */

@@ -57,8 +57,13 @@ export const registry: readonly CommandGroup[] = [
     commands: [
       { name: 'up', load: async () => (await import('./commands/up.ts')).up },
       { name: 'down', load: async () => (await import('./commands/down.ts')).down },
+      { name: 'join', load: async () => (await import('./commands/join.ts')).join },
       { name: 'status', load: async () => (await import('./commands/status.ts')).status },
       { name: 'nodes', load: async () => (await import('./commands/nodes.ts')).nodes },
+      { name: 'nodes invite', load: async () => (await import('./commands/invitations.ts')).nodesInvite },
+      { name: 'nodes invitations', load: async () => (await import('./commands/invitations.ts')).nodesInvitations },
+      { name: 'nodes uninvite', load: async () => (await import('./commands/invitations.ts')).nodesUninvite },
+      { name: 'nodes remove', load: async () => (await import('./commands/nodes.ts')).nodesRemove },
       { name: 'nodes set', load: async () => (await import('./commands/nodes.ts')).nodesSet },
       { name: 'nodes cordon', load: async () => (await import('./commands/nodes.ts')).nodesCordon },
       { name: 'nodes uncordon', load: async () => (await import('./commands/nodes.ts')).nodesUncordon },

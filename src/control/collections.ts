@@ -4,7 +4,7 @@ import type { AnyCollection } from '../store/collection.ts';
 import { appRecords, releaseRecords } from './apps/records.ts';
 import { teamRecords, tokenRecords } from './auth/records.ts';
 import { buildCacheRecords } from './builds/records.ts';
-import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords, runtimeRecords } from './cluster/records.ts';
+import { instanceStatusRecords, invitationRecords, nodeSpecRecords, nodeStatusRecords, runtimeRecords } from './cluster/records.ts';
 import { configValueRecords } from './config/records.ts';
 import { acmeAccountRecords, authorityRecords, domainRecords } from './certificates/records.ts';
 import { deploymentRecords, deploymentStatusRecords, environmentRecords, instanceSpecRecords } from './deploys/records.ts';
@@ -23,6 +23,7 @@ export const allCollections: readonly AnyCollection[] = [
   instanceStatusRecords,
   runtimeRecords,
   nodeSpecRecords,
+  invitationRecords,
   nodeStatusRecords,
   configValueRecords,
   eventRecords,

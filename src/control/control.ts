@@ -19,6 +19,8 @@ import { ensureLocalNode } from './cluster/bootstrap.ts';
 import { createCertificates } from './certificates/certificates.ts';
 import { createDomains } from './certificates/domains.ts';
 import { createCluster } from './cluster/cluster.ts';
+import { createMachines } from './cluster/machines.ts';
+import type { MachineIdentity } from './cluster/machines.ts';
 import { allCollections } from './collections.ts';
 import { createSealer, loadMasterKey } from './config/sealer.ts';
 import { createValues } from './config/values.ts';
@@ -32,8 +34,9 @@ import type { Reconcilers } from './reconcile.ts';
 import { createRouting } from './routing/routing.ts';
 import { createIdempotencyStore } from './server-idempotency.ts';
 import { createServer } from './server.ts';
-import type { Server, ServerAddress, ServerLimits } from './server.ts';
+import type { ServerAddress, ServerLimits, ServerOptions } from './server.ts';
 import { createSystem } from './system.ts';
+import { startTlsServer } from './tls-server.ts';
 
 export interface ControlOptions {
   readonly clock: Clock;
@@ -56,6 +59,8 @@ export interface ControlOptions {
   readonly furtherMetrics?: () => Promise<string>;
   /** Called when somebody with the right asks for the end of this librad. Must return at once. */
   readonly onShutdown: (options: { readonly keepInstances: boolean }) => void;
+  /** Called with what this machine shows to others and knows them by, where there may be others: at first, and whenever it is renewed. */
+  readonly onIdentity?: (identity: MachineIdentity) => void;
   readonly limits?: Partial<ServerLimits>;
   /** After the start so long an Edge that has not come back is not taken for none, milliseconds; default 5,000. */
   readonly edgeReconnectGraceMs?: number;
@@ -66,13 +71,22 @@ export interface StartedControl extends ServerAddress {
   readonly ownerToken: string;
   readonly nodeToken: string;
   readonly edgeToken: string;
+  /** Where it is reached over TLS; null: nowhere. */
+  readonly tls: ServerAddress | null;
   /** For whoever runs Edges: the process of that one has ended. */
   readonly edgeEnded: (edgeId: string) => void;
 }
 
+export interface ListenAddresses {
+  readonly host: string;
+  readonly port: number;
+  /** Over TLS, for machines that join and for people elsewhere; absent: nowhere. */
+  readonly tls?: { readonly host: string; readonly port: number };
+}
+
 export interface Control {
   /** Port 0 takes a free one. Resolves when the API answers. Throws what the server, the store or the master key refuse with. */
-  start(listen: { readonly host: string; readonly port: number }): Promise<StartedControl>;
+  start(listen: ListenAddresses): Promise<StartedControl>;
   /** Takes no new calls, ends streams, waits for open calls and passes, writes waiting events. Idempotent. */
   stop(): Promise<void>;
 }
@@ -97,7 +111,7 @@ export function createControl(options: ControlOptions): Control {
 
 async function startControl(
   options: ControlOptions,
-  listen: { readonly host: string; readonly port: number },
+  listen: ListenAddresses,
   undo: (() => Promise<void> | void)[],
 ): Promise<StartedControl> {
   const { clock, random, log, store, settings } = options;
@@ -133,7 +147,9 @@ async function startControl(
   undo.push(() => routing.stop());
   const domains = createDomains(context, { sealer, routing, authorityPem: certificates.authorityPem });
   undo.push(() => domains.stop());
-  const cluster = createCluster(context, { openValue: values.openValue });
+  let tlsAddress: ServerAddress | null = null;
+  const machines = await createMachines(context, { sealer, url: () => tlsAddress?.url ?? null });
+  const cluster = createCluster(context, { openValue: values.openValue, ownNodeId: nodeId });
   undo.push(() => cluster.stop());
   const apps = createApps(context, routing);
   const deploys = createDeploys(context, {
@@ -161,6 +177,7 @@ async function startControl(
     storeEngine: options.storeEngine,
     addresses: () => ({
       ...(address === null ? {} : { api: address.url }),
+      ...(tlsAddress === null ? {} : { apiTls: tlsAddress.url }),
       apps: `${settings.publicScheme}://<app>.${settings.domain}:${settings.publicPort}`,
       ...options.addresses?.(),
     }),
@@ -175,13 +192,14 @@ async function startControl(
     missing: () => (cluster.isConnected(nodeId) ? null : 'The agent of this machine is not connected yet.'),
     shutdown: options.onShutdown,
   });
-  const server: Server = createServer({
+  const serverOptions: ServerOptions<typeof table> = {
     table,
     handlers: {
       ...apps.handlers,
       ...deploys.handlers,
       ...values.handlers,
       ...cluster.handlers,
+      ...machines.handlers,
       ...routing.handlers,
       ...events.handlers,
       ...domains.handlers,
@@ -189,7 +207,7 @@ async function startControl(
       system,
     },
     idempotency: createIdempotencyStore({ store, clock, random }),
-    authenticate: createAuthenticate(view),
+    authenticate: createAuthenticate(view, machines.authenticate),
     authorise: createAuthorise(view),
     clock,
     random,
@@ -212,7 +230,8 @@ async function startControl(
       }
     },
     ...(options.limits === undefined ? {} : { limits: options.limits }),
-  });
+  };
+  const server = createServer(serverOptions);
 
   const started = startReconcilers(
     [...deploys.reconcilers, ...builds.reconcilers, ...cluster.reconcilers, ...domains.reconcilers],
@@ -224,8 +243,20 @@ async function startControl(
   undo.push(unsubscribe);
   address = await server.start(listen);
   undo.push(() => server.stop());
+  if (listen.tls !== undefined) {
+    const onIdentity = options.onIdentity ?? ((): void => undefined);
+    const tlsServer = await startTlsServer({ server: serverOptions, machines, nodeId, listen: listen.tls, onIdentity });
+    undo.push(() => tlsServer.stop());
+    tlsAddress = tlsServer.address;
+  }
   // Whoever listens everywhere is reached here.
   const isEverywhere = address.host === '0.0.0.0' || address.host === '::';
   if (settings.apiThroughEdge) routing.servePlatform({ nodeId, host: isEverywhere ? '127.0.0.1' : address.host, port: address.port });
-  return { ...address, nodeId, ...tokens, edgeEnded: routing.edgeEnded };
+  return {
+    ...address,
+    nodeId,
+    ...tokens,
+    edgeEnded: routing.edgeEnded,
+    tls: tlsAddress,
+  };
 }

@@ -1,8 +1,12 @@
 // The one choke point (invariant 7): who → may this kind of principal at all → is the input valid → may they on this very object →
 // call. Every way in, plain, stream, upload or socket, goes through these functions and nowhere around them.
 
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
-import type { Endpoint } from '../api/endpoint.ts';
+import { TLSSocket } from 'node:tls';
+import type { X509Certificate } from 'node:crypto';
+import type { Endpoint, Permission } from '../api/endpoint.ts';
 import { Failure } from '../lib/failure.ts';
 import { isLostRace } from '../store/view.ts';
 import { checkParams } from './server-bind.ts';
@@ -13,9 +17,17 @@ import type { Principal } from './handler.ts';
 /** Each time somebody else has won, so even many writers of one record get their turn. */
 const RACE_ATTEMPTS = 10;
 
+/** What a machine shows in place of a token. */
+export interface MachineCredential {
+  /** Checked by TLS against the authority of machines. */
+  readonly certificate: X509Certificate;
+  /** For what it comes. */
+  readonly permission: Permission;
+}
+
 export interface Gate {
-  /** The principal of the `authorization` header; throws `unauthenticated`. */
-  readonly authenticate: (header: string | undefined) => Principal | Promise<Principal>;
+  /** The principal of the `authorization` header, else of the certificate; throws `unauthenticated`. */
+  readonly authenticate: (header: string | undefined, machine?: MachineCredential) => Principal | Promise<Principal>;
   /** Whether the principal may do this to the object that the path parameters name; throws `forbidden`. */
   readonly authorise: (principal: Principal, endpoint: Endpoint, params: Readonly<Record<string, string>>) => void | Promise<void>;
 }
@@ -23,8 +35,22 @@ export interface Gate {
 export const ANONYMOUS: Principal = { kind: 'anonymous', name: 'anonymous', permissions: new Set(['public']) };
 
 /** Who is it? Before the body is read. */
-export async function identify(gate: Gate, bound: Bound, header: string | undefined): Promise<Principal> {
-  return bound.endpoint.permission === 'public' ? ANONYMOUS : await gate.authenticate(header);
+export async function identify(gate: Gate, bound: Bound, request: IncomingMessage): Promise<Principal> {
+  const { permission } = bound.endpoint;
+  if (permission === 'public') return ANONYMOUS;
+  const certificate = peerCertificate(request.socket);
+  return await gate.authenticate(request.headers.authorization, certificate === null ? undefined : { certificate, permission });
+}
+
+const certificates = new WeakMap<Socket, X509Certificate>();
+
+/** What the other end has shown and TLS has found to be of our authority; null: nothing. */
+function peerCertificate(socket: Socket): X509Certificate | null {
+  if (!('authorized' in socket) || socket.authorized !== true || !(socket instanceof TLSSocket)) return null;
+  const certificate = certificates.get(socket) ?? socket.getPeerX509Certificate();
+  if (certificate === undefined) return null;
+  certificates.set(socket, certificate);
+  return certificate;
 }
 
 /** Has this kind of principal the permission at all? Before the body is read. */

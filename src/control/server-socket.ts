@@ -67,7 +67,7 @@ export function createSockets(deps: SocketDeps): Sockets {
     for (const bound of deps.all) {
       const params = bound.endpoint.kind === 'socket' ? matchPath(bound.endpoint.path, path) : null;
       if (params === null) continue;
-      const principal = await identify(deps.gate, bound, request.headers.authorization);
+      const principal = await identify(deps.gate, bound, request);
       requirePermission(bound, principal);
       const query = parseQueryString(mark === -1 ? '' : target.slice(mark + 1));
       const call = await prepare(deps.gate, bound, { params, query, body: undefined, principal, requestId, signal: ended.signal });

@@ -6,6 +6,8 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, InjectOptions, Ligh
 import { STATUS_CODES } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
+import { Server as TlsServer } from 'node:tls';
+import type { SecureContextOptions } from 'node:tls';
 import type { EndpointTable } from '../api/endpoint.ts';
 import { PROBLEM_TYPE, problemOf } from '../api/problem.ts';
 import type { Clock } from '../lib/clock.ts';
@@ -47,11 +49,18 @@ export interface ServerOptions<T extends EndpointTable> extends Gate {
   readonly allowedOrigins?: readonly string[];
   readonly limits?: Partial<ServerLimits>;
   /** PEM; without it only loopback may be bound (invariant 10). */
-  readonly tls?: { readonly key: string; readonly cert: string };
+  readonly tls?: ServerTls;
   /** Prometheus text for /metrics, which needs `platform.read`: loopback is no proof of anything where Apps run beside. */
   readonly metrics?: () => string | Promise<string>;
   /** Called once per write and per socket of the public contract, done or refused; must not throw. */
   readonly audit?: (entry: AuditEntry) => void;
+}
+
+export interface ServerTls {
+  readonly key: string;
+  readonly cert: string;
+  /** Whose certificates stand for a credential; absent: nobody's. */
+  readonly ca?: string;
 }
 
 export interface ServerAddress {
@@ -63,6 +72,8 @@ export interface ServerAddress {
 export interface Server {
   /** Port 0 takes a free one. Throws `port_taken`, or `invalid_input` for a plain API off loopback. */
   start(options: { readonly host: string; readonly port: number }): Promise<ServerAddress>;
+  /** What it shows from the next connection on. */
+  renew(tls: ServerTls): void;
   /** Takes no new calls, breaks off streams and sockets (their clients come back), waits for open calls up to the limit. */
   stop(): Promise<void>;
   /** A request without a socket, for tests. */
@@ -136,7 +147,7 @@ export function createServer<T extends EndpointTable>(options: ServerOptions<T>)
       onRequest: async (request) => {
         const startedMs = clock.monotonic();
         exchanges.set(request, { bound, principal: ANONYMOUS, startedMs });
-        const principal = await identify(options, bound, request.headers.authorization);
+        const principal = await identify(options, bound, request.raw);
         exchanges.set(request, { bound, principal, startedMs });
         requirePermission(bound, principal);
         if (endpoint.kind === 'json') replies.armBody(request);
@@ -218,6 +229,9 @@ export function createServer<T extends EndpointTable>(options: ServerOptions<T>)
       const name = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host;
       return { host, port: actual, url: `${options.tls === undefined ? 'http' : 'https'}://${name}:${actual}` };
     },
+    renew: (tls) => {
+      if (app.server instanceof TlsServer) app.server.setSecureContext(secure(tls));
+    },
     stop: async () => {
       stopping.abort(new Error('the server stops'));
       const cancel = clock.timer(limits.stopMs, () => app.server.closeAllConnections());
@@ -248,14 +262,19 @@ export function createServer<T extends EndpointTable>(options: ServerOptions<T>)
   }
 }
 
-function transportOptions(tls: { readonly key: string; readonly cert: string } | undefined, limits: ServerLimits): object {
+const secure = ({ key, cert, ca }: ServerTls): SecureContextOptions => ({ key, cert, ...(ca === undefined ? {} : { ca }) });
+
+function transportOptions(tls: ServerTls | undefined, limits: ServerLimits): object {
   const common = {
     headersTimeout: limits.headersMs,
     connectionsCheckingInterval: Math.min(5000, limits.headersMs),
     // Other upgrades, such as curl's h2c, are served as plain requests.
     shouldUpgradeCallback: (request: IncomingMessage): boolean => request.headers.upgrade?.toLowerCase() === 'websocket',
   };
-  return tls === undefined ? { http: common } : { https: { ...common, key: tls.key, cert: tls.cert } };
+  if (tls === undefined) return { http: common };
+  // People come without: what they may do their token says.
+  const client = tls.ca === undefined ? {} : { requestCert: true, rejectUnauthorized: false };
+  return { https: { ...common, ...secure(tls), ...client, minVersion: 'TLSv1.2' } };
 }
 
 /** What could not be read as HTTP at all, or not in time: one short problem, then the end of the connection. */

@@ -5,9 +5,12 @@ import { readFile } from 'node:fs/promises';
 import { createClient } from '../api/client.ts';
 import type { Client } from '../api/client.ts';
 import { dataplane } from '../api/dataplane.ts';
+import { CONTROL_NAME } from '../api/machines.ts';
 import type { EdgeReport, TableMessage, TapBatch } from '../api/dataplane.ts';
 import type { Clock } from '../lib/clock.ts';
 import { Failure } from '../lib/failure.ts';
+import { createTlsFetch } from '../sys/http-fetch.ts';
+import type { TlsParty } from '../sys/http-fetch.ts';
 
 export interface EdgeLink {
   /** Table messages, a snapshot first. Ends or throws when the connection does; the caller connects again. */
@@ -17,10 +20,11 @@ export interface EdgeLink {
   tell(batch: Omit<TapBatch, 'edgeId'>, signal: AbortSignal): Promise<boolean>;
 }
 
-/** What the connection file holds. */
+/** What the connection file holds: a token, or the file that says which machine this is to servers that ask. */
 interface ControlConnection {
   readonly url: string;
-  readonly token: string;
+  readonly token: string | null;
+  readonly identityFile: string | null;
 }
 
 const REPORT_TIMEOUT_MS = 5_000;
@@ -33,11 +37,12 @@ async function readConnection(file: string): Promise<ControlConnection> {
   } catch (error) {
     throw new Failure('unavailable', { message: `The connection file ${file} cannot be read.`, cause: error });
   }
-  if (typeof value === 'object' && value !== null && 'url' in value && 'token' in value) {
-    const { url, token } = value;
-    if (typeof url === 'string' && typeof token === 'string') return { url, token };
+  if (typeof value === 'object' && value !== null && 'url' in value && typeof value.url === 'string') {
+    const token = 'token' in value && typeof value.token === 'string' ? value.token : null;
+    const identityFile = 'identityFile' in value && typeof value.identityFile === 'string' ? value.identityFile : null;
+    if (token !== null || identityFile !== null) return { url: value.url, token, identityFile };
   }
-  throw new Failure('unavailable', { message: `The connection file ${file} holds no url and token.` });
+  throw new Failure('unavailable', { message: `The connection file ${file} holds no url with a token or an identity.` });
 }
 
 export interface HttpLinkOptions {
@@ -47,11 +52,32 @@ export interface HttpLinkOptions {
   readonly clock: Clock;
 }
 
+/** Throws `unavailable` where the file does not say it. */
+async function readParty(file: string): Promise<TlsParty> {
+  const value: unknown = JSON.parse(await readFile(file, 'utf8'));
+  if (typeof value === 'object' && value !== null && 'authorityPem' in value && 'certificatePem' in value && 'keyPem' in value) {
+    const { authorityPem: ca, certificatePem: cert, keyPem: key } = value;
+    if (typeof ca === 'string' && typeof cert === 'string' && typeof key === 'string') return { ca, cert, key, servername: CONTROL_NAME };
+  }
+  throw new Failure('unavailable', { message: `${file} does not say which machine this is.` });
+}
+
 export function createHttpLink(options: HttpLinkOptions): EdgeLink {
+  let party: TlsParty | null = null;
+  const kept = createTlsFetch(() => {
+    if (party === null) throw new Failure('internal', { message: 'Nobody has said which machine this is.' });
+    return party;
+  });
+  /** Connections are kept as long as it is the same machine with the same key. */
+  const fetchAs = (next: TlsParty): typeof kept => {
+    if (party?.cert !== next.cert) party = next;
+    return kept;
+  };
   const connect = async (): Promise<Client<{ dataplane: typeof dataplane }>> => {
-    const { url, token } = await readConnection(options.connectionFile);
+    const { url, token, identityFile } = await readConnection(options.connectionFile);
+    const fetch = identityFile === null ? {} : { fetch: fetchAs(await readParty(identityFile)) };
     // One attempt each: trying again begins with reading the file again.
-    return createClient({ dataplane }, { url, token, clock: options.clock, attempts: 1 });
+    return createClient({ dataplane }, { url, token, ...fetch, clock: options.clock, attempts: 1 });
   };
   return {
     sync: async function* (signal) {

@@ -336,6 +336,24 @@ export interface DriverInfo {
   readonly limits: { readonly cpu: string; readonly memory: string; readonly user: string; readonly disk: string; readonly cores?: string };
 }
 
+/** What a machine that joined may run. */
+export type MachineRole = 'agent' | 'edge';
+
+/** Leave for one machine to join, once. Only the SHA-256 of its secret is kept. */
+export interface Invitation {
+  readonly id: string;
+  readonly hash: string;
+  /** Of the Node; null: as the machine is called. */
+  readonly nodeName: string | null;
+  readonly runtimeId: string;
+  readonly roles: readonly MachineRole[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly createdAtMs: number;
+  readonly expiresAtMs: number;
+  /** The one machine that came with it, by its key; null: none so far. */
+  readonly usedBy: { readonly nodeId: string; readonly key: string } | null;
+}
+
 export interface NodeSpec {
   readonly id: string;
   readonly name: string;
@@ -353,6 +371,11 @@ export interface NodeSpec {
   readonly scheduling: 'open' | 'cordoned' | 'draining';
   /** Guards placement: grows with every batch committed for this Node. */
   readonly placementGeneration: number;
+  /**
+   * For a machine that joined: what it may run, and the SHA-256 of the public keys that it is known by, the newest first. Absent: a
+   * machine of the control plane.
+   */
+  readonly machine?: { readonly roles: readonly MachineRole[]; readonly keys: readonly string[] };
   readonly createdAtMs: number;
 }
 

@@ -1,6 +1,8 @@
 // Label selectors: which Nodes or Runtimes something may use. A selector is a list of requirements that must all hold; what is printed
 // parses back to the same selector.
 
+import { Failure } from '../lib/failure.ts';
+
 export type Requirement =
   | { readonly key: string; readonly operator: 'in' | 'not-in'; readonly values: readonly string[] }
   | { readonly key: string; readonly operator: 'exists' | 'absent' };
@@ -20,6 +22,19 @@ export function isLabelKey(text: string): boolean {
 
 export function isLabelValue(text: string): boolean {
   return VALUE.test(text);
+}
+
+/** Throws `invalid_input` where a key or a value cannot be one; null stands for none. */
+export function checkLabels(labels: Readonly<Record<string, string | null>>): void {
+  for (const [key, value] of Object.entries(labels)) {
+    if (!isLabelKey(key))
+      throw new Failure('invalid_input', { message: `${JSON.stringify(key)} is not a valid label.`, hint: 'Letters, digits and . _ / -' });
+    if (value !== null && !isLabelValue(value))
+      throw new Failure('invalid_input', {
+        message: `${JSON.stringify(value)} is not a valid value of the label ${key}.`,
+        hint: 'Letters, digits and . _ -',
+      });
+  }
 }
 
 export type ParsedSelector =

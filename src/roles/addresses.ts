@@ -35,5 +35,6 @@ export async function readAddresses(paths: DataPaths): Promise<LocalAddresses | 
   if (!('api' in value) || !('apps' in value) || !('version' in value) || typeof value.api !== 'string' || typeof value.apps !== 'string')
     return null;
   if (!isIdentityAlive(value.identity)) return null;
-  return { api: value.api, apps: value.apps, pid: value.identity.pid, version: String(value.version) };
+  const node = 'node' in value && typeof value.node === 'string' ? { node: value.node } : {};
+  return { api: value.api, apps: value.apps, ...node, pid: value.identity.pid, version: String(value.version) };
 }

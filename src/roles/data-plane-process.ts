@@ -20,11 +20,16 @@ const LISTENER = 'edge-http';
 const TLS_LISTENER = 'edge-https';
 const STOP_MS = 10_000;
 
+/** How Edges reach control: with a token on this machine, else over TLS as the machine that the file says it is. */
+export type EdgeConnection = { readonly url: string } & ({ readonly token: string } | { readonly identityFile: string });
+
 export interface DataPlaneProcessOptions {
   readonly keeper: KeeperClient;
   readonly paths: DataPaths;
   readonly clock: Clock;
   readonly log: Log;
+  /** Edges of one platform are told apart by it. */
+  readonly name: string;
   readonly host: string;
   readonly port: number;
   readonly tlsPort: number;
@@ -45,9 +50,9 @@ export interface DataPlaneProcess {
   /** Makes the keeper hold the ports, so that connections queue from now on. Resolves with them. Throws `port_taken`. */
   hold(): Promise<HeldPorts>;
   /** Makes sure that a data plane of this version serves on the held port. */
-  serve(connection: { readonly url: string; readonly token: string }): Promise<void>;
+  serve(connection: EdgeConnection): Promise<void>;
   /** Called with the id of an Edge whose process has ended, however it did; the returned function stops that. */
-  onEnded(listener: (edgeId: string) => void): () => void;
+  readonly onEnded: (listener: (edgeId: string) => void) => () => void;
   /** Ends it and gives the port back. */
   stop(): Promise<void>;
 }
@@ -65,10 +70,9 @@ interface Worker {
   readonly text: string;
 }
 
-const edgeIdOf = (worker: number | string): string => `local-${worker}`;
-
 export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPlaneProcess {
   const { keeper, paths, clock } = options;
+  const edgeIdOf = (worker: number | string): string => `${options.name}-${worker}`;
 
   let before: readonly ProcessRecord[] = [];
   let ports: HeldPorts = { http: 0, https: 0 };

@@ -120,6 +120,17 @@ export function createLocalPlatform(around: Surroundings): LocalPlatform {
       await runLibrad({ keeperKey: null, settings: loadSettings(flags, around), ...options });
     },
     startInBackground: (flags, options) => startInBackground(flags, options.onProgress),
+    join: async ({ url, token, flags }) => {
+      const settings = loadSettings(flags, around);
+      const target = dataPaths(settings.data);
+      await makeDataFolders(target, settings.isRoot);
+      const [{ joinPlatform }, { hostname }] = await Promise.all([import('./join-platform.ts'), import('node:os')]);
+      return await joinPlatform({ url, token, hostname: settings.nodeName ?? hostname(), paths: target, clock: systemClock });
+    },
+    stopMember: async () => {
+      const running = await readAddresses(paths);
+      if (running?.node !== undefined) process.kill(running.pid, 'SIGTERM');
+    },
     running: () => readAddresses(paths),
     hasLeftovers: async () => {
       const { connectKeeper, keeperSocketPath } = await import('../sys/keeper-client.ts');

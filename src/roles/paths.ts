@@ -22,6 +22,11 @@ export interface DataPaths {
   readonly edgeSocket: (worker: number) => string;
   readonly accessLog: (worker: number) => string;
   readonly edgeTable: string;
+  /** Where a machine joined; absent on one that is a platform of its own. */
+  readonly membership: string;
+  /** What it shows to other machines; the key of one that is about to join. */
+  readonly identity: string;
+  readonly pendingIdentity: string;
 }
 
 /** The first worker's names are those of a single one. */
@@ -46,6 +51,9 @@ export function dataPaths(data: string): DataPaths {
     edgeSocket: (worker) => join(run, `edge${suffix(worker)}.sock`),
     accessLog: (worker) => join(data, 'logs', `access${suffix(worker)}.log`),
     edgeTable: join(edge, 'table.json'),
+    membership: join(data, 'membership.json'),
+    identity: join(data, 'identity.json'),
+    pendingIdentity: join(data, 'identity.pending.json'),
   };
 }
 

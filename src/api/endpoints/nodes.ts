@@ -1,6 +1,7 @@
 // Runtimes and Nodes.
 
 import { endpoint, page, pageQuery } from '../endpoint.ts';
+import type { Z } from '../endpoint.ts';
 import { nodeShape } from '../shapes.ts';
 
 export const runtimes = {
@@ -63,7 +64,78 @@ export const nodes = {
     reply: (z) => nodeShape(z),
     errors: ['not_found', 'conflict'],
   }),
+  remove: endpoint({
+    method: 'DELETE',
+    path: '/v1/nodes/{node}',
+    summary: 'Takes the machine out for good: what it is known by counts no more.',
+    permission: 'nodes.write',
+    scope: 'node',
+    query: (z) => z.object({ force: z.enum(['true', 'false']).default('false').describe('although it has Instances, which are given up') }),
+    reply: (z) => z.object({ name: z.string(), lostInstances: z.number() }),
+    errors: ['not_found', 'conflict'],
+  }),
   cordon: scheduling('cordon', 'Keeps what runs there, places nothing new.'),
   uncordon: scheduling('uncordon', 'Opens the Node for placement again.'),
   drain: scheduling('drain', 'Moves everything away, one by one, start-first where possible.'),
+};
+
+const invitationShape = (z: Z) =>
+  z.object({
+    id: z.string(),
+    name: z.string().nullable(),
+    runtime: z.string(),
+    roles: z.array(z.string()),
+    labels: z.record(z.string(), z.string()),
+    createdAtMs: z.number(),
+    expiresAtMs: z.number(),
+    /** The Node that came with it; null: none so far. */
+    usedBy: z.string().nullable(),
+  });
+
+export const invitations = {
+  list: endpoint({
+    method: 'GET',
+    path: '/v1/invitations',
+    summary: 'Machines that may join, and those that did lately.',
+    permission: 'nodes.read',
+    scope: 'platform',
+    query: (z) => pageQuery(z),
+    reply: (z) => page(z, invitationShape(z)),
+  }),
+  create: endpoint({
+    method: 'POST',
+    path: '/v1/invitations',
+    summary: 'Leave for one machine to join, once and within a time. The token is told this once.',
+    permission: 'nodes.write',
+    scope: 'platform',
+    body: (z) =>
+      z.object({
+        name: z.string().max(30).optional(),
+        runtime: z.string().max(30).default('default'),
+        roles: z
+          .array(z.enum(['agent', 'edge']))
+          .min(1)
+          .max(2)
+          .default(['agent']),
+        labels: z.record(z.string(), z.string()).default({}),
+        expiresInMs: z
+          .number()
+          .int()
+          .min(60_000)
+          .max(7 * 86_400_000)
+          .default(3_600_000),
+      }),
+    status: 201,
+    reply: (z) => invitationShape(z).extend({ token: z.string(), url: z.string() }),
+    errors: ['not_found', 'exists', 'unsupported'],
+  }),
+  delete: endpoint({
+    method: 'DELETE',
+    path: '/v1/invitations/{invitation}',
+    summary: 'Takes an invitation back.',
+    permission: 'nodes.write',
+    scope: 'platform',
+    status: 204,
+    errors: ['not_found'],
+  }),
 };

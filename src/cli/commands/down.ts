@@ -29,8 +29,17 @@ export const down: Command = {
     }
     const began = performance.now();
     output.progress('Stopping …');
-    const client = await context.client();
-    await client.system.shutdown({ body: { keepInstances: keep } });
+    if (running.node === undefined) {
+      const client = await context.client();
+      await client.system.shutdown({ body: { keepInstances: keep } });
+    } else {
+      if (keep)
+        throw new Failure('unsupported', {
+          message: 'A Node that joined cannot leave its Instances running.',
+          hint: 'Drain it first: libra nodes drain',
+        });
+      await local.stopMember();
+    }
     if (!(await local.waitUntilDown(DEADLINE_MS))) {
       throw new Failure('timeout', {
         message: `Libra (process ${running.pid}) has not stopped within ${formatDuration(DEADLINE_MS)}.`,

@@ -4,7 +4,9 @@ import { Failure } from '../../lib/failure.ts';
 import { parseBytes } from '../../model/quantity.ts';
 import type { ApiClient } from '../api-client.ts';
 import type { Command } from '../command.ts';
-import { formatAge, formatBytes } from '../output.ts';
+import { flagOption } from '../options.ts';
+import { counted, formatAge, formatBytes } from '../output.ts';
+import { insist } from '../prompt.ts';
 
 export const nodes: Command = {
   summary: 'List the Nodes with what they offer and what is asked of them.',
@@ -15,10 +17,11 @@ export const nodes: Command = {
     const reply = await (await context.client()).nodes.list({ query: { limit: 500 } });
     const now = context.clock.now();
     output.table(
-      ['NODE', 'STATE', 'RUNTIME', 'DRIVERS', 'INSTANCES', 'CPU ASKED/HAS', 'MEMORY ASKED/HAS', 'SEEN'],
+      ['NODE', 'STATE', 'ROLES', 'RUNTIME', 'DRIVERS', 'INSTANCES', 'CPU ASKED/HAS', 'MEMORY ASKED/HAS', 'SEEN'],
       reply.items.map((node) => [
         node.name,
         node.state + (node.scheduling === 'open' ? '' : `, ${node.scheduling}`),
+        node.roles.join(','),
         node.runtime,
         node.drivers.map((driver) => driver.name).join(','),
         String(node.requested.instances),
@@ -131,3 +134,33 @@ function scheduling(verb: 'cordon' | 'uncordon' | 'drain', summary: string, done
 export const nodesCordon: Command = scheduling('cordon', 'Place nothing new on a Node; what runs there stays.', 'takes nothing new.');
 export const nodesUncordon: Command = scheduling('uncordon', 'Open a Node for placement again.', 'is open again.');
 export const nodesDrain: Command = scheduling('drain', 'Move everything off a Node, without losing a request.', 'is being emptied.');
+
+export const nodesRemove: Command = {
+  summary: 'Take a Node out for good: its machine is known no more.',
+  details:
+    'It has to be empty: drain it first. With --force what it still has is given up and replaced elsewhere, as for a machine that is gone for good.',
+  example: 'libra nodes remove node-2',
+  scope: 'platform',
+  arguments: [{ name: 'node', help: 'name of the Node', required: true }],
+  options: [
+    { name: 'force', help: 'although it has Instances' },
+    { name: 'yes', short: 'y', help: 'do not ask' },
+  ],
+  run: async (input, context) => {
+    const node = input.arguments['node']?.[0] ?? '';
+    const force = flagOption(input, 'force');
+    if (force) {
+      await insist(context, {
+        yes: flagOption(input, 'yes'),
+        message: `Give up everything that runs on ${node}?`,
+        ifNo: 'Nothing was removed.',
+      });
+    }
+    const client = await context.client();
+    const reply = await client.nodes.remove({ params: { node }, query: { force: force ? 'true' : 'false' } });
+    const lost = reply.lostInstances === 0 ? '' : `; ${counted(reply.lostInstances, 'Instance')} given up`;
+    context.output.line(`${reply.name} was removed${lost}.`);
+    context.output.value(reply);
+    return 0;
+  },
+};

@@ -28,8 +28,9 @@ export const up: Command = {
     const announce = async (addresses: LocalAddresses): Promise<void> => {
       output.progress('');
       output.line(`Libra ${addresses.version} is up (${formatDuration(performance.now() - began)}).`);
+      if (addresses.node !== undefined) output.line(`  Node  ${addresses.node}`);
       output.line(`  API   ${addresses.api}`);
-      output.line(`  Apps  ${addresses.apps}`);
+      if (addresses.apps !== '') output.line(`  Apps  ${addresses.apps}`);
       if (input.options['example'] === true) await (await import('./up-example.ts')).deployExample(context);
       output.value({ ...addresses, detached: input.options['detach'] === true });
     };

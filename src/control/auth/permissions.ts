@@ -7,12 +7,12 @@ import type { Principal } from '../handler.ts';
 
 export type PrincipalKind = Principal['kind'];
 
-const MACHINE_ONLY: ReadonlySet<Permission> = new Set<Permission>(['agent.sync', 'edge.sync']);
+const MACHINE_ONLY: ReadonlySet<Permission> = new Set<Permission>(['agent.sync', 'edge.sync', 'machine.renew']);
 
 export const PERMISSIONS_OF: Readonly<Record<PrincipalKind, ReadonlySet<Permission>>> = {
   owner: new Set(PERMISSIONS.filter((permission) => !MACHINE_ONLY.has(permission))),
   // A Node fetches bundles and hands in what its builds made.
-  node: new Set<Permission>(['public', 'agent.sync', 'blobs.read', 'blobs.write']),
-  edge: new Set<Permission>(['public', 'edge.sync']),
+  node: new Set<Permission>(['public', 'agent.sync', 'machine.renew', 'blobs.read', 'blobs.write']),
+  edge: new Set<Permission>(['public', 'edge.sync', 'machine.renew']),
   anonymous: new Set<Permission>(['public']),
 };

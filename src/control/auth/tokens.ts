@@ -2,6 +2,8 @@
 // time means that neither the store nor the time of a refusal tells anything about a secret.
 
 import { createHash, timingSafeEqual } from 'node:crypto';
+import type { X509Certificate } from 'node:crypto';
+import type { Permission } from '../../api/endpoint.ts';
 import { Failure, isFailure } from '../../lib/failure.ts';
 import { newId, newToken } from '../../lib/id.ts';
 import type { Token } from '../../model/documents.ts';
@@ -9,6 +11,7 @@ import { create, remove } from '../../store/records.ts';
 import type { View } from '../../store/view.ts';
 import type { ControlContext } from '../context.ts';
 import type { Principal } from '../handler.ts';
+import type { MachineCredential } from '../server-pipeline.ts';
 import { PERMISSIONS_OF } from './permissions.ts';
 import { tokenRecords } from './records.ts';
 
@@ -87,9 +90,13 @@ function principalOf(token: Token): Principal {
   }
 }
 
-/** The principal of an `authorization: Bearer …` header. The function throws `unauthenticated` for none, a malformed or an unknown one. */
-export function createAuthenticate(view: Pick<View, 'byName'>): (header: string | undefined) => Principal {
-  return (header) => {
+/** The principal of an `authorization: Bearer …` header, or of a machine's certificate. The function throws `unauthenticated` for none, a malformed or an unknown one. */
+export function createAuthenticate(
+  view: Pick<View, 'byName'>,
+  machine: (certificate: X509Certificate, permission: Permission) => Principal,
+): (header: string | undefined, machine?: MachineCredential) => Principal {
+  return (header, credential) => {
+    if (header === undefined && credential !== undefined) return machine(credential.certificate, credential.permission);
     if (header === undefined) {
       throw new Failure('unauthenticated', {
         message: 'This needs a credential, and none came with the request.',

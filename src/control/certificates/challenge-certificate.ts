@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import type { TableCertificate } from '../../api/dataplane.ts';
 import type { Clock } from '../../lib/clock.ts';
 import type { Random } from '../../lib/id.ts';
-import { makePair, serial } from './local-authority.ts';
+import { makePair, serial } from './authority.ts';
 import { writeCertificate } from './x509.ts';
 
 const DAY_MS = 86_400_000;

@@ -4,7 +4,7 @@ import { defineCollection } from '../../store/collection.ts';
 import type { Collection } from '../../store/collection.ts';
 
 export interface CertificateAuthority {
-  /** `local`: there is one. */
+  /** `local` for the hosts of Apps, `machines` for those that joined. */
   readonly id: string;
   readonly certificatePem: string;
   /** The private key as PKCS#8 PEM, sealed with AAD `certificate-authorities/<id>`. */

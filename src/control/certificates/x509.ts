@@ -32,6 +32,8 @@ export type CertificateUse =
   /** Host names, wildcards or IP addresses. */
   | { readonly kind: 'server'; readonly names: readonly string[] }
   | { readonly kind: 'client' }
+  /** Both ends of connections between machines. */
+  | { readonly kind: 'machine'; readonly names: readonly string[] }
   /** Answers an ACME authority (RFC 8737 §3). @param digest SHA-256 of the key authorization. */
   | { readonly kind: 'challenge'; readonly name: string; readonly digest: Uint8Array };
 
@@ -82,15 +84,21 @@ function extensions(request: CertificateRequest): Buffer[] {
   return [
     extension(OID.basicConstraints, true, sequence()),
     extension(OID.keyUsage, true, namedBits(true)),
-    extension(OID.extendedKeyUsage, false, sequence(objectId(use.kind === 'client' ? OID.clientAuth : OID.serverAuth))),
+    extension(OID.extendedKeyUsage, false, sequence(...purposesOf(use).map(objectId))),
     ...namesOf(use),
     own,
     authority,
   ];
 }
 
+function purposesOf({ kind }: CertificateUse): string[] {
+  if (kind === 'machine') return [OID.serverAuth, OID.clientAuth];
+  return [kind === 'client' ? OID.clientAuth : OID.serverAuth];
+}
+
 function namesOf(use: CertificateUse): Buffer[] {
-  if (use.kind === 'server') return [extension(OID.subjectAltName, false, sequence(...use.names.map(generalName)))];
+  if (use.kind === 'server' || use.kind === 'machine')
+    return [extension(OID.subjectAltName, false, sequence(...use.names.map(generalName)))];
   if (use.kind !== 'challenge') return [];
   return [extension(OID.subjectAltName, false, sequence(generalName(use.name))), extension(OID.acmeIdentifier, true, octets(use.digest))];
 }

@@ -27,6 +27,11 @@ async function ensureDefaultRuntime(context: ControlContext, teamId: string): Pr
   return runtime;
 }
 
+/** The name that a Node gets at this attempt: the one wished for, then with a number. */
+export function freeNodeName(base: string, attempt: number): string {
+  return attempt === 1 ? base : `${base.slice(0, 26)}-${attempt}`;
+}
+
 export interface LocalNode {
   /** From the data folder; a fresh UUIDv7 at first start. */
   readonly nodeId: string;
@@ -44,7 +49,7 @@ export async function ensureLocalNode(context: ControlContext, local: LocalNode)
   for (let attempt = 1; ; attempt += 1) {
     const node: NodeSpec = {
       id: local.nodeId,
-      name: attempt === 1 ? base : `${base.slice(0, 26)}-${attempt}`,
+      name: freeNodeName(base, attempt),
       runtimeId: runtime.id,
       labels: {},
       scheduling: 'open',

@@ -32,6 +32,8 @@ export interface Cluster {
 }
 
 export interface ClusterDeps {
+  /** Of this machine. */
+  readonly ownNodeId: string;
   /** The plain value; throws `not_found` where the version is gone. */
   readonly openValue: (valueId: string) => Buffer;
 }
@@ -54,7 +56,7 @@ export function createCluster(context: ControlContext, deps: ClusterDeps): Clust
   const sources = createLogSources(context, { calls });
   return {
     handlers: {
-      ...createNodeHandlers(context, { heartbeats: reports.heartbeats }),
+      ...createNodeHandlers(context, { heartbeats: reports.heartbeats, ownNodeId: deps.ownNodeId }),
       agent: { sync: sync.sync, report: reports.report, call: calls.answer },
     },
     instanceStreams: { logs: createInstanceLogs(context, { sources }), exec: createInstanceExec(context, { calls }) },

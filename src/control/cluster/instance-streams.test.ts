@@ -41,7 +41,7 @@ async function withPlatform(run: (platform: Platform) => Promise<void>): Promise
   const context: ControlContext = { ...seeded, clock: systemClock };
   await seedApp(context);
   await context.view.commit(create(instanceSpecRecords, anInstance()), put(instanceStatusRecords, aStatus()));
-  const cluster = createCluster(context, { openValue: () => Buffer.alloc(0) });
+  const cluster = createCluster(context, { openValue: () => Buffer.alloc(0), ownNodeId: 'own' });
   const server = createServer({
     table: part,
     handlers: { agent: cluster.handlers.agent, instances: cluster.instanceStreams },

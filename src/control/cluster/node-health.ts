@@ -31,7 +31,14 @@ export function createNodeHealth(context: ControlContext, deps: { readonly heart
       const current = view.get(instanceStatusRecords, spec.id)?.document;
       if (current !== undefined && FINAL_INSTANCE_PHASES.has(current.phase)) return [];
       if (silentMs <= replaceAfterMs(spec)) return [];
-      return [lostStatus(spec, node, current, clock.now())];
+      return [
+        lostStatus(
+          spec,
+          { message: `Node ${node.name} does not answer.`, hint: '`libra nodes` shows when it was last seen.' },
+          current,
+          clock.now(),
+        ),
+      ];
     });
 
   /** A singleton is given up only when its cut-off agent has surely stopped it. */
@@ -85,10 +92,16 @@ export function createNodeHealth(context: ControlContext, deps: { readonly heart
   };
 }
 
-function lostStatus(spec: InstanceSpec, node: NodeSpec, current: InstanceStatus | undefined, nowMs: number): InstanceStatus {
+/** An Instance that was given up, since what ran it is no longer there. */
+export function lostStatus(
+  spec: InstanceSpec,
+  why: { readonly message: string; readonly hint: string },
+  current: InstanceStatus | undefined,
+  nowMs: number,
+): InstanceStatus {
   return {
     id: spec.id,
-    nodeId: node.id,
+    nodeId: spec.nodeId,
     generation: current?.generation ?? spec.generation,
     phase: 'lost',
     healthy: false,
@@ -99,8 +112,8 @@ function lostStatus(spec: InstanceSpec, node: NodeSpec, current: InstanceStatus 
     exit: current?.exit ?? null,
     reason: {
       code: 'node_down',
-      message: `Node ${node.name} does not answer.`,
-      hint: '`libra nodes` shows when it was last seen.',
+      message: why.message,
+      hint: why.hint,
       lastLines: [],
       instanceId: spec.id,
     },

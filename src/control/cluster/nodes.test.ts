@@ -42,7 +42,7 @@ test('what is asked of a Node is counted from its Instances that have not ended'
       create(instanceSpecRecords, anInstance({ id: 'instance-2', slot: 1 })),
       put(instanceStatusRecords, aStatus({ id: 'instance-2', phase: 'failed' })),
     );
-    const { nodes } = createNodeHandlers(context, { heartbeats });
+    const { nodes } = createNodeHandlers(context, { heartbeats, ownNodeId: 'own' });
     const reply = await nodes.get(callOf<typeof table.nodes.get>({ params: { node: 'laptop' }, query: undefined, body: undefined }));
     assert.deepEqual(reply.requested, { cpu: 0.1, memoryBytes: 1e6, volumeBytes: 0, devices: {}, instances: 1 });
     assert.equal(reply.state, 'unknown');
@@ -51,7 +51,7 @@ test('what is asked of a Node is counted from its Instances that have not ended'
 test('cordon, drain and uncordon change what is asked of a Node, once each', () =>
   withContext(async (context) => {
     await context.view.commit(create(nodeSpecRecords, aNode()));
-    const { nodes } = createNodeHandlers(context, { heartbeats });
+    const { nodes } = createNodeHandlers(context, { heartbeats, ownNodeId: 'own' });
     const parts = { params: { node: 'laptop' }, query: undefined, body: undefined };
     const call = callOf<typeof table.nodes.cordon>(parts);
     assert.equal((await nodes.cordon(call)).scheduling, 'cordoned');
@@ -82,7 +82,7 @@ test('what is said of a Node counts beside what its agent reports', () =>
         lastSeenMs: 1,
       }),
     );
-    const { nodes } = createNodeHandlers(context, { heartbeats });
+    const { nodes } = createNodeHandlers(context, { heartbeats, ownNodeId: 'own' });
     type Body = Parameters<typeof nodes.update>[0]['body'];
     const change = (body: Body) => nodes.update(callOf<typeof table.nodes.update>({ params: { node: 'laptop' }, query: undefined, body }));
     const reply = await change({ labels: { disk: 'ssd', old: null }, reserved: 0.25, devices: { gpu: 2 }, overcommit: { cpu: 2 } });
@@ -101,4 +101,22 @@ test('what is said of a Node counts beside what its agent reports', () =>
     const wrong: readonly Body[] = [{ labels: { 'a b': 'x' } }, { labels: { a: 'x y' } }, { devices: { 'G P U': 1 } }];
     for (const body of wrong) await assert.rejects(change(body), (error) => isFailure(error, 'invalid_input'));
     assert.equal(context.events.filter(({ kind }) => kind === 'node.changed').length, 3);
+  }));
+
+test('a Node goes when it is empty, with what it has only by force, and the own machine never', () =>
+  withContext(async (context) => {
+    await seedApp(context);
+    await context.view.commit(create(instanceSpecRecords, anInstance()), put(instanceStatusRecords, aStatus()));
+    const { nodes } = createNodeHandlers(context, { heartbeats, ownNodeId: 'own' });
+    const remove = (force: 'true' | 'false') =>
+      nodes.remove(callOf<typeof table.nodes.remove>({ params: { node: 'laptop' }, query: { force }, body: undefined }));
+    await assert.rejects(remove('false'), (error) => isFailure(error, 'conflict') && (error.hint ?? '').includes('drain laptop'));
+    assert.equal(context.view.byName(nodeSpecRecords, 'laptop')?.document.scheduling, 'open');
+    assert.deepEqual(await remove('true'), { name: 'laptop', lostInstances: 1 });
+    assert.equal(context.view.get(instanceStatusRecords, 'instance-1')?.document.phase, 'lost');
+    assert.equal(context.view.byName(nodeSpecRecords, 'laptop'), undefined);
+    await assert.rejects(remove('true'), (error) => isFailure(error, 'not_found'));
+    await context.view.commit(create(nodeSpecRecords, aNode({ id: 'own' })));
+    await assert.rejects(remove('true'), (error) => isFailure(error, 'conflict'));
+    assert.deepEqual(context.view.byName(nodeSpecRecords, 'laptop')?.document.id, 'own');
   }));

@@ -3,18 +3,21 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { table } from '../../api/table.ts';
 import { Failure } from '../../lib/failure.ts';
+import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
 import type { NodeSpec } from '../../model/documents.ts';
 import { isName } from '../../model/names.ts';
-import { isLabelKey, isLabelValue } from '../../model/selector.ts';
+import { checkLabels } from '../../model/selector.ts';
 import type { Stored } from '../../store/collection.ts';
-import { update } from '../../store/records.ts';
+import { put, remove, update } from '../../store/records.ts';
 import type { ControlContext } from '../context.ts';
 import { roomOf } from '../deploys/placement.ts';
+import { instanceSpecRecords } from '../deploys/records.ts';
 import type { NounHandlers } from '../handler.ts';
 import { PIECES } from '../scheduler/cores.ts';
 import { pageOf } from '../server-page.ts';
 import type { Heartbeats } from './agent-report.ts';
-import { nodeSpecRecords, nodeStatusRecords, runtimeRecords } from './records.ts';
+import { lostStatus } from './node-health.ts';
+import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords, runtimeRecords } from './records.ts';
 
 type NodeChange = Parameters<NounHandlers<typeof table.nodes>['update']>[0]['body'];
 type NodeReply = Awaited<ReturnType<NounHandlers<typeof table.nodes>['get']>>;
@@ -24,7 +27,15 @@ export interface NodeHandlers {
   readonly runtimes: NounHandlers<typeof table.runtimes>;
 }
 
-export function createNodeHandlers(context: ControlContext, deps: { readonly heartbeats: Heartbeats }): NodeHandlers {
+export interface NodeDeps {
+  readonly heartbeats: Heartbeats;
+  /** Of this machine, which is not removed while it works. */
+  readonly ownNodeId: string;
+}
+
+const PER_COMMIT = 40;
+
+export function createNodeHandlers(context: ControlContext, deps: NodeDeps): NodeHandlers {
   const { view } = context;
 
   const find = (name: string): Stored<NodeSpec> => {
@@ -43,6 +54,7 @@ export function createNodeHandlers(context: ControlContext, deps: { readonly hea
       runtime: view.get(runtimeRecords, node.runtimeId)?.document.name ?? '',
       labels: { ...node.labels },
       scheduling: node.scheduling,
+      roles: node.machine === undefined ? ['control', 'agent', 'edge'] : [...node.machine.roles],
       state: status?.state ?? 'unknown',
       drivers: (status?.drivers ?? []).map((driver) => ({
         name: driver.name,
@@ -98,6 +110,35 @@ export function createNodeHandlers(context: ControlContext, deps: { readonly hea
     return reply(next);
   };
 
+  const takeOut = async (name: string, force: boolean, who: string): Promise<{ name: string; lostInstances: number }> => {
+    const current = find(name);
+    const { document: node } = current;
+    if (node.id === deps.ownNodeId)
+      throw new Failure('conflict', { message: `Node ${name} is the machine of this control plane, which cannot remove itself.` });
+    const instances = view.by(instanceSpecRecords, 'node', node.id).flatMap(({ document: spec }) => {
+      const status = view.get(instanceStatusRecords, spec.id)?.document;
+      return status !== undefined && FINAL_INSTANCE_PHASES.has(status.phase) ? [] : [{ spec, status }];
+    });
+    if (instances.length > 0 && !force) {
+      throw new Failure('conflict', {
+        message: `Node ${name} has ${instances.length} Instance${instances.length === 1 ? '' : 's'}.`,
+        hint: `Empty it first: libra nodes drain ${name}. If the machine is gone for good: libra nodes remove ${name} --force`,
+      });
+    }
+    const why = { message: `Node ${name} was removed.`, hint: '`libra nodes` lists those that are left.' };
+    if (node.scheduling === 'open') {
+      // From here on nothing new is placed there; what was placed meanwhile is seen the second time.
+      await view.commit(update<NodeSpec>(nodeSpecRecords, current, { ...node, scheduling: 'cordoned' }));
+      return takeOut(name, force, who);
+    }
+    const lost = instances.map(({ spec, status }) => put(instanceStatusRecords, lostStatus(spec, why, status, context.clock.now())));
+    for (let from = 0; from < lost.length; from += PER_COMMIT) await view.commit(...lost.slice(from, from + PER_COMMIT));
+    const status = view.get(nodeStatusRecords, node.id);
+    await view.commit(remove(nodeSpecRecords, current), ...(status === undefined ? [] : [remove(nodeStatusRecords, status)]));
+    context.event({ level: 'info', kind: 'node.removed', message: `${who} removed Node ${name}.`, subject: { nodeId: node.id } });
+    return { name, lostInstances: lost.length };
+  };
+
   return {
     nodes: {
       list: async (call) => {
@@ -110,6 +151,7 @@ export function createNodeHandlers(context: ControlContext, deps: { readonly hea
       },
       get: async (call) => reply(find(call.params.node).document),
       update: (call) => change(call.params.node, call.body),
+      remove: (call) => takeOut(call.params.node, call.query.force === 'true', call.principal.name),
       cordon: (call) => setScheduling(call.params.node, 'cordoned'),
       uncordon: (call) => setScheduling(call.params.node, 'open'),
       drain: (call) => setScheduling(call.params.node, 'draining'),
@@ -138,15 +180,7 @@ export function createNodeHandlers(context: ControlContext, deps: { readonly hea
 
 /** Throws `invalid_input` where a name or a value of a label cannot be one. */
 function changed(node: NodeSpec, { labels, overcommit, reserved, devices, volumeBytes }: NodeChange): NodeSpec {
-  for (const [key, value] of Object.entries(labels ?? {})) {
-    if (!isLabelKey(key))
-      throw new Failure('invalid_input', { message: `${JSON.stringify(key)} is not a valid label.`, hint: 'Letters, digits and . _ / -' });
-    if (value !== null && !isLabelValue(value))
-      throw new Failure('invalid_input', {
-        message: `${JSON.stringify(value)} is not a valid value of the label ${key}.`,
-        hint: 'Letters, digits and . _ -',
-      });
-  }
+  checkLabels(labels ?? {});
   for (const key of Object.keys(devices ?? {}))
     if (!isName(key))
       throw new Failure('invalid_input', { message: `${JSON.stringify(key)} is not a valid name of a device, such as gpu.` });

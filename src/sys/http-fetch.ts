@@ -2,7 +2,36 @@
 // touching the global fetch, would load the whole of fetch with it, 30 to 70 ms in front of every command.
 
 import type { IncomingMessage } from 'node:http';
-import type { HttpReply, Transport } from '../api/client-request.ts';
+import type { Agent } from 'node:https';
+
+/** A subset of RequestInit. */
+export interface FetchRequest {
+  readonly method: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string | Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array> | null;
+  readonly signal: AbortSignal;
+}
+
+/** A subset of Response. */
+export interface FetchReply {
+  readonly ok: boolean;
+  readonly status: number;
+  readonly headers: { readonly get: (name: string) => string | null };
+  readonly body: ReadableStream<Uint8Array> | null;
+}
+
+/** What is shown to the other end of TLS, and asked of it. */
+export interface TlsParty {
+  /** PEM: whose certificates are believed. */
+  readonly ca: string;
+  /** PEM: shown to servers that ask; absent: nothing. */
+  readonly cert?: string;
+  readonly key?: string;
+  /** The name that the server's certificate has to have, whatever address it is reached at. */
+  readonly servername: string;
+}
+
+type HttpFetch = (url: string, request: FetchRequest) => Promise<FetchReply>;
 
 /** The body as a stream that holds nothing: bytes stay in the socket until they are asked for. */
 function bodyOf(message: IncomingMessage): ReadableStream<Uint8Array> {
@@ -22,7 +51,7 @@ function bodyOf(message: IncomingMessage): ReadableStream<Uint8Array> {
   );
 }
 
-function replyOf(message: IncomingMessage): HttpReply {
+function replyOf(message: IncomingMessage): FetchReply {
   const status = message.statusCode ?? 0;
   return {
     status,
@@ -38,7 +67,29 @@ function replyOf(message: IncomingMessage): HttpReply {
 }
 
 /** Each request has a connection of its own, so nothing of an earlier one keeps the program alive or breaks a later one. */
-export const httpFetch: Transport['fetch'] = (url, { method, headers, body, signal }) => {
+export const httpFetch: HttpFetch = (url, request) => fetchOver(url, request, false);
+
+const IDLE_SOCKETS = 4;
+const IDLE_MS = 30_000;
+
+/**
+ * For a machine that asks again and again: connections over TLS are kept and used anew, and each new one shows what the party is then.
+ * @param party the same object as long as it is the same.
+ */
+export function createTlsFetch(party: () => TlsParty): HttpFetch {
+  let current: { readonly party: TlsParty; readonly agent: Agent } | null = null;
+  const agentOf = (now: TlsParty): Agent => {
+    if (current?.party === now) return current.agent;
+    const { Agent: HttpsAgent } = process.getBuiltinModule('node:https');
+    for (const sockets of Object.values(current?.agent.freeSockets ?? {})) for (const socket of sockets ?? []) socket.destroy();
+    const agent = new HttpsAgent({ ...now, keepAlive: true, maxFreeSockets: IDLE_SOCKETS, timeout: IDLE_MS, minVersion: 'TLSv1.3' });
+    current = { party: now, agent };
+    return agent;
+  };
+  return (url, request) => fetchOver(url, request, agentOf(party()));
+}
+
+function fetchOver(url: string, { method, headers, body, signal }: FetchRequest, agent: Agent | false): Promise<FetchReply> {
   const address = new URL(url);
   const { request } = process.getBuiltinModule(address.protocol === 'https:' ? 'node:https' : 'node:http');
   return new Promise((resolve, reject) => {
@@ -48,8 +99,8 @@ export const httpFetch: Transport['fetch'] = (url, { method, headers, body, sign
       method,
       ...lookup,
       headers: { host: address.host, ...headers },
-      signal: signal ?? undefined,
-      agent: false,
+      signal,
+      agent,
     });
     call.on('response', (message) => {
       // An abort after the headers breaks the body: whoever reads it learns of it there.
@@ -66,4 +117,4 @@ export const httpFetch: Transport['fetch'] = (url, { method, headers, body, sign
         .catch((error: unknown) => call.destroy(error instanceof Error ? error : new Error(String(error))));
     }
   });
-};
+}

@@ -1,0 +1,48 @@
+// The internal contract between control and a machine that joins: it brings a token and its public key and gets a certificate, with which
+// it comes from then on.
+
+import { endpoint } from './endpoint.ts';
+import type { Z } from './endpoint.ts';
+
+/** The name that every control plane is known by in its certificate, whatever address it is reached at. */
+export const CONTROL_NAME = 'control.libra.internal';
+
+/** Names in the certificate of a machine. */
+export const machineName = (nodeId: string, role: 'node' | 'edge' | 'control'): string => `${nodeId}.${role}.libra.internal`;
+
+const certificateShape = (z: Z) =>
+  z.object({
+    nodeId: z.string(),
+    /** Of the Node. */
+    name: z.string(),
+    roles: z.array(z.enum(['agent', 'edge'])),
+    certificatePem: z.string(),
+    authorityPem: z.string(),
+  });
+
+const publicKey = (z: Z) => z.string().max(1000).describe('SPKI PEM, P-256');
+
+export const machines = {
+  join: endpoint({
+    method: 'POST',
+    path: '/v1/machines/join',
+    summary: 'A certificate for a machine that was invited; the same again for the same key.',
+    permission: 'public',
+    scope: 'none',
+    body: (z) => z.object({ token: z.string().max(300), hostname: z.string().max(300), publicKeyPem: publicKey(z) }),
+    reply: (z) => certificateShape(z),
+    errors: ['unsupported'],
+    internal: true,
+  }),
+  renew: endpoint({
+    method: 'POST',
+    path: '/v1/machines/renew',
+    summary: 'A certificate for the next key of the calling machine.',
+    permission: 'machine.renew',
+    scope: 'none',
+    body: (z) => z.object({ publicKeyPem: publicKey(z) }),
+    reply: (z) => certificateShape(z),
+    errors: ['unsupported'],
+    internal: true,
+  }),
+};

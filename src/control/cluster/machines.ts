@@ -1,0 +1,195 @@
+// Machines that joined: who they are is what their certificate says and what the store says of its key. A Node that was removed, or a key
+// that was replaced twice, is nobody, whatever the certificate's end.
+
+import { createHash, createPublicKey } from 'node:crypto';
+import type { KeyObject, X509Certificate } from 'node:crypto';
+import type { Permission } from '../../api/endpoint.ts';
+import { CONTROL_NAME, machineName } from '../../api/machines.ts';
+import type { table } from '../../api/table.ts';
+import { Failure, isFailure } from '../../lib/failure.ts';
+import { newId } from '../../lib/id.ts';
+import type { Invitation, MachineRole, NodeSpec } from '../../model/documents.ts';
+import { toName } from '../../model/names.ts';
+import type { Stored } from '../../store/collection.ts';
+import { create, update } from '../../store/records.ts';
+import { PERMISSIONS_OF } from '../auth/permissions.ts';
+import { makePair, openAuthority } from '../certificates/authority.ts';
+import type { Sealer } from '../config/sealer.ts';
+import type { ControlContext } from '../context.ts';
+import type { NounHandlers, Principal } from '../handler.ts';
+import { freeNodeName } from './bootstrap.ts';
+import { createInvitationHandlers, hashOfToken } from './invitations.ts';
+import { invitationRecords, nodeSpecRecords } from './records.ts';
+
+const DAY_MS = 86_400_000;
+/** A machine renews at half of it; one that was off for longer is invited anew. */
+const CERTIFICATE_DAYS = 30;
+/** The key in use, and the one before, whose connections may still be open. */
+const KEYS_KEPT = 2;
+const NAME_ATTEMPTS = 100;
+
+/** What a machine shows to others, and knows them by. */
+export interface MachineIdentity {
+  readonly nodeId: string;
+  readonly authorityPem: string;
+  readonly certificatePem: string;
+  /** PKCS#8 PEM. */
+  readonly keyPem: string;
+  readonly untilMs: number;
+}
+
+export interface Machines {
+  readonly handlers: {
+    readonly machines: NounHandlers<typeof table.machines>;
+    readonly invitations: NounHandlers<typeof table.invitations>;
+  };
+  /** Who comes with this certificate, which TLS has checked, to do what needs the permission. Throws `unauthenticated`. */
+  readonly authenticate: (certificate: X509Certificate, permission: Permission) => Principal;
+  /** A fresh one for a machine of the control plane, whose servers are also known by these names and addresses. */
+  ownIdentity(nodeId: string, names: readonly string[]): MachineIdentity;
+}
+
+export async function createMachines(
+  context: ControlContext,
+  deps: { readonly sealer: Sealer; readonly url: () => string | null },
+): Promise<Machines> {
+  const { view, clock, random } = context;
+  const authority = await openAuthority(context, deps.sealer, { id: 'machines', title: 'Libra machines' });
+  const known = new WeakMap<X509Certificate, { readonly nodeId: string | null; readonly key: string }>();
+
+  const certify = (nodeId: string, publicKey: KeyObject, names: readonly string[], untilMs: number): string =>
+    authority.sign({ commonName: nodeId, publicKey, use: { kind: 'machine', names }, untilMs });
+
+  const replyFor = (node: NodeSpec, publicKey: KeyObject): Awaited<ReturnType<Machines['handlers']['machines']['join']>> => {
+    const roles = node.machine?.roles ?? [];
+    const names = [machineName(node.id, 'node'), ...(roles.includes('edge') ? [machineName(node.id, 'edge')] : [])];
+    return {
+      nodeId: node.id,
+      name: node.name,
+      roles: [...roles],
+      certificatePem: certify(node.id, publicKey, names, clock.now() + CERTIFICATE_DAYS * DAY_MS),
+      authorityPem: authority.certificatePem,
+    };
+  };
+
+  const findInvitation = (token: string, key: string): Stored<Invitation> => {
+    const secret = /^(libra_join_[0-9a-f]{64})(?:_[0-9a-f]{64})?$/u.exec(token)?.[1];
+    const stored = secret === undefined ? undefined : view.byName(invitationRecords, hashOfToken(secret));
+    if (stored === undefined) throw refusal('This is no invitation of this platform, or it was taken back.');
+    const { usedBy, expiresAtMs } = stored.document;
+    if (usedBy !== null && usedBy.key !== key) throw refusal('This invitation was used by another machine already.');
+    if (expiresAtMs <= clock.now()) throw refusal('This invitation is over.');
+    return stored;
+  };
+
+  const join = async (invitation: Stored<Invitation>, key: string, hostname: string): Promise<NodeSpec> => {
+    const { usedBy, nodeName, runtimeId, roles, labels } = invitation.document;
+    if (usedBy !== null) {
+      const before = view.get(nodeSpecRecords, usedBy.nodeId);
+      if (before === undefined) throw refusal('The Node that came with this invitation was removed.');
+      return before.document;
+    }
+    const base = nodeName ?? toName(hostname.split('.')[0] ?? '') ?? 'node';
+    for (let attempt = 1; ; attempt += 1) {
+      const node: NodeSpec = {
+        id: newId(clock.now(), random),
+        name: freeNodeName(base, attempt),
+        runtimeId,
+        labels,
+        scheduling: 'open',
+        placementGeneration: 0,
+        machine: { roles, keys: [key] },
+        createdAtMs: clock.now(),
+      };
+      const used: Invitation = { ...invitation.document, usedBy: { nodeId: node.id, key } };
+      try {
+        await view.commit(create(nodeSpecRecords, node), update(invitationRecords, invitation, used));
+        context.event({ level: 'info', kind: 'node.joined', message: `Node ${node.name} joined.`, subject: { nodeId: node.id } });
+        return node;
+      } catch (error) {
+        if (!isFailure(error, 'exists') || attempt >= NAME_ATTEMPTS) throw error;
+      }
+    }
+  };
+
+  return {
+    handlers: {
+      invitations: createInvitationHandlers(context, { authorityPem: authority.certificatePem, url: deps.url }),
+      machines: {
+        join: async (call) => {
+          const publicKey = parsePublicKey(call.body.publicKeyPem);
+          const key = keyIdOf(publicKey);
+          const node = await join(findInvitation(call.body.token, key), key, call.body.hostname);
+          return replyFor(node, publicKey);
+        },
+        renew: async (call) => {
+          const { principal } = call;
+          const stored = 'nodeId' in principal ? view.get(nodeSpecRecords, principal.nodeId) : undefined;
+          if (stored?.document.machine === undefined)
+            throw new Failure('unsupported', { message: 'Only a machine that joined has a certificate to renew.' });
+          const publicKey = parsePublicKey(call.body.publicKeyPem);
+          const { machine } = stored.document;
+          const keys = [...new Set([keyIdOf(publicKey), ...machine.keys])].slice(0, KEYS_KEPT);
+          const next = { ...stored.document, machine: { ...machine, keys } };
+          await view.commit(update(nodeSpecRecords, stored, next));
+          return replyFor(next, publicKey);
+        },
+      },
+    },
+    authenticate: (certificate, permission) => {
+      let facts = known.get(certificate);
+      if (facts === undefined) {
+        facts = { nodeId: nodeIdOf(certificate), key: keyIdOf(certificate.publicKey) };
+        known.set(certificate, facts);
+      }
+      const node = facts.nodeId === null ? undefined : view.get(nodeSpecRecords, facts.nodeId)?.document;
+      if (node?.machine === undefined)
+        throw new Failure('unauthenticated', {
+          message: 'This machine is no Node of the platform: it was removed, or never joined.',
+          hint: 'Invite it anew: libra nodes invite',
+          details: { removed: true },
+        });
+      if (!node.machine.keys.includes(facts.key))
+        throw new Failure('unauthenticated', { message: `The key that Node ${node.name} comes with was replaced by a newer one.` });
+      return principalOf(node, node.machine.roles, permission);
+    },
+    ownIdentity: (nodeId, names) => {
+      const { publicKey, keyPem } = makePair();
+      const untilMs = clock.now() + CERTIFICATE_DAYS * DAY_MS;
+      const own = (['node', 'edge', 'control'] as const).map((role) => machineName(nodeId, role));
+      const certificatePem = certify(nodeId, publicKey, [CONTROL_NAME, ...own, ...names], untilMs);
+      return { nodeId, authorityPem: authority.certificatePem, certificatePem, keyPem, untilMs };
+    },
+  };
+}
+
+/** One machine is both to control, its agent and its Edge: it comes as the one that may do what it asks for. */
+function principalOf(node: NodeSpec, roles: readonly MachineRole[], permission: Permission): Principal {
+  const asEdge = roles.includes('edge') && (permission === 'edge.sync' || !roles.includes('agent'));
+  const kind = asEdge ? 'edge' : 'node';
+  return { kind, nodeId: node.id, name: `${kind}/${node.name}`, permissions: PERMISSIONS_OF[kind] };
+}
+
+function nodeIdOf(certificate: X509Certificate): string | null {
+  return /(?:^|, )DNS:([0-9a-f-]{36})\.node\.libra\.internal(?:,|$)/u.exec(certificate.subjectAltName ?? '')?.[1] ?? null;
+}
+
+function keyIdOf(publicKey: KeyObject): string {
+  return createHash('sha256')
+    .update(publicKey.export({ format: 'der', type: 'spki' }))
+    .digest('hex');
+}
+
+function parsePublicKey(pem: string): KeyObject {
+  try {
+    const key = createPublicKey(pem);
+    if (key.asymmetricKeyType === 'ec' && key.asymmetricKeyDetails?.namedCurve === 'prime256v1' && !pem.includes('PRIVATE')) return key;
+  } catch {
+    // Said below.
+  }
+  throw new Failure('invalid_input', { message: 'The public key of the machine is not a P-256 key in SPKI PEM.' });
+}
+
+function refusal(message: string): Failure {
+  return new Failure('forbidden', { message, hint: 'Ask for a new one: libra nodes invite' });
+}

@@ -1,0 +1,59 @@
+// The Edge of this machine: librad makes the keeper hold its sockets and starts its workers; what they follow they read from a file.
+
+import { createTrusted } from '../proxy/client-address.ts';
+import { createDataPlaneProcess } from './data-plane-process.ts';
+import type { DataPlaneProcess, EdgeConnection, HeldPorts } from './data-plane-process.ts';
+import { edgesServe } from './edge-metrics.ts';
+import type { Librad } from './librad-parts.ts';
+
+/** So long the start waits for the Edge. */
+const EDGE_START_MS = 5_000;
+
+export interface EdgeRole {
+  readonly host: string;
+  readonly ports: HeldPorts;
+  /** Of the workers. */
+  readonly sockets: readonly string[];
+  readonly onEnded: DataPlaneProcess['onEnded'];
+  /** Starts the workers and waits a while for them to serve. */
+  serve(connection: EdgeConnection): Promise<void>;
+}
+
+/** Holds the ports; connections queue from then on. Throws `port_taken`, `invalid_input`. @param name that its Edges are told apart by */
+export async function holdEdgeRole(librad: Librad, name: string): Promise<EdgeRole> {
+  const { settings, paths, keeper, clock, log, undo } = librad;
+  // A range that is none is refused here, not by workers that would never come up.
+  createTrusted([...(settings.edgeTrusted ?? []), ...(settings.edgeProxied ?? [])]);
+  const host = settings.edgeHost ?? '127.0.0.1';
+  const workers = settings.edgeWorkers ?? 1;
+  const dataPlane = createDataPlaneProcess({
+    keeper,
+    paths,
+    clock,
+    log,
+    name,
+    host,
+    port: settings.edgePort ?? 8080,
+    tlsPort: settings.edgeTlsPort ?? 8443,
+    path: settings.path,
+    home: settings.home,
+    workers,
+    trusted: settings.edgeTrusted ?? [],
+    proxied: settings.edgeProxied ?? [],
+    h2c: settings.edgeH2c === 'on',
+  });
+  const sockets = Array.from({ length: workers }, (_, worker) => paths.edgeSocket(worker));
+  const ports = await dataPlane.hold();
+  undo.push(() => (librad.comesBack() ? undefined : dataPlane.stop()));
+  return {
+    host,
+    ports,
+    sockets,
+    onEnded: dataPlane.onEnded,
+    serve: async (connection) => {
+      await dataPlane.serve(connection);
+      // Whoever is told that the platform is up may ask at once.
+      if (!(await edgesServe(sockets, clock, EDGE_START_MS))) log.warn({}, 'the Edge does not serve yet; going on without waiting for it');
+    },
+  };
+}

@@ -1,0 +1,130 @@
+// Joining a platform: the token names the authority that the control plane has to be of, so that the secret in it is given to nobody else.
+// A try that was broken off is repeated with the same key and gets the same answer.
+
+import { createHash } from 'node:crypto';
+import { rm, stat } from 'node:fs/promises';
+import { connect } from 'node:tls';
+import type { DetailedPeerCertificate } from 'node:tls';
+import { createClient } from '../api/client.ts';
+import { CONTROL_NAME, machines } from '../api/machines.ts';
+import type { Clock } from '../lib/clock.ts';
+import { Failure, messageOf } from '../lib/failure.ts';
+import { createTlsFetch } from '../sys/http-fetch.ts';
+import { isOver, pendingMachineKey, readIdentity, readMembership, writeIdentity, writeMembership } from './membership.ts';
+import type { Membership } from './membership.ts';
+import type { DataPaths } from './paths.ts';
+
+const CONNECT_MS = 10_000;
+
+export interface JoinRequest {
+  /** `https://host:port`. */
+  readonly url: string;
+  readonly token: string;
+  readonly hostname: string;
+  readonly paths: DataPaths;
+  readonly clock: Clock;
+}
+
+export interface Joined {
+  readonly membership: Membership;
+  /** It was a member before: the token was not used. */
+  readonly already: boolean;
+}
+
+/** Throws `conflict` where the data folder holds a platform of its own, `unauthenticated` where the other end is not the one of the token. */
+export async function joinPlatform({ url, token, hostname, paths, clock }: JoinRequest): Promise<Joined> {
+  const target = parseUrl(url);
+  const fingerprint = /^libra_join_[0-9a-f]{64}_([0-9a-f]{64})$/u.exec(token)?.[1];
+  if (fingerprint === undefined) {
+    throw new Failure('invalid_input', {
+      message: 'This is not the token of an invitation.',
+      hint: '`libra nodes invite` on the platform prints the whole command.',
+    });
+  }
+  const [before, identity] = [readMembership(paths), readIdentity(paths)];
+  if (before !== null && identity !== null && !isOver(identity, clock.now())) return { membership: before, already: true };
+  if (before === null && (await stat(paths.masterKey).catch(() => null)) !== null) {
+    throw new Failure('conflict', {
+      message: `The data folder ${paths.data} holds a platform of its own.`,
+      hint: 'Join with another one: --data or LIBRA_DATA.',
+    });
+  }
+  const authorityPem = await findAuthority(target, fingerprint);
+  const { publicKeyPem, keyPem } = await pendingMachineKey(paths.pendingIdentity);
+  const fetch = createTlsFetch(onlyParty({ ca: authorityPem, servername: CONTROL_NAME }));
+  const client = createClient({ machines }, { url: target.origin, token: null, fetch, clock });
+  const reply = await client.machines.join({ body: { token, hostname, publicKeyPem } });
+  const membership: Membership = { url: target.origin, nodeId: reply.nodeId, name: reply.name, roles: reply.roles };
+  await writeIdentity(paths, { nodeId: reply.nodeId, authorityPem: reply.authorityPem, certificatePem: reply.certificatePem, keyPem });
+  await writeMembership(paths, membership);
+  await rm(paths.pendingIdentity, { force: true });
+  return { membership, already: false };
+}
+
+function onlyParty<T>(party: T): () => T {
+  return () => party;
+}
+
+function parseUrl(text: string): URL {
+  const url = URL.parse(text);
+  if (url?.protocol === 'https:' && url.pathname === '/' && url.search === '' && url.username === '') return url;
+  throw new Failure('invalid_input', {
+    message: `${JSON.stringify(text.slice(0, 200))} is not the address of a platform's API over TLS.`,
+    hint: 'Such as https://10.0.0.1:7401; `libra nodes invite` on the platform prints it.',
+  });
+}
+
+/** The authority that the other end is of, as PEM, if it is the one of the token. Nothing is sent before that is known. */
+function findAuthority(url: URL, fingerprint: string): Promise<string> {
+  const port = url.port === '' ? 443 : Number(url.port);
+  const host = url.hostname.replace(/^\[|\]$/gu, '');
+  return new Promise((resolve, reject) => {
+    // Who it is is what is looked at here.
+    const socket = connect({ host, port, servername: CONTROL_NAME, rejectUnauthorized: false, minVersion: 'TLSv1.3' });
+    const fail = (failure: Failure): void => {
+      socket.destroy();
+      reject(failure);
+    };
+    socket.setTimeout(CONNECT_MS, () =>
+      fail(new Failure('timeout', { message: `${url.origin} does not answer within ${CONNECT_MS / 1000} s.` })),
+    );
+    socket.once('error', (cause) =>
+      fail(
+        new Failure('unreachable', {
+          message: `${url.origin} cannot be reached over TLS: ${messageOf(cause)}.`,
+          hint: 'Is it the address that `libra nodes invite` printed, and open to this machine?',
+          cause,
+        }),
+      ),
+    );
+    socket.once('secureConnect', () => {
+      const root = rootOf(socket.getPeerCertificate(true));
+      socket.destroy();
+      const found = root === null ? '' : createHash('sha256').update(root.raw).digest('hex');
+      if (root !== null && found === fingerprint) resolve(pemOf(root.raw));
+      else
+        reject(
+          new Failure('unauthenticated', {
+            message: `What answers at ${url.origin} is not the platform that the token is of. The token was not sent.`,
+            hint: 'Check the address; if it is right, somebody is between this machine and the platform.',
+          }),
+        );
+    });
+  });
+}
+
+function rootOf(certificate: DetailedPeerCertificate): DetailedPeerCertificate | null {
+  let at = certificate;
+  // A chain ends at one that issued itself.
+  for (let depth = 0; depth < 4; depth += 1) {
+    const issuer = at.issuerCertificate as DetailedPeerCertificate | undefined; // absent where the chain is cut
+    if (issuer === undefined || issuer.raw === undefined) return null;
+    if (issuer.raw.equals(at.raw)) return at;
+    at = issuer;
+  }
+  return null;
+}
+
+function pemOf(der: Buffer): string {
+  return `-----BEGIN CERTIFICATE-----\n${(der.toString('base64').match(/.{1,64}/gu) ?? []).join('\n')}\n-----END CERTIFICATE-----\n`;
+}

@@ -1,0 +1,73 @@
+// A machine that joined a platform: its agent and its Edge reach control over TLS and show their certificate, which is renewed with a new
+// key when half of its time is over. Only this side opens connections.
+
+import { createHttpLink } from '../agent/http-link.ts';
+import { createClient } from '../api/client.ts';
+import { agent } from '../api/agent.ts';
+import { blobs } from '../api/endpoints/blobs.ts';
+import { machines } from '../api/machines.ts';
+import type { LocalAddresses } from '../cli/local-platform.ts';
+import { SETTINGS } from '../config.ts';
+import { Failure, messageOf } from '../lib/failure.ts';
+import { startLoop } from '../lib/loop.ts';
+import { createTlsFetch } from '../sys/http-fetch.ts';
+import { startAgentRole } from './agent-role.ts';
+import { holdEdgeRole } from './edge-role.ts';
+import type { Librad } from './librad-parts.ts';
+import { controlParty, isOver, makeMachineKey, renewAtMs, requireIdentity, writeIdentity } from './membership.ts';
+import type { Membership } from './membership.ts';
+
+const RENEWAL_LOOK_MS = 3_600_000;
+const RENEWAL_RETRY_MS = 60_000;
+
+/** Resolves when all that it runs has been started; control need not answer. */
+export async function startMember(librad: Librad, membership: Membership): Promise<Omit<LocalAddresses, 'pid' | 'version'>> {
+  const { settings, paths, clock, log, undo, startedAtMs } = librad;
+  const { url, name, nodeId, roles } = membership;
+  const idle = (['store', 'apiTlsHost', 'acme', 'domain'] as const).find((setting) => settings[setting] !== null);
+  if (idle !== undefined) {
+    throw new Failure('invalid_input', {
+      message: `--${SETTINGS[idle].flag} means nothing here: this machine is Node ${name} of the platform at ${url}.`,
+      hint: 'It is a matter of the control plane. Leave it out.',
+    });
+  }
+  let identity = requireIdentity(paths);
+  if (isOver(identity, clock.now())) {
+    throw new Failure('unauthenticated', {
+      message: `The certificate of this machine is over: it was off for too long.`,
+      hint: 'Let it join anew: libra nodes invite, on the platform, and libra join, here.',
+    });
+  }
+  let party = controlParty(identity);
+  const fetch = createTlsFetch(() => party);
+  const client = createClient({ agent, blobs, machines }, { url, token: null, fetch, clock });
+
+  const renewal = startLoop({
+    clock,
+    everyMs: RENEWAL_LOOK_MS,
+    errorDelayMs: RENEWAL_RETRY_MS,
+    onError: (error) => log.warn({ error: messageOf(error) }, 'the certificate of this machine could not be renewed; it is tried again'),
+    run: async (signal) => {
+      if (clock.now() < renewAtMs(identity)) return;
+      const { publicKeyPem, keyPem } = makeMachineKey();
+      const reply = await client.machines.renew({ body: { publicKeyPem }, signal });
+      const next = { nodeId, authorityPem: reply.authorityPem, certificatePem: reply.certificatePem, keyPem };
+      await writeIdentity(paths, next);
+      identity = next;
+      party = controlParty(next);
+      log.info({}, 'the certificate of this machine was renewed');
+    },
+  });
+  undo.push(() => renewal.stop());
+  librad.lock.describe({ pid: process.pid, startedAtMs, apiUrl: url });
+
+  if (roles.includes('edge')) librad.onProgress('Starting the Edge');
+  const edge = roles.includes('edge') ? await holdEdgeRole(librad, nodeId) : null;
+  if (roles.includes('agent')) {
+    librad.onProgress('Starting the agent');
+    const link = createHttpLink({ client, url, token: () => null, tls: () => party });
+    await startAgentRole(librad, { link, nodeName: name });
+  }
+  await edge?.serve({ url, identityFile: paths.identity });
+  return { api: url, apps: edge === null ? '' : `${edge.host}:${edge.ports.http}`, node: name };
+}

@@ -1,0 +1,108 @@
+// What a machine that joined keeps: where control is, who it is itself, and the key and certificate that it shows. Key and certificate are
+// one file, so that a kill never leaves a pair that does not fit.
+
+import { createPublicKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
+import type { MachineRole } from '../model/documents.ts';
+import { Failure } from '../lib/failure.ts';
+import { readJsonFile, replaceFileDurably } from '../sys/durable-file.ts';
+import type { TlsParty } from '../sys/http-fetch.ts';
+import { CONTROL_NAME } from '../api/machines.ts';
+import type { DataPaths } from './paths.ts';
+
+/** Of a machine that is no control plane of its own. */
+export interface Membership {
+  /** Of the API over TLS. */
+  readonly url: string;
+  readonly nodeId: string;
+  /** Of the Node. */
+  readonly name: string;
+  readonly roles: readonly MachineRole[];
+}
+
+/** What a machine shows to others, and what it knows them by. */
+export interface Identity {
+  readonly nodeId: string;
+  readonly authorityPem: string;
+  readonly certificatePem: string;
+  /** PKCS#8 PEM. */
+  readonly keyPem: string;
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+function texts<const Name extends string>(value: unknown, names: readonly Name[]): Readonly<Record<Name, string>> | null {
+  if (typeof value !== 'object' || value === null) return null;
+  const fields = value as Fields; // each is looked at below
+  const found = names.flatMap((name) => (typeof fields[name] === 'string' ? [[name, fields[name]] as const] : []));
+  return found.length === names.length ? (Object.fromEntries(found) as Record<Name, string>) /* every name is there */ : null;
+}
+
+/** null: this machine is a platform of its own, or nothing yet. */
+export function readMembership(paths: Pick<DataPaths, 'membership'>): Membership | null {
+  const value = readJsonFile(paths.membership);
+  const found = texts(value, ['url', 'nodeId', 'name']);
+  if (found === null || typeof value !== 'object' || value === null || !('roles' in value) || !Array.isArray(value.roles)) return null;
+  return { ...found, roles: value.roles.filter((role): role is MachineRole => role === 'agent' || role === 'edge') };
+}
+
+export async function writeMembership(paths: Pick<DataPaths, 'membership'>, membership: Membership): Promise<void> {
+  await replaceFileDurably(paths.membership, `${JSON.stringify(membership)}\n`);
+}
+
+export function readIdentity(paths: Pick<DataPaths, 'identity'>): Identity | null {
+  return texts(readJsonFile(paths.identity), ['nodeId', 'authorityPem', 'certificatePem', 'keyPem']);
+}
+
+/** Throws `storage_failed` where a machine that joined has none. */
+export function requireIdentity(paths: Pick<DataPaths, 'identity'>): Identity {
+  const identity = readIdentity(paths);
+  if (identity !== null) return identity;
+  throw new Failure('storage_failed', {
+    message: `The key of this machine in ${paths.identity} is not there or damaged.`,
+    hint: 'Restore the file, or let the machine join anew: libra nodes invite, there, and libra join, here.',
+  });
+}
+
+export async function writeIdentity(paths: Pick<DataPaths, 'identity'>, identity: Identity): Promise<void> {
+  const { nodeId, authorityPem, certificatePem, keyPem } = identity;
+  await replaceFileDurably(paths.identity, `${JSON.stringify({ nodeId, authorityPem, certificatePem, keyPem })}\n`);
+}
+
+export interface MachineKey {
+  /** SPKI. */
+  readonly publicKeyPem: string;
+  /** PKCS#8. */
+  readonly keyPem: string;
+}
+
+export function makeMachineKey(): MachineKey {
+  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  return {
+    publicKeyPem: publicKey.export({ format: 'pem', type: 'spki' }).toString(),
+    keyPem: privateKey.export({ format: 'pem', type: 'pkcs8' }).toString(),
+  };
+}
+
+/** The key of an earlier try, so that it gets the same answer; a new one where there is none. */
+export async function pendingMachineKey(file: string): Promise<MachineKey> {
+  const kept = texts(readJsonFile(file), ['keyPem']);
+  if (kept !== null) return { ...kept, publicKeyPem: createPublicKey(kept.keyPem).export({ format: 'pem', type: 'spki' }).toString() };
+  const made = makeMachineKey();
+  await replaceFileDurably(file, `${JSON.stringify({ keyPem: made.keyPem })}\n`);
+  return made;
+}
+
+/** When half of the certificate's time is over, UTC milliseconds. */
+export function renewAtMs({ certificatePem }: Pick<Identity, 'certificatePem'>): number {
+  const { validFrom, validTo } = new X509Certificate(certificatePem);
+  return (Date.parse(validFrom) + Date.parse(validTo)) / 2;
+}
+
+export function isOver({ certificatePem }: Pick<Identity, 'certificatePem'>, nowMs: number): boolean {
+  return Date.parse(new X509Certificate(certificatePem).validTo) <= nowMs;
+}
+
+/** How the machine speaks to control. */
+export function controlParty({ authorityPem, certificatePem, keyPem }: Identity): TlsParty {
+  return { ca: authorityPem, cert: certificatePem, key: keyPem, servername: CONTROL_NAME };
+}
