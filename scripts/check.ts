@@ -16,7 +16,7 @@ interface Check {
 
 /** Folders whose tests start no processes and share no state: one process runs them all, which saves most of their time. */
 const PURE = 'lib,model,api,cli,control,proxy';
-const OTHERS = 'agent,blob,driver,edge,keeper,roles,store,sys';
+const OTHERS = 'agent,blob,driver,edge,keeper,roles,store,sys,tunnel';
 const isolated = globSync(`src/{${OTHERS}}/**/*.test.ts`, { cwd: root }).length;
 const pure = globSync(`src/{${PURE}}/**/*.test.ts`, { cwd: root }).length;
 if (isolated + pure !== globSync('src/**/*.test.ts', { cwd: root }).length)

@@ -14,7 +14,7 @@ import { ServerConnection } from '../proxy/h1/server-connection.ts';
 import { createHttpDate } from '../proxy/http-date.ts';
 import type { ProxyLimits } from '../proxy/limits.ts';
 import type { ClientStream, ConnectionFacts } from '../proxy/message.ts';
-import type { Reader } from '../proxy/reader.ts';
+import type { Reader } from '../sys/reader.ts';
 import { readBeginning } from '../proxy/read-beginning.ts';
 import { lookForPreface } from '../proxy/read-preface.ts';
 import { createProxyHeaderLook } from '../proxy/read-proxy-header.ts';

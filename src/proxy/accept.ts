@@ -2,8 +2,8 @@
 // option `onread`, and not for those that it accepts; for them the server's handle is asked directly, where it is as expected.
 
 import net from 'node:net';
-import { onreadOf } from './reader.ts';
-import type { Reader } from './reader.ts';
+import { onreadOf } from '../sys/reader.ts';
+import type { Reader } from '../sys/reader.ts';
 
 /** Gets each connection, not yet read from; `reader` is to be given what comes before this turn of the event loop is over. */
 export type OnAccepted = (socket: net.Socket, reader: Reader) => void;

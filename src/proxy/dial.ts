@@ -3,8 +3,8 @@
 
 import net from 'node:net';
 import { Failure, messageOf } from '../lib/failure.ts';
-import { onreadOf } from './reader.ts';
-import type { Reader } from './reader.ts';
+import { onreadOf } from '../sys/reader.ts';
+import type { Reader } from '../sys/reader.ts';
 
 export interface Target {
   /** Names the target in counts, logs and reports. */

@@ -4,7 +4,7 @@
 import { messageOf } from '../lib/failure.ts';
 import { targetKey } from './dial.ts';
 import type { Target } from './dial.ts';
-import type { Reader } from './reader.ts';
+import type { Reader } from '../sys/reader.ts';
 import { UpstreamConnection } from './h1/upstream-connection.ts';
 import type { UpstreamOwner } from './h1/upstream-connection.ts';
 import type { KeptUpstreams, KeptUpstreamsOptions } from './kept-upstreams.ts';

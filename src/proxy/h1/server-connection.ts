@@ -6,8 +6,8 @@ import type { ClientConnection, ClientConnectionDeps } from '../client-connectio
 import type { DeadlineEntry } from '../deadlines.ts';
 import type { ProxyLimits } from '../limits.ts';
 import type { ConnectionFacts } from '../message.ts';
-import { ownCopy } from '../reader.ts';
-import type { Reader } from '../reader.ts';
+import { ownCopy } from '../../sys/reader.ts';
+import type { Reader } from '../../sys/reader.ts';
 import { Output } from './output.ts';
 import { parseRequestHead } from './request-head.ts';
 import type { RefusedMessage } from './request-head.ts';

@@ -2,7 +2,7 @@
 
 import type { Fields } from '../fields.ts';
 import type { AnswerHead, ClientObserver, ClientStream, ConnectionFacts, RequestHead } from '../message.ts';
-import { ownCopy } from '../reader.ts';
+import { ownCopy } from '../../sys/reader.ts';
 import { UNKNOWN_LENGTH } from '../message.ts';
 import type { ProxyLimits } from '../limits.ts';
 import { ChunkedReader } from './chunked.ts';

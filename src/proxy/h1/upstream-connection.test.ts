@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import net from 'node:net';
 import { test } from 'node:test';
 import { Fields } from '../fields.ts';
-import type { Reader } from '../reader.ts';
+import type { Reader } from '../../sys/reader.ts';
 import type { UpstreamFailure, UpstreamObserver, UpstreamRequest } from '../message.ts';
 import { UpstreamConnection } from './upstream-connection.ts';
 

@@ -3,8 +3,8 @@
 
 import type { Socket } from 'node:net';
 import { messageOf } from '../../lib/failure.ts';
-import { ownCopy } from '../reader.ts';
-import type { Reader } from '../reader.ts';
+import { ownCopy } from '../../sys/reader.ts';
+import type { Reader } from '../../sys/reader.ts';
 import type { Fields } from '../fields.ts';
 import type { UpstreamObserver, UpstreamRequest, UpstreamStream } from '../message.ts';
 import { UNKNOWN_LENGTH } from '../message.ts';
