@@ -23,6 +23,8 @@ import { createContact } from './contact.ts';
 import type { Contact } from './contact.ts';
 import { startForwarder } from './forward/forwarder.ts';
 import type { Forwarder, ForwardTarget, LineSource } from './forward/forwarder.ts';
+import { startDataPort } from './data-port.ts';
+import type { AgentDataPort, AgentDataPortOptions } from './data-port.ts';
 import { createInstances } from './instances.ts';
 import type { Instances } from './instances.ts';
 import type { AgentLink } from './link.ts';
@@ -62,6 +64,8 @@ export interface AgentOptions {
   readonly forward?: readonly ForwardTarget[];
   /** Address that the Edge of this Node reaches programs at; default 127.0.0.1. */
   readonly address?: string;
+  /** Where Edges on other machines reach the Instances; absent: nowhere. */
+  readonly dataPort?: AgentDataPortOptions;
   /** Version of the running program, for `libra nodes`. */
   readonly program: string;
   /** Programs that Libra itself brings; `static` gets folder, host and port as its last words. */
@@ -80,6 +84,8 @@ export interface Agent {
   start(): Promise<void>;
   /** `stopInstances` false: all programs live on and are found again at the next start. Idempotent. */
   stop(options: { readonly stopInstances: boolean }): Promise<void>;
+  /** The identity that the data port was given has changed. */
+  renewIdentity(): void;
   /** What this Node runs now. */
   statuses(): readonly InstanceStatus[];
 }
@@ -94,6 +100,7 @@ interface Running {
   readonly collector: Loop;
   readonly meter: Loop;
   readonly forwarder: Forwarder | null;
+  readonly dataPort: AgentDataPort | null;
 }
 
 export function createAgent(options: AgentOptions): Agent {
@@ -173,12 +180,16 @@ export function createAgent(options: AgentOptions): Agent {
           driver.logs(workspace.logFolder(spec.id), { after: after ?? undefined, follow: false, wholeLines: true, signal }),
       };
     };
+    const dataPort =
+      options.dataPort === undefined
+        ? null
+        : await startDataPort(options.dataPort, { clock, log, file: at('peers.json'), state: (id) => instances.get(id)?.state() });
     const reporter = startReporter({
       link,
       clock,
       random,
       log,
-      node: await nodeFacts(options, drivers, at('volumes')),
+      node: { ...(await nodeFacts(options, drivers, at('volumes'))), ...(dataPort === null ? {} : { dataPort: dataPort.address }) },
       status: statusNow,
       measured: () => {
         const usage = measured;
@@ -222,6 +233,7 @@ export function createAgent(options: AgentOptions): Agent {
         for (const id of remove) instances.drop(id);
         for (const wanted of put) instances.put(wanted);
       },
+      onPeers: (edges) => dataPort?.setEdges(edges),
       onCall: (message) => calls.take(message),
       onContact: () => contact.heard(),
     });
@@ -240,15 +252,15 @@ export function createAgent(options: AgentOptions): Agent {
         measured = await measure();
       },
     });
-    return { instances, secrets, sync, reporter, calls, contact, collector, meter, forwarder };
+    return { instances, secrets, sync, reporter, calls, contact, collector, meter, forwarder, dataPort };
   };
 
   const stop = async (stopInstances: boolean): Promise<void> => {
     if (running === null) return;
-    const { instances, secrets, sync, reporter, calls, contact, collector, meter, forwarder } = running;
+    const { instances, secrets, sync, reporter, calls, contact, collector, meter, forwarder, dataPort } = running;
     contact.stop();
     await sync.stop();
-    await Promise.all([calls.stop(), collector.stop(), meter.stop(), forwarder?.stop()]);
+    await Promise.all([calls.stop(), collector.stop(), meter.stop(), forwarder?.stop(), dataPort?.stop()]);
     if (stopInstances) await instances.stopAll(options.stopTimeoutMs ?? STOP_TIMEOUT_MS);
     await instances.detach();
     await secrets.close();
@@ -263,6 +275,7 @@ export function createAgent(options: AgentOptions): Agent {
       stopping ??= stop(stopInstances);
       return stopping;
     },
+    renewIdentity: () => running?.dataPort?.renew(),
     statuses: () => running?.instances.all().map((supervisor) => statusOf(supervisor.state(), clock.now())) ?? [],
   };
 }

@@ -21,6 +21,7 @@ export interface SyncOptions {
   /** All that this Node shall have; nothing where it is a Node no longer. */
   readonly onSnapshot: (instances: readonly DesiredInstance[]) => void;
   readonly onDelta: (put: readonly DesiredInstance[], remove: readonly string[]) => void;
+  readonly onPeers: (edges: readonly string[]) => void;
   readonly onCall: (message: Extract<AgentMessage, { type: 'call' }>) => void;
   /** Anything arrived from control. */
   readonly onContact: () => void;
@@ -68,6 +69,9 @@ export function startSync(options: SyncOptions): Sync {
             }
             sequence = message.sequence;
             options.onDelta(message.put, message.remove);
+            break;
+          case 'peers':
+            options.onPeers(message.edges);
             break;
           case 'call':
             options.onCall(message);

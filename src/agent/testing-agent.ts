@@ -16,7 +16,7 @@ import { createSeededRandom } from '../lib/id.ts';
 import type { InstanceStatus } from '../model/documents.ts';
 import { silentLog } from '../sys/log.ts';
 import { createAgent } from './agent.ts';
-import type { Agent } from './agent.ts';
+import type { Agent, AgentOptions } from './agent.ts';
 import type { AgentLink, CallSocket } from './link.ts';
 
 const STEP_MS = 50;
@@ -31,6 +31,7 @@ export interface FakeControl extends AgentLink {
   reachable: boolean;
   snapshot(...instances: readonly DesiredInstance[]): void;
   delta(put: readonly DesiredInstance[], remove?: readonly string[], skip?: number): void;
+  peers(edges: readonly string[]): void;
   call(message: Extract<AgentMessage, { type: 'call' }>): void;
   /** Breaks the stream. */
   hangUp(): void;
@@ -79,6 +80,7 @@ export function createFakeControl(): FakeControl {
       sequence += 1 + skip;
       push({ type: 'delta', sequence, put, remove });
     },
+    peers: (edges) => push({ type: 'peers', edges }),
     call: push,
     hangUp: () => {
       broken = true;
@@ -158,7 +160,7 @@ export interface Bench {
   close(): Promise<void>;
 }
 
-export async function createBench(script: FakeScript): Promise<Bench> {
+export async function createBench(script: FakeScript, options: Pick<AgentOptions, 'dataPort'> = {}): Promise<Bench> {
   const folder = await mkdtemp(join(tmpdir(), 'libra-agent-'));
   const clock = createFakeClock();
   const control = createFakeControl();
@@ -175,6 +177,7 @@ export async function createBench(script: FakeScript): Promise<Bench> {
       nodeName: 'node-1',
       program: '0.0.0',
       builtinPrograms: { static: ['node', 'static-server.ts'] },
+      ...options,
     });
     return { driver, agent };
   };

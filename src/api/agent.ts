@@ -74,6 +74,8 @@ export type AgentMessage =
   /** Follows exactly the message with sequence − 1. */
   | { readonly type: 'delta'; readonly sequence: number; readonly put: readonly DesiredInstance[]; readonly remove: readonly string[] }
   | { readonly type: 'call'; readonly callId: string; readonly call: AgentCall }
+  /** All machines that may reach Instances through the data port of this Node, by the ids of their Nodes. Sent first, and on change. */
+  | { readonly type: 'peers'; readonly edges: readonly string[] }
   /** Sent every few seconds, so that both ends notice a dead connection. */
   | { readonly type: 'ping' };
 
@@ -103,6 +105,8 @@ export interface AgentReport {
   readonly capacity: NodeCapacity;
   readonly platform: { readonly os: string; readonly arch: string; readonly program: string };
   readonly bootId: string;
+  /** Where other machines reach its Instances; absent or null: nowhere. */
+  readonly dataPort?: { readonly host: string; readonly port: number } | null;
   /** Only what changed since the last acknowledged report, or all after a (re)connect. */
   readonly instances: readonly InstanceStatus[];
   /** Of every Instance that runs; absent where nothing was measured anew. */

@@ -15,8 +15,13 @@ export interface RouteTarget {
   /** The Deployment's number in its Environment, for logs and counts; absent where it is not known. */
   readonly deploymentNumber?: number;
   readonly nodeId: string;
+  /** On its own Node. */
   readonly host: string;
   readonly port: number;
+  /** Of the Instance, as its Node has told; absent: 0. */
+  readonly generation?: number;
+  /** The data port of its Node, for Edges on other machines; absent: it has none. */
+  readonly via?: { readonly host: string; readonly port: number };
   /** draining: no new requests; open ones go on until `drainUntilMs` (UTC). */
   readonly state: 'active' | 'draining';
   readonly drainUntilMs: number | null;

@@ -104,7 +104,7 @@ test('each credential opens its own part only', { timeout: 20_000 }, () =>
       for await (const item of stream) return item;
       return undefined;
     };
-    assert.equal((await first(as(nodeToken).agent.sync({})))?.type, 'snapshot');
+    assert.equal((await first(as(nodeToken).agent.sync({})))?.type, 'peers');
     assert.equal((await first(as(edgeToken).dataplane.sync({ query: { edge: 'e' } })))?.type, 'snapshot');
     for (const refused of [
       first(as(ownerToken).agent.sync({})),

@@ -6,7 +6,7 @@ import { createFakeClock } from '../lib/clock.ts';
 import type { FakeClock } from '../lib/clock.ts';
 import { Failure } from '../lib/failure.ts';
 import { createSeededRandom } from '../lib/id.ts';
-import type { App, Deployment, Environment, InstanceSpec, InstanceStatus, NodeSpec, Release } from '../model/documents.ts';
+import type { App, Deployment, Environment, InstanceSpec, InstanceStatus, NodeSpec, NodeStatus, Release } from '../model/documents.ts';
 import type { EntrypointSpec } from '../model/manifest-types.ts';
 import { createMemoryStore } from '../store/memory.ts';
 import { create } from '../store/records.ts';
@@ -211,6 +211,17 @@ export const aNode = (change: Partial<NodeSpec> = {}): NodeSpec => ({
   scheduling: 'open',
   placementGeneration: 0,
   createdAtMs: 1,
+  ...change,
+});
+
+export const aNodeStatus = (change: Partial<NodeStatus> = {}): NodeStatus => ({
+  id: 'node-1',
+  state: 'up',
+  drivers: [],
+  capacity: { cpu: 2, memoryBytes: 1e9 },
+  platform: { os: 'linux', arch: 'x64', program: '0.1.0' },
+  bootId: 'boot-1',
+  lastSeenMs: 1,
   ...change,
 });
 

@@ -3,6 +3,7 @@
 
 import type { Clock } from '../lib/clock.ts';
 import type { Log } from '../sys/log.ts';
+import { createIdentityFile } from '../tunnel/identity-file.ts';
 import { createAdmin } from './admin.ts';
 import { createEdge } from './edge.ts';
 import type { Edge } from './edge.ts';
@@ -25,6 +26,10 @@ export interface DataPlaneOptions {
   readonly proxied?: readonly string[];
   readonly h2c?: boolean;
   readonly savesTable?: boolean;
+  /** Of this machine; absent: there is only one. */
+  readonly nodeId?: string;
+  /** Who this machine is to the others: a JSON file that may come and change later. Absent: there are none. */
+  readonly identityFile?: string;
 }
 
 export interface DataPlane {
@@ -43,7 +48,8 @@ export async function runDataPlane(
   // While one process takes over from another, both have something to tell about what they still carry.
   const edgeId = `${options.edgeId}.${process.pid}`;
   const link = createHttpLink({ connectionFile: options.connectionFile, edgeId, clock });
-  const edge = createEdge({ ...options, edgeId, link, clock, log });
+  const identity = options.identityFile === undefined ? null : createIdentityFile(options.identityFile, { clock, log });
+  const edge = createEdge({ ...options, edgeId, link, clock, log, ...(identity === null ? {} : { identity }) });
   const admin = options.admin === null ? null : createAdmin({ socketPath: options.admin.socketPath, edge });
   await edge.start();
   // Traffic is worth more than the window on it.

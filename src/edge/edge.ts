@@ -8,7 +8,6 @@ import { createAccessLog, noAccessLog } from '../proxy/access-log.ts';
 import type { AccessLog } from '../proxy/access-log.ts';
 import { createTrusted } from '../proxy/client-address.ts';
 import { createDeadlines } from '../proxy/deadlines.ts';
-import { dialDirect } from '../proxy/dial.ts';
 import type { Dial } from '../proxy/dial.ts';
 import { createOpenCounts } from '../proxy/drain.ts';
 import { DEFAULT_LIMITS } from '../proxy/limits.ts';
@@ -16,6 +15,7 @@ import type { ProxyLimits } from '../proxy/limits.ts';
 import { createPool } from '../proxy/pool.ts';
 import { createProbe } from '../proxy/probe.ts';
 import type { Log } from '../sys/log.ts';
+import type { MachineIdentity } from '../tunnel/identity.ts';
 import { createAskApp } from './ask-app.ts';
 import { createFront } from './front.ts';
 import type { ListenAddress } from './front.ts';
@@ -25,6 +25,7 @@ import { createHolds } from './holds.ts';
 import { createIdentify } from './identity.ts';
 import type { EdgeLink } from './link.ts';
 import { createEdgeMetrics } from './metrics.ts';
+import { createNodeDial } from './node-dial.ts';
 import { createRoutePolicies } from './policy/route-policies.ts';
 import { createRecorder } from './recorder.ts';
 import { createRouting } from './routing.ts';
@@ -57,7 +58,10 @@ export interface EdgeOptions {
   readonly savesTable?: boolean;
   readonly clock: Clock;
   readonly log: Log;
-  readonly dial?: Dial;
+  /** Of the machine that it runs on; absent: there is only one. */
+  readonly nodeId?: string;
+  /** Of this machine towards the others; absent: it has none. */
+  readonly identity?: () => MachineIdentity | null;
   readonly limits?: Partial<ProxyLimits>;
   /** How long a request waits for a starting group, and how many may. */
   readonly startingWaitMs?: number;
@@ -106,7 +110,7 @@ function portsOf(
 export function createEdge(options: EdgeOptions): Edge {
   const { clock, log, link } = options;
   const limits: ProxyLimits = { ...DEFAULT_LIMITS, ...options.limits };
-  const dial = options.dial ?? dialDirect;
+  const dial: Dial = createNodeDial({ nodeId: options.nodeId ?? null, identity: options.identity ?? (() => null), clock });
   const pool = createPool({ dial, limits, clock });
   const deadlines = createDeadlines(clock);
   const trusted = createTrusted(options.trusted ?? []);

@@ -197,8 +197,8 @@ function isState(state: TargetState | null): state is TargetState {
 
 /** The policy says how a target is spoken to. */
 function toTarget(target: RouteTarget, policy: TrafficPolicy): Target {
-  const { instanceId: id, nodeId, host, port, deploymentNumber } = target;
+  const { instanceId: id, nodeId, host, port, generation, via, deploymentNumber } = target;
   const version = deploymentNumber === undefined ? '' : String(deploymentNumber);
-  if (policy.protocol === 'http1') return { id, nodeId, host, port, version };
-  return { id, nodeId, host, port, version, protocol: policy.protocol, maxConnections: policy.maxConnections };
+  const made = { id, nodeId, host, port, version, ...(via === undefined ? {} : { via, generation: generation ?? 0 }) };
+  return policy.protocol === 'http1' ? made : { ...made, protocol: policy.protocol, maxConnections: policy.maxConnections };
 }

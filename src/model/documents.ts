@@ -394,6 +394,8 @@ export interface NodeStatus {
   readonly capacity: NodeCapacity;
   readonly platform: { readonly os: string; readonly arch: string; readonly program: string };
   readonly bootId: string;
+  /** Where other machines reach its Instances; absent or null: nowhere. */
+  readonly dataPort?: { readonly host: string; readonly port: number } | null;
   readonly lastSeenMs: number;
 }
 

@@ -1,5 +1,5 @@
-// How a connection to a target comes about. The one seam between "which Instance" and "over which network": today the address is
-// dialled directly; Nodes behind other networks put their own Dial here. A dialled socket is connected: nothing was sent before.
+// How a connection to a target comes about. The one seam between "which Instance" and "over which network": an address of this machine
+// is dialled directly, what other machines run is reached by a Dial of its own. A dialled socket is connected: nothing was sent before.
 
 import net from 'node:net';
 import { Failure, messageOf } from '../lib/failure.ts';
@@ -12,6 +12,10 @@ export interface Target {
   readonly nodeId: string;
   readonly host: string;
   readonly port: number;
+  /** Which state of it is meant at least, where its Node is asked. */
+  readonly generation?: number;
+  /** Where its Node is asked for it from elsewhere. */
+  readonly via?: { readonly host: string; readonly port: number };
   /** Absent: http1. */
   readonly protocol?: 'http1' | 'h2c';
   /** Connections at the same time, where requests share them; absent: no bound. */
@@ -20,12 +24,17 @@ export interface Target {
   readonly version?: string;
 }
 
-/** Opens a connection, or throws `unreachable` or `timeout` with nothing sent. @param reader gets what comes, which is no event of the socket then. */
-export type Dial = (target: Target, timeoutMs: number, reader?: Reader) => Promise<net.Socket>;
+/**
+ * Opens a connection, or throws `unreachable`, `unavailable` or `timeout` with nothing sent.
+ * @param reader gets what comes, which is no event of the socket then.
+ * @param halfEnds whoever dials may end its direction and listen on; without it, the end of what it sends is the end of all.
+ */
+export type Dial = (target: Target, timeoutMs: number, reader?: Reader, halfEnds?: boolean) => Promise<net.Socket>;
 
 /** A target with its address, so that an Instance that comes back on another port starts afresh. */
 export function targetKey(target: Target): string {
-  const key = `${target.id}@${target.host}:${target.port}`;
+  const { via } = target;
+  const key = `${target.id}@${target.host}:${target.port}${via === undefined ? '' : ` via ${via.host}:${via.port}`}`;
   return target.protocol === 'h2c' ? `${key} h2c` : key;
 }
 

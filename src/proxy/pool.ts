@@ -98,10 +98,10 @@ export function createPool(options: KeptUpstreamsOptions): Pool {
     return null;
   };
 
-  const connect = (target: Target, observer: UpstreamObserver, opening: Opening): { cancel(): void } => {
+  const connect = (target: Target, alone: boolean, observer: UpstreamObserver, opening: Opening): { cancel(): void } => {
     let wanted = true;
     const reader: Reader = { onRead: () => undefined };
-    dial(target, limits.connectTimeoutMs, reader).then(
+    dial(target, limits.connectTimeoutMs, reader, alone).then(
       (socket) => {
         if (!wanted) {
           socket.destroy();
@@ -158,7 +158,7 @@ export function createPool(options: KeptUpstreamsOptions): Pool {
         return sessions === null ? openLater(target, alone, observer, opening) : sessions.open(target, alone, observer, opening);
       const pool = poolOf(target);
       const connection = alone ? null : takeIdle(pool);
-      if (connection === null) return connect(target, observer, opening);
+      if (connection === null) return connect(target, alone, observer, opening);
       connection.use(observer);
       opening.onOpened(connection);
       return null;

@@ -115,7 +115,7 @@ export async function startControlPlane(librad: Librad): Promise<Omit<LocalAddre
   const link = createHttpLink({ client: createClient(table, { url: started.url, token }), url: started.url, token: () => token });
   await startAgentRole(librad, { link, nodeName });
 
-  await edge.serve({ url: started.url, token: started.edgeToken });
+  await edge.serve({ url: started.url, token: started.edgeToken }, started.nodeId);
   return { api: started.url, apps: `http://<app>.${domain}${edge.ports.http === 80 ? '' : `:${edge.ports.http}`}` };
 }
 

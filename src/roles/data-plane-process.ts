@@ -50,11 +50,18 @@ export interface DataPlaneProcess {
   /** Makes the keeper hold the ports, so that connections queue from now on. Resolves with them. Throws `port_taken`. */
   hold(): Promise<HeldPorts>;
   /** Makes sure that a data plane of this version serves on the held port. */
-  serve(connection: EdgeConnection): Promise<void>;
+  serve(connection: EdgeConnection, machine: Machine): Promise<void>;
   /** Called with the id of an Edge whose process has ended, however it did; the returned function stops that. */
   readonly onEnded: (listener: (edgeId: string) => void) => () => void;
   /** Ends it and gives the port back. */
   stop(): Promise<void>;
+}
+
+/** The one that it runs on. */
+export interface Machine {
+  readonly nodeId: string;
+  /** JSON of a MachineIdentity, which may come and change later; absent: there are no other machines. */
+  readonly identityFile?: string;
 }
 
 /** What the data-plane process reads at its start. */
@@ -119,7 +126,7 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
     });
   };
 
-  const workerOf = (worker: number): Worker => {
+  const workerOf = (worker: number, machine: Machine): Worker => {
     const file: DataPlaneFile = {
       logFile: join(paths.logs, 'edge.log'),
       options: {
@@ -136,6 +143,7 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
         trusted: options.trusted,
         proxied: options.proxied,
         h2c: options.h2c,
+        ...machine,
       },
     };
     const text = JSON.stringify(file);
@@ -175,9 +183,9 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
       };
       return ports;
     },
-    serve: async (connection) => {
+    serve: async (connection, machine) => {
       replaceFileSync(paths.edgeConnection, `${JSON.stringify(connection)}\n`);
-      const wanted = Array.from({ length: options.workers }, (_, worker) => workerOf(worker));
+      const wanted = Array.from({ length: options.workers }, (_, worker) => workerOf(worker, machine));
       const isWanted = (record: ProcessRecord): boolean => wanted.some(({ key }) => key === record.key);
       // A keeper that came anew holds another socket for the same address: the old workers have to go, whatever their version.
       if (moved) for (const record of before.filter(isWanted)) await end(record, STOP_MS);

@@ -16,7 +16,7 @@ export interface EdgeRole {
   readonly sockets: readonly string[];
   readonly onEnded: DataPlaneProcess['onEnded'];
   /** Starts the workers and waits a while for them to serve. */
-  serve(connection: EdgeConnection): Promise<void>;
+  serve(connection: EdgeConnection, nodeId: string): Promise<void>;
 }
 
 /** Holds the ports; connections queue from then on. Throws `port_taken`, `invalid_input`. @param name that its Edges are told apart by */
@@ -50,8 +50,8 @@ export async function holdEdgeRole(librad: Librad, name: string): Promise<EdgeRo
     ports,
     sockets,
     onEnded: dataPlane.onEnded,
-    serve: async (connection) => {
-      await dataPlane.serve(connection);
+    serve: async (connection, nodeId) => {
+      await dataPlane.serve(connection, { nodeId, identityFile: paths.identity });
       // Whoever is told that the platform is up may ask at once.
       if (!(await edgesServe(sockets, clock, EDGE_START_MS))) log.warn({}, 'the Edge does not serve yet; going on without waiting for it');
     },

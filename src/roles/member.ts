@@ -68,6 +68,6 @@ export async function startMember(librad: Librad, membership: Membership): Promi
     const link = createHttpLink({ client, url, token: () => null, tls: () => party });
     await startAgentRole(librad, { link, nodeName: name });
   }
-  await edge?.serve({ url, identityFile: paths.identity });
+  await edge?.serve({ url, identityFile: paths.identity }, nodeId);
   return { api: url, apps: edge === null ? '' : `${edge.host}:${edge.ports.http}`, node: name };
 }

@@ -58,6 +58,7 @@ export function createAgentReports(context: ControlContext): AgentReports {
       capacity: report.capacity,
       platform: report.platform,
       bootId: report.bootId,
+      ...(report.dataPort === undefined ? {} : { dataPort: report.dataPort }),
       lastSeenMs: clock.now(),
     };
     const due = clock.monotonic() - (written.get(nodeId) ?? Number.NEGATIVE_INFINITY) >= HEARTBEAT_WRITE_MS;

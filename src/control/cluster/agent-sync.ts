@@ -1,6 +1,7 @@
 // Desired state on its way to the agents: per Node one stream, first everything, then what changed, coalesced. The stream remembers
 // only generations that it has sent, so a slow or returning agent costs nothing and always ends with the truth.
 
+import { isDeepStrictEqual } from 'node:util';
 import type { AgentMessage, DesiredInstance } from '../../api/agent.ts';
 import type { table } from '../../api/table.ts';
 import { Failure, messageOf } from '../../lib/failure.ts';
@@ -11,7 +12,7 @@ import type { Handler, StreamItem } from '../handler.ts';
 import { createWakeup } from '../wakeup.ts';
 import type { Wakeup } from '../wakeup.ts';
 import { compileDesired } from './desired.ts';
-import { instanceStatusRecords } from './records.ts';
+import { instanceStatusRecords, nodeSpecRecords } from './records.ts';
 
 const PING_MS = 3000;
 const WAITING_CALLS = 64;
@@ -25,6 +26,9 @@ interface NodeStream {
   /** Generation that the agent was last sent, by Instance. */
   readonly sent: Map<string, number>;
   readonly calls: Extract<AgentMessage, { type: 'call' }>[];
+  /** The machines that the agent was told last; null: none so far. */
+  peers: readonly string[] | null;
+  peersDirty: boolean;
   readonly closed: AbortController;
 }
 
@@ -56,12 +60,29 @@ export function createAgentSync(context: ControlContext, deps: AgentSyncDeps): A
       const nodeId = view.get(instanceSpecRecords, id)?.document.nodeId;
       for (const stream of streams.values()) if (stream.nodeId === nodeId || stream.sent.has(id)) mark(stream, id);
     }
+    if (changed.has(nodeSpecRecords.name)) {
+      for (const stream of streams.values()) {
+        stream.peersDirty = true;
+        stream.wakeup.wake();
+      }
+    }
     for (const id of changed.get(instanceStatusRecords.name) ?? []) {
       // An Instance that was given up must not run on, should its Node be there after all.
       if (view.get(instanceStatusRecords, id)?.document.phase !== 'lost') continue;
       for (const stream of streams.values()) if (stream.sent.has(id)) mark(stream, id);
     }
   });
+
+  /** Machines whose Edges may reach Instances on other Nodes, where the agent does not know them. */
+  const peers = (stream: NodeStream): AgentMessage | null => {
+    const edges = view
+      .list(nodeSpecRecords)
+      .map((stored) => stored.document.id)
+      .sort();
+    if (isDeepStrictEqual(stream.peers, edges)) return null;
+    stream.peers = edges;
+    return { type: 'peers', edges };
+  };
 
   const compile = (nodeId: string, id: string): DesiredInstance | null => {
     const spec = view.get(instanceSpecRecords, id)?.document;
@@ -110,6 +131,8 @@ export function createAgentSync(context: ControlContext, deps: AgentSyncDeps): A
       dirty: new Set(),
       sent: new Map(),
       calls: [],
+      peers: null,
+      peersDirty: false,
       closed: new AbortController(),
     };
     // The newest connection of a Node is the one that counts; an older one is dead or about to be.
@@ -119,8 +142,14 @@ export function createAgentSync(context: ControlContext, deps: AgentSyncDeps): A
     let sequence = 1;
     try {
       log.info({ nodeId }, 'agent connected');
+      // Before anything else: whoever was removed meanwhile shall not be let in for any longer.
+      const first = peers(stream);
+      if (first !== null) yield { id: null, data: first };
       yield { id: null, data: snapshot(stream, sequence) };
       while (!ended.aborted) {
+        const news = stream.peersDirty ? peers(stream) : null;
+        stream.peersDirty = false;
+        if (news !== null) yield { id: null, data: news };
         const call = stream.calls.shift();
         if (call !== undefined) {
           yield { id: null, data: call };

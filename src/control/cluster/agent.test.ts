@@ -13,6 +13,7 @@ import {
   aDeployment,
   anEntrypoint,
   anInstance,
+  aNode,
   aStatus,
   callOf,
   createTestContext,
@@ -26,7 +27,7 @@ import type { AgentReports } from './agent-report.ts';
 import { createAgentSync } from './agent-sync.ts';
 import type { AgentSync } from './agent-sync.ts';
 import { createNodeHealth } from './node-health.ts';
-import { instanceStatusRecords, nodeStatusRecords } from './records.ts';
+import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords } from './records.ts';
 
 async function withContext(run: (context: TestContext) => Promise<void>): Promise<void> {
   const context = await createTestContext({ nodeGraceMs: 30_000 });
@@ -56,6 +57,8 @@ function connect(sync: AgentSync, context: TestContext) {
   const stream: AsyncIterator<StreamItem<AgentMessage>> = items[Symbol.asyncIterator]();
   const desired = new Map<string, DesiredInstance>();
   const calls: string[] = [];
+  /** Machines that it was told, each time that it was. */
+  const peers: (readonly string[])[] = [];
   let sequence = 0;
   let pending: Promise<IteratorResult<StreamItem<AgentMessage>>> | null = null;
   const apply = (message: AgentMessage): void => {
@@ -74,11 +77,15 @@ function connect(sync: AgentSync, context: TestContext) {
       case 'call':
         calls.push(message.callId);
         return;
+      case 'peers':
+        peers.push(message.edges);
+        return;
       case 'ping':
     }
   };
   return {
     desired,
+    peers,
     calls,
     /** Takes what is on its way, up to the next ping. False where the stream has ended. */
     catchUp: async (): Promise<boolean> => {
@@ -187,6 +194,27 @@ test('a new connection of a Node ends the older one, and calls go to the new one
     assert.deepEqual([first.calls, second.calls], [[], ['late']]);
     await second.disconnect();
     assert.equal(sync.isConnected('node-1'), false);
+  }));
+
+test('an agent is told first which machines may reach its Instances, and again when that changes', () =>
+  withContext(async (context) => {
+    const sync = syncOf(context);
+    const agent = connect(sync, context);
+    await agent.catchUp();
+    assert.deepEqual(agent.peers, [['node-1']]);
+    await context.view.commit(create(nodeSpecRecords, aNode({ id: 'node-2', name: 'second' })));
+    await agent.catchUp();
+    const laptop = context.view.get(nodeSpecRecords, 'node-1');
+    assert.ok(laptop);
+    await context.view.commit(update(nodeSpecRecords, laptop, { ...laptop.document, labels: { place: 'attic' } }));
+    await agent.catchUp();
+    const second = context.view.get(nodeSpecRecords, 'node-2');
+    assert.ok(second);
+    await context.view.commit(remove(nodeSpecRecords, second));
+    await agent.catchUp();
+    assert.deepEqual(agent.peers, [['node-1'], ['node-1', 'node-2'], ['node-1']], 'only what concerns it is told');
+    await agent.disconnect();
+    sync.stop();
   }));
 
 test('only an agent may follow desired state or report', () =>
@@ -332,6 +360,9 @@ test('a report that is none is refused, and its texts are cut to their bounds', 
       { ...report([]), instances: 'x' },
       report([{ ...aStatus(), phase: 'lost' }]),
       { ...report([]), capacity: { cpu: 'two' } },
+      { ...report([]), dataPort: { host: 'a b', port: 1 } },
+      { ...report([]), dataPort: { host: 'a', port: 70_000 } },
+      { ...report([]), dataPort: 'a:1' },
     ]) {
       await assert.rejects(send(reports, body as AgentReport), (error) => isFailure(error, 'invalid_input'));
     }

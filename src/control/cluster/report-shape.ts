@@ -10,6 +10,8 @@ const LAST_LINES = 20;
 const LINE_CHARACTERS = 500;
 const TEXT_CHARACTERS = 2000;
 const LIST_ITEMS = 20;
+/** A host name, or an address of either family. */
+const HOST = /^[\w.:-]{1,253}$/u;
 
 const PHASES: ReadonlySet<string> = new Set<InstancePhase>([
   'pending',
@@ -42,10 +44,21 @@ export function parseReport(report: AgentReport): AgentReport {
     },
     platform: { os: text(platform['os'], 'os'), arch: text(platform['arch'], 'arch'), program: text(platform['program'], 'program') },
     bootId: text(fields['bootId'], 'bootId'),
+    ...(fields['dataPort'] === undefined ? {} : { dataPort: nullable(fields['dataPort'], dataPort) }),
     instances: instances.map(status),
     ...(fields['usage'] === undefined ? {} : { usage: list(fields['usage'], 'usage', INSTANCES).map(usage) }),
     ...(fields['forwarding'] === undefined ? {} : { forwarding: list(fields['forwarding'], 'forwarding', LIST_ITEMS).map(forwarding) }),
   };
+}
+
+/** Edges connect to it: it has to be an address or a name, and nothing else. */
+function dataPort(value: unknown): { readonly host: string; readonly port: number } {
+  const fields = object(value, 'dataPort');
+  const host = text(fields['host'], 'dataPort.host');
+  const port = number(fields['port'], 'dataPort.port');
+  if (!HOST.test(host)) throw wrong('dataPort.host');
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) throw wrong('dataPort.port');
+  return { host, port };
 }
 
 function forwarding(value: unknown): ForwardStatus {

@@ -24,6 +24,8 @@ export interface EnvironmentInput {
     readonly spec: InstanceSpec;
     readonly status: InstanceStatus | null;
     readonly deployment: Deployment | null;
+    /** Of its Node; absent: it has none. */
+    readonly via?: { readonly host: string; readonly port: number };
   }[];
 }
 
@@ -71,9 +73,10 @@ function compileGroup(input: EnvironmentInput, entrypointSpec: EntrypointSpec): 
   const { name: entrypoint } = entrypointSpec;
   const targets: RouteTarget[] = [];
   let starting = false;
-  for (const { spec, status, deployment } of input.instances) {
+  for (const instance of input.instances) {
+    const { spec, status } = instance;
     if (spec.entrypoint !== entrypoint) continue;
-    const target = compileTarget(spec, status, deployment, environment.stopped);
+    const target = compileTarget(instance, environment.stopped);
     if (target !== null) targets.push(target);
     if (spec.desired === 'run' && !spec.draining && isStarting(status)) starting = true;
   }
@@ -116,12 +119,7 @@ function compileSplit(environment: Environment, targets: readonly RouteTarget[])
   return apart ? { ...share, candidateDeploymentId: deploymentId, stableDeploymentId } : null;
 }
 
-function compileTarget(
-  spec: InstanceSpec,
-  status: InstanceStatus | null,
-  deployment: Deployment | null,
-  stopped: boolean,
-): RouteTarget | null {
+function compileTarget({ spec, status, deployment, via }: EnvironmentInput['instances'][number], stopped: boolean): RouteTarget | null {
   if (status === null || status.address === null || FINAL_INSTANCE_PHASES.has(status.phase) || spec.desired !== 'run') return null;
   const target = {
     instanceId: spec.id,
@@ -129,6 +127,7 @@ function compileTarget(
     ...(deployment === null ? {} : { deploymentNumber: deployment.number }),
     nodeId: spec.nodeId,
     ...status.address,
+    ...(via === undefined ? {} : { via, generation: status.generation }),
   };
   if (spec.draining) {
     const drainMs = deployment?.entrypoints[spec.entrypoint]?.rollout.drainMs ?? 0;

@@ -4,7 +4,7 @@ import * as fc from 'fast-check';
 import type { table } from '../../api/table.ts';
 import { create, put, remove, update } from '../../store/records.ts';
 import { appRecords } from '../apps/records.ts';
-import { instanceStatusRecords } from '../cluster/records.ts';
+import { instanceStatusRecords, nodeStatusRecords } from '../cluster/records.ts';
 import { deploymentRecords, environmentRecords, instanceSpecRecords } from '../deploys/records.ts';
 import {
   aDeployment,
@@ -12,6 +12,7 @@ import {
   anEntrypoint,
   anEnvironment,
   anInstance,
+  aNodeStatus,
   aStatus,
   callOf,
   createTestContext,
@@ -275,6 +276,33 @@ test('an Edge whose process has ended is not waited for', () =>
     assert.equal(routing.trafficState().inForce('i1'), true);
     assert.equal(routing.trafficState().edges, 1);
     await one.disconnect();
+  }));
+
+test('targets are reached through the data port of their Node, as it is now', () =>
+  withRouting(async (routing, context) => {
+    await seedApp(context);
+    const edge = await connect(routing, context, 'one');
+    await addInstance(context, anInstance());
+    await edge.catchUp();
+    const via = (): unknown => edge.table().groups[0]?.targets.map((target) => [target.via, target.generation]);
+    assert.deepEqual(via(), [[undefined, undefined]]);
+    const node = (dataPort?: { readonly host: string; readonly port: number } | null): Promise<unknown> =>
+      context.view.commit(put(nodeStatusRecords, aNodeStatus(dataPort === undefined ? {} : { dataPort })));
+    await node({ host: '10.0.0.2', port: 7443 });
+    await edge.catchUp();
+    assert.deepEqual(via(), [[{ host: '10.0.0.2', port: 7443 }, 1]]);
+    const sequence = edge.sequence();
+    await node({ host: '10.0.0.2', port: 7443 });
+    await edge.catchUp();
+    assert.equal(edge.sequence(), sequence, 'a heartbeat changes nothing');
+    await node({ host: '10.0.0.3', port: 7443 });
+    await edge.catchUp();
+    assert.deepEqual(via(), [[{ host: '10.0.0.3', port: 7443 }, 1]]);
+    const fresh = await connect(routing, context, 'fresh');
+    assert.deepEqual(edge.table(), fresh.table());
+    await node(null);
+    await edge.catchUp();
+    assert.deepEqual(via(), [[undefined, undefined]]);
   }));
 
 test('the key of TLS sessions is the same for all Edges, and another one twice a day', async () => {

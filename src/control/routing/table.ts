@@ -3,7 +3,7 @@
 
 import { isDeepStrictEqual } from 'node:util';
 import type { ChallengeAnswers, RouteGroup, RouteRule, RouteTable, TableCertificate, TableMessage } from '../../api/dataplane.ts';
-import type { Deployment, InstanceSpec } from '../../model/documents.ts';
+import type { Deployment, InstanceSpec, NodeStatus } from '../../model/documents.ts';
 import { ANY_HOST, coveringHosts, parseRouteHost, routeHostText } from '../../model/host.ts';
 import { DEFAULT_TRAFFIC } from '../../model/traffic-policy.ts';
 import { loadPatterns } from '../../model/patterns.ts';
@@ -11,7 +11,7 @@ import { routeKey } from '../../model/route-match.ts';
 import { createRouteTable } from '../../model/route-table.ts';
 import type { RouteTable as Matcher } from '../../model/route-table.ts';
 import { appRecords } from '../apps/records.ts';
-import { instanceStatusRecords } from '../cluster/records.ts';
+import { instanceStatusRecords, nodeStatusRecords } from '../cluster/records.ts';
 import type { ControlContext } from '../context.ts';
 import { deploymentRecords, environmentRecords, instanceSpecRecords } from '../deploys/records.ts';
 import { CountedHosts } from './counted-hosts.ts';
@@ -27,6 +27,8 @@ const KEPT_DELTAS = 512;
 const COALESCE_MS = 5;
 /** Absent Instances that are remembered with the sequence of their removal. */
 const KEPT_ABSENT = 20_000;
+
+type DataPort = NonNullable<NodeStatus['dataPort']>;
 
 export type Delta = Extract<TableMessage, { type: 'delta' }>;
 
@@ -115,6 +117,17 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
   let ticketKey = newTicketKey();
   let ticketKeySinceMs = clock.now();
 
+  /** Where Edges on other machines reach what a Node runs. */
+  const dataPorts = new Map<string, DataPort>();
+  /** Whether it is another one than before. */
+  const noteDataPort = (nodeId: string): boolean => {
+    const port = view.get(nodeStatusRecords, nodeId)?.document.dataPort ?? undefined;
+    if (isDeepStrictEqual(dataPorts.get(nodeId), port)) return false;
+    if (port === undefined) dataPorts.delete(nodeId);
+    else dataPorts.set(nodeId, port);
+    return true;
+  };
+
   const compile = (environmentId: string): CompiledEnvironment | null => {
     const environment = view.get(environmentRecords, environmentId)?.document;
     const app = environment === undefined ? undefined : view.get(appRecords, environment.appId)?.document;
@@ -125,7 +138,13 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
       .filter(({ document }) => document.role === 'service')
       .map(({ document: spec }) => {
         environmentOf.set(spec.id, environmentId);
-        return { spec, status: view.get(instanceStatusRecords, spec.id)?.document ?? null, deployment: deployment(spec.deploymentId) };
+        const via = dataPorts.get(spec.nodeId);
+        return {
+          spec,
+          status: view.get(instanceStatusRecords, spec.id)?.document ?? null,
+          deployment: deployment(spec.deploymentId),
+          ...(via === undefined ? {} : { via }),
+        };
       });
     return compileEnvironment({
       app,
@@ -298,10 +317,15 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
     for (const id of changed.get(environmentRecords.name) ?? []) touch(id);
     for (const id of changed.get(instanceSpecRecords.name) ?? []) touchInstance(id);
     for (const id of changed.get(instanceStatusRecords.name) ?? []) touchInstance(id);
+    for (const id of changed.get(nodeStatusRecords.name) ?? []) {
+      if (!noteDataPort(id)) continue;
+      for (const stored of view.by(instanceSpecRecords, 'node', id)) touchInstance(stored.document.id);
+    }
     for (const id of changed.get(appRecords.name) ?? []) {
       for (const stored of view.by(environmentRecords, 'app', id)) touch(stored.document.id);
     }
   });
+  for (const stored of view.list(nodeStatusRecords)) noteDataPort(stored.document.id);
   for (const stored of view.list(environmentRecords)) touch(stored.document.id);
   flush();
   renewLater();

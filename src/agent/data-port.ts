@@ -1,0 +1,74 @@
+// The data port of this Node, as its agent knows what runs here. Who may come in is what control said last; that is kept on disk, so that
+// an agent that starts while control is away lets in neither nobody nor whoever was removed.
+
+import { readJsonFile, replaceFileSync } from '../sys/durable-file.ts';
+import type { Clock } from '../lib/clock.ts';
+import type { Log } from '../sys/log.ts';
+import { createDataPort } from '../tunnel/data-port.ts';
+import type { Resolved } from '../tunnel/data-port.ts';
+import type { MachineIdentity } from '../tunnel/identity.ts';
+import type { InstanceState } from './instance-state.ts';
+import { addressOf } from './status.ts';
+
+export interface AgentDataPortOptions {
+  readonly identity: () => MachineIdentity;
+  /** Where it listens; port 0: any. */
+  readonly host: string;
+  readonly port: number;
+  /** The address by which other machines reach it; absent: `host`. */
+  readonly advertised?: string;
+}
+
+export interface AgentDataPort {
+  /** Where other machines reach it. */
+  readonly address: { readonly host: string; readonly port: number };
+  /** All machines that may come in. */
+  setEdges(edges: readonly string[]): void;
+  /** The identity has changed. */
+  renew(): void;
+  stop(): Promise<void>;
+}
+
+export interface AgentDataPortDeps {
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Where the machines that may come in are kept. */
+  readonly file: string;
+  readonly state: (instanceId: string) => InstanceState | undefined;
+}
+
+export async function startDataPort(options: AgentDataPortOptions, { clock, log, file, state }: AgentDataPortDeps): Promise<AgentDataPort> {
+  let edges = new Set(keptEdges(file));
+  const dataPort = createDataPort({
+    identity: options.identity,
+    listen: { host: options.host, port: options.port },
+    resolve: (instanceId, generation) => resolve(state(instanceId), generation),
+    mayConnect: (nodeId) => edges.has(nodeId),
+    clock,
+    log,
+  });
+  const { host, port } = await dataPort.start();
+  log.info({ host, port }, 'the data port is open');
+  return {
+    address: { host: options.advertised ?? host, port },
+    setEdges: (next) => {
+      edges = new Set(next);
+      replaceFileSync(file, `${JSON.stringify(next)}\n`);
+      dataPort.recheck();
+    },
+    renew: () => dataPort.renew(),
+    stop: () => dataPort.stop(),
+  };
+}
+
+/** An Instance of a later generation is the same program: only one that this Node has fallen behind with is none. */
+function resolve(state: InstanceState | undefined, generation: number): Resolved {
+  if (state === undefined) return 'unknown_instance';
+  if (state.generation < generation) return 'stale_generation';
+  return addressOf(state) ?? 'not_running';
+}
+
+function keptEdges(file: string): readonly string[] {
+  const kept = readJsonFile(file);
+  return Array.isArray(kept) ? kept.filter((id) => typeof id === 'string') : [];
+}

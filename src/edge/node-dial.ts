@@ -1,0 +1,35 @@
+// The way to a target from the machine that this Edge runs on: what runs here is dialled on loopback, what runs elsewhere is asked for at
+// the data port of its Node. An address on another machine's loopback is never dialled: here it would be somebody else's.
+
+import type { Clock } from '../lib/clock.ts';
+import { Failure } from '../lib/failure.ts';
+import { dialDirect } from '../proxy/dial.ts';
+import type { Dial, Target } from '../proxy/dial.ts';
+import { createDataPortClient } from '../tunnel/data-port-client.ts';
+import type { MachineIdentity } from '../tunnel/identity.ts';
+
+export interface NodeDialOptions {
+  /** Of this machine; null: there is no other one. */
+  readonly nodeId: string | null;
+  readonly identity: () => MachineIdentity | null;
+  readonly clock: Clock;
+}
+
+export function createNodeDial({ nodeId, identity, clock }: NodeDialOptions): Dial {
+  if (nodeId === null) return dialDirect;
+  const client = createDataPortClient({ identity, clock });
+  /** A table that an older version has kept may not say where; there was one machine then. */
+  const isHere = (target: Target): boolean => target.nodeId === nodeId || (target.nodeId ?? '') === '';
+  return async (target, timeoutMs, reader, halfEnds = false) => {
+    if (isHere(target)) return await dialDirect(target, timeoutMs, reader);
+    const { id: instanceId, nodeId: there, generation = 0, via } = target;
+    if (via === undefined) {
+      throw new Failure('unreachable', {
+        message: `Instance ${instanceId} runs on Node ${there}, which has no data port: it cannot be reached from here.`,
+        hint: 'Let the agent there open one, or let an Edge run there.',
+      });
+    }
+    const end = halfEnds ? 'half' : 'reset';
+    return await client.connect({ nodeId: there, ...via }, { instanceId, generation, end }, timeoutMs, reader);
+  };
+}
