@@ -48,6 +48,7 @@ const REQUIREMENTS = {
     },
     hint: 'run as root with writable cgroups',
   },
+  ip: { met: () => finds('ip'), hint: 'apt-get install iproute2' },
   etcd: { met: () => finds('etcd'), hint: 'apt-get install etcd-server' },
   python3: { met: () => finds('python3'), hint: 'apt-get install python3' },
   prometheus: { met: () => finds('prometheus'), hint: 'apt-get install prometheus' },

@@ -35,7 +35,8 @@ export interface DataPortClient {
   connect(to: DataPortAddress, preface: Preface, timeoutMs: number, reader?: Reader): Promise<TLSSocket>;
 }
 
-const KEEPALIVE_MS = 60_000;
+/** A Node that is gone without a word ends what only listens to it: after this, and ten seconds of probes. */
+const KEEPALIVE_MS = 10_000;
 /** Data ports whose session is remembered. */
 const SESSIONS = 1_024;
 

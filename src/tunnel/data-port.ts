@@ -73,7 +73,8 @@ export interface DataPort {
 }
 
 const SESSION_SECONDS = 3_600;
-const KEEPALIVE_MS = 60_000;
+/** An Edge that is gone without a word gives its place back: after this, and ten seconds of probes. */
+const KEEPALIVE_MS = 10_000;
 /** A refusal is told this long after the one before at the earliest. */
 const TELL_EVERY_MS = 1_000;
 const SILENT: Reader = { onRead: () => undefined };
