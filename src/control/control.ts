@@ -183,12 +183,14 @@ async function startControl(
     }),
     edges: routing.edges,
     reconcilers: () => reconcilers?.statuses() ?? [],
-    warnings: () =>
-      cluster
+    warnings: () => [
+      ...cluster.warnings(),
+      ...cluster
         .forwarding()
         .flatMap(({ node, target, failing }) =>
           failing === null ? [] : [`Output on ${node} is not forwarded to ${target} at the moment: ${failing}. It is kept and sent later.`],
         ),
+    ],
     missing: () => (cluster.isConnected(nodeId) ? null : 'The agent of this machine is not connected yet.'),
     shutdown: options.onShutdown,
   });

@@ -26,6 +26,8 @@ export interface Cluster {
   readonly reconcilers: readonly Reconciler[];
   readonly usageOf: AgentReports['usageOf'];
   readonly forwarding: AgentReports['forwarding'];
+  /** What of the Nodes is not as it should be. */
+  readonly warnings: () => readonly string[];
   /** Whether the agent of the Node has its stream of desired state open. */
   readonly isConnected: (nodeId: string) => boolean;
   stop(): void;
@@ -52,6 +54,7 @@ export function createCluster(context: ControlContext, deps: ClusterDeps): Clust
 
   const reports = createAgentReports(context);
   const sync = createAgentSync(context, { openValue: deps.openValue, onImpossible: fail });
+  const health = createNodeHealth(context, { heartbeats: reports.heartbeats });
   const calls = createAgentCalls(context, { send: sync.send });
   const sources = createLogSources(context, { calls });
   return {
@@ -60,7 +63,8 @@ export function createCluster(context: ControlContext, deps: ClusterDeps): Clust
       agent: { sync: sync.sync, report: reports.report, call: calls.answer },
     },
     instanceStreams: { logs: createInstanceLogs(context, { sources }), exec: createInstanceExec(context, { calls }) },
-    reconcilers: [createNodeHealth(context, { heartbeats: reports.heartbeats })],
+    reconcilers: [health],
+    warnings: () => [health.held() ?? []].flat(),
     usageOf: reports.usageOf,
     forwarding: reports.forwarding,
     isConnected: sync.isConnected,

@@ -7,6 +7,7 @@ import type { View } from '../../store/view.ts';
 import { schedule } from '../scheduler/schedule.ts';
 import type { NodeRoom, Plan, PlacementRequest, Unplaced } from '../scheduler/snapshot.ts';
 import { requestOf, roomsOf, stopFirstBecause } from './placement.ts';
+import { nodeSpecRecords } from '../cluster/records.ts';
 import { instanceSpecRecords } from './records.ts';
 
 interface Rollout {
@@ -111,7 +112,7 @@ function runs(view: View, environmentId: string, entrypoint: string): boolean {
     .some(({ document }) => document.role === 'service' && document.entrypoint === entrypoint && document.desired === 'run');
 }
 
-/** The Node that holds the volume of a slot: where its newest Instance was. */
+/** The Node that holds the volume of a slot: where its newest Instance was; null: none does. */
 export function volumeNodeOf(view: View, environment: Environment | null, spec: EntrypointSpec, slot: number): string | null {
   if (environment === null || spec.volumes.length === 0) return null;
   const newest = view
@@ -119,7 +120,8 @@ export function volumeNodeOf(view: View, environment: Environment | null, spec: 
     .map(({ document }) => document)
     .filter((one) => one.entrypoint === spec.name && one.slot === slot)
     .sort((a, b) => b.createdAtMs - a.createdAtMs)[0];
-  return newest?.nodeId ?? null;
+  // What a removed Node held is gone with it.
+  return newest === undefined || view.get(nodeSpecRecords, newest.nodeId) === undefined ? null : newest.nodeId;
 }
 
 function nodesOf(rooms: readonly NodeRoom[], placed: Plan['placed'], entrypoint: string): readonly string[] {
