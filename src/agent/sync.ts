@@ -9,7 +9,8 @@ import type { Random } from '../lib/id.ts';
 import type { Log } from '../sys/log.ts';
 import type { AgentLink } from './link.ts';
 
-const RECONNECT = { minMs: 100, maxMs: 10_000 };
+/** Soon: when another control plane leads, machines are missed there. */
+const RECONNECT = { minMs: 100, maxMs: 3_000 };
 /** Silence after which a connection counts as dead; control pings every few seconds. */
 const SILENCE_MS = 20_000;
 

@@ -184,13 +184,23 @@ function repeatable(error: unknown): boolean {
   return isFailure(error, 'unreachable') || (isFailure(error, 'conflict') && error.details?.['inFlight'] === true);
 }
 
+/** Another control plane takes over from the one that led, which is known to take only seconds. */
+function isMoving(error: unknown): boolean {
+  return isFailure(error, 'unavailable') && error.details?.['moving'] === true;
+}
+
+/** So long a call waits for a control plane that leads. */
+const MOVING_MS = 20_000;
+
 /** Runs `attempt` again while it fails in a way that is safe to repeat. */
 export async function withRetries<T>(transport: Transport, safe: boolean, signal: AbortSignal, attempt: () => Promise<T>): Promise<T> {
+  const patientUntilMs = transport.clock.monotonic() + MOVING_MS;
   for (let tries = 1; ; tries += 1) {
     try {
       return await attempt();
     } catch (error) {
-      if (!safe || tries >= transport.attempts || !repeatable(error) || signal.aborted) throw error;
+      const again = isMoving(error) ? transport.clock.monotonic() < patientUntilMs : tries < transport.attempts && repeatable(error);
+      if (!safe || !again || signal.aborted) throw error;
       await transport.clock.sleep(backoffMs(tries - 1, RETRY, transport.random), signal);
     }
   }

@@ -9,6 +9,7 @@ import { configValueRecords } from './config/records.ts';
 import { acmeAccountRecords, authorityRecords, domainRecords } from './certificates/records.ts';
 import { deploymentRecords, deploymentStatusRecords, environmentRecords, instanceSpecRecords } from './deploys/records.ts';
 import { eventRecords } from './events/records.ts';
+import { controlPlaneRecords, leaderRecords } from './leadership/records.ts';
 
 export const allCollections: readonly AnyCollection[] = [
   teamRecords,
@@ -30,4 +31,6 @@ export const allCollections: readonly AnyCollection[] = [
   authorityRecords,
   acmeAccountRecords,
   domainRecords,
+  controlPlaneRecords,
+  leaderRecords,
 ];

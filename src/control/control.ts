@@ -1,41 +1,48 @@
-// The control plane as a whole: builds the modules in the order of their dependence, hands each what it needs of the others, and
-// starts and stops them. Nothing is decided here.
+// The control plane as a whole: what it keeps for as long as it runs, the API before the modules of the present term, and the order of
+// starting and stopping. Nothing is decided here.
 
 import { dirname } from 'node:path';
 import { table } from '../api/table.ts';
 import type { BlobStore } from '../blob/blob.ts';
 import type { Clock } from '../lib/clock.ts';
+import { Failure } from '../lib/failure.ts';
 import type { Random } from '../lib/id.ts';
 import type { Store } from '../store/store.ts';
 import { createView } from '../store/view.ts';
+import type { View } from '../store/view.ts';
 import type { Log } from '../sys/log.ts';
-import { createApps } from './apps/apps.ts';
-import { createBlobHandlers } from './apps/blobs.ts';
+import { createBlobCare } from './apps/blob-care.ts';
 import { createAuthorise } from './auth/scope.ts';
 import { ensureDefaultTeam } from './auth/teams.ts';
 import { createAuthenticate, ensureOwnerToken } from './auth/tokens.ts';
-import { createBuilds } from './builds/builds.ts';
 import { ensureLocalNode } from './cluster/bootstrap.ts';
-import { createCertificates } from './certificates/certificates.ts';
-import { createDomains } from './certificates/domains.ts';
-import { createCluster } from './cluster/cluster.ts';
+import { openAuthorityKey } from './certificates/authority.ts';
+import { authorityRecords } from './certificates/records.ts';
 import { createMachines } from './cluster/machines.ts';
 import type { MachineIdentity } from './cluster/machines.ts';
+import { nodeSpecRecords } from './cluster/records.ts';
 import { allCollections } from './collections.ts';
 import { createSealer, loadMasterKey } from './config/sealer.ts';
-import { createValues } from './config/values.ts';
+import type { Sealer } from './config/sealer.ts';
 import type { ControlContext, ControlSettings } from './context.ts';
-import { createDeploys } from './deploys/deploys.ts';
 import { createEvents } from './events/events.ts';
 import { localNodeId, localToken } from './local-files.ts';
-import { metricsText } from './metrics.ts';
+import { createForward } from './leadership/forward.ts';
+import { aloneInLead, createLeadership } from './leadership/leadership.ts';
+import { createPeerBlobs } from './leadership/peer-blobs.ts';
+import { createPeers } from './leadership/peer.ts';
+import type { Peer } from './leadership/peer.ts';
+import { controlPlaneRecords } from './leadership/records.ts';
+import { createSeats } from './leadership/seats.ts';
+import { createVouching } from './leadership/vouch.ts';
+import { elsewhere } from './leadership/where.ts';
+import { createModules, currentHandlers } from './modules.ts';
+import type { ModulesOptions } from './modules.ts';
 import { startReconcilers } from './reconcile.ts';
 import type { Reconcilers } from './reconcile.ts';
-import { createRouting } from './routing/routing.ts';
 import { createIdempotencyStore } from './server-idempotency.ts';
 import { createServer } from './server.ts';
 import type { ServerAddress, ServerLimits, ServerOptions } from './server.ts';
-import { createSystem } from './system.ts';
 import { startTlsServer } from './tls-server.ts';
 
 export interface ControlOptions {
@@ -43,6 +50,8 @@ export interface ControlOptions {
   readonly random: Random;
   readonly log: Log;
   readonly store: Store;
+  /** Other control planes may use it at the same time; default: none can. */
+  readonly isShared?: boolean;
   /** For people: `sqlite`. */
   readonly storeEngine: string;
   readonly blobs: BlobStore;
@@ -91,6 +100,9 @@ export interface Control {
   stop(): Promise<void>;
 }
 
+/** Whoever leads writes every second: a watch that is silent for so long hangs on a member that is stuck. */
+const QUIET_MS = 4_000;
+
 export function createControl(options: ControlOptions): Control {
   const undo: (() => Promise<void> | void)[] = [];
   const stop = async (): Promise<void> => {
@@ -115,99 +127,75 @@ async function startControl(
   undo: (() => Promise<void> | void)[],
 ): Promise<StartedControl> {
   const { clock, random, log, store, settings } = options;
-  const sealer = createSealer(await loadMasterKey(options.masterKeyFile, random), random);
-  const running = createView({ store, collections: allCollections, clock, log });
+  const isShared = options.isShared ?? false;
+  const running = createView({ store, collections: allCollections, clock, log, ...(isShared ? { quietMs: QUIET_MS } : {}) });
   undo.push(() => running.stop());
   await running.start();
   const { view } = running;
+  const { sealer, masterKey } = await openSealer(view, options.masterKeyFile, random);
 
-  const base = { clock, random, log, store, view, blobs: options.blobs, settings };
-  const events = createEvents(base);
-  const context: ControlContext = { ...base, event: events.record };
+  const base = { clock, random, log, store, view, settings };
+  const events = createEvents({ ...base, blobs: options.blobs });
   events.start();
   undo.push(() => events.stop());
 
+  const starting: ControlContext = { ...base, blobs: options.blobs, event: events.record };
   const dataFolder = dirname(options.masterKeyFile);
-  const team = await ensureDefaultTeam(context);
-  const nodeId = await localNodeId(dataFolder, context);
-  await ensureLocalNode(context, { nodeId, hostname: options.nodeName, teamId: team.id });
+  const team = await ensureDefaultTeam(starting);
+  const nodeId = await localNodeId(dataFolder, starting);
+  const node = await ensureLocalNode(starting, { nodeId, hostname: options.nodeName, teamId: team.id });
   const tokens = {
-    ownerToken: await ensureOwnerToken(context, options.ownerSecret),
-    nodeToken: await localToken(dataFolder, context, { kind: 'node', nodeId }),
-    edgeToken: await localToken(dataFolder, context, { kind: 'edge', nodeId }),
+    ownerToken: await ensureOwnerToken(starting, options.ownerSecret, ...(isShared ? [nodeId] : [])),
+    nodeToken: await localToken(dataFolder, starting, { kind: 'node', nodeId }),
+    edgeToken: await localToken(dataFolder, starting, { kind: 'edge', nodeId }),
   };
 
-  const values = createValues(context, { sealer });
-  values.check();
-  const certificates = await createCertificates(context, { sealer });
-  const routing = createRouting(context, {
-    certificates: certificates.source,
-    ...(options.edgeReconnectGraceMs === undefined ? {} : { reconnectGraceMs: options.edgeReconnectGraceMs }),
-  });
-  undo.push(() => routing.stop());
-  const domains = createDomains(context, { sealer, routing, authorityPem: certificates.authorityPem });
-  undo.push(() => domains.stop());
+  // For who comes with a certificate, and for the way to others; what is changed about machines is of the term.
   let tlsAddress: ServerAddress | null = null;
-  const machines = await createMachines(context, { sealer, url: () => tlsAddress?.url ?? null });
-  const cluster = createCluster(context, { openValue: values.openValue, ownNodeId: nodeId });
-  undo.push(() => cluster.stop());
-  const apps = createApps(context, routing);
-  const deploys = createDeploys(context, {
-    trafficState: routing.trafficState,
-    leftOut: (instanceId) => routing.trafficState().leftOut(instanceId),
-    usageOf: cluster.usageOf,
-    everywhere: routing.everywhere,
-    routeOwner: routing.routeOwner,
-    otherAuthority: routing.otherAuthority,
-    urlOf: routing.urlOf,
-    environmentRoutes: routing.environmentRoutes,
-    resolveValues: values.resolveValues,
-    isValueAvailable: values.isAvailable,
-    removeValuesOf: values.removeValuesOf,
-    instanceLogs: cluster.instanceStreams.logs,
-    instanceExec: cluster.instanceStreams.exec,
-  });
+  const machines = await createMachines(starting, { sealer, url: () => tlsAddress?.url ?? null });
+  const peers = createPeers(machines.authorityPem);
+  undo.push(() => peers.close());
+  const others = (): readonly Peer[] =>
+    view.list(controlPlaneRecords).flatMap(({ document: { id, url } }) => (id === nodeId || url === null ? [] : [{ id, url }]));
+  const blobs = isShared ? createPeerBlobs({ own: options.blobs, peers, others, token: tokens.nodeToken, log }) : options.blobs;
+  const context: ControlContext = { ...starting, blobs };
 
-  const builds = createBuilds(context);
+  const onTakenOver = (from: string): void =>
+    context.event({
+      level: 'warning',
+      kind: 'control.leads',
+      message: `The control plane ${node.name} leads now; ${from} did before.`,
+      subject: { nodeId },
+      runbook: 'control-plane-changed',
+    });
+  const leadership = isShared ? createLeadership({ store, view, clock, log, onChange: () => seats.wake(), onTakenOver }) : aloneInLead();
+  undo.push(() => leadership.stop());
+  const ownLoops: Reconcilers[] = [];
+  let address: ServerAddress | null = null;
+  const vouching = createVouching({ masterKey, clock });
+  const modulesOptions: Omit<ModulesOptions, 'leads'> = {
+    leadership,
+    hasOthers: isShared,
+    sealer,
+    events,
+    ownBlobs: options.blobs,
+    nodeId,
+    startedAtMs: clock.now(),
+    storeEngine: options.storeEngine,
+    address: () => address,
+    tlsUrl: () => tlsAddress?.url ?? null,
+    furtherAddresses: () => options.addresses?.() ?? {},
+    ownLoops: () => ownLoops,
+    onShutdown: options.onShutdown,
+    edgeReconnectGraceMs: options.edgeReconnectGraceMs,
+  };
+  const seats = await createSeats(context, { leadership, build: (its, leads) => createModules(its, { ...modulesOptions, leads }) });
+  undo.push(() => seats.stop());
 
   const auditLog = log.child({ stream: 'audit' });
-  let reconcilers: Reconcilers | null = null;
-  let address: ServerAddress | null = null;
-  const system = createSystem(context, {
-    storeEngine: options.storeEngine,
-    addresses: () => ({
-      ...(address === null ? {} : { api: address.url }),
-      ...(tlsAddress === null ? {} : { apiTls: tlsAddress.url }),
-      apps: `${settings.publicScheme}://<app>.${settings.domain}:${settings.publicPort}`,
-      ...options.addresses?.(),
-    }),
-    edges: routing.edges,
-    reconcilers: () => reconcilers?.statuses() ?? [],
-    warnings: () => [
-      ...cluster.warnings(),
-      ...cluster
-        .forwarding()
-        .flatMap(({ node, target, failing }) =>
-          failing === null ? [] : [`Output on ${node} is not forwarded to ${target} at the moment: ${failing}. It is kept and sent later.`],
-        ),
-    ],
-    missing: () => (cluster.isConnected(nodeId) ? null : 'The agent of this machine is not connected yet.'),
-    shutdown: options.onShutdown,
-  });
   const serverOptions: ServerOptions<typeof table> = {
     table,
-    handlers: {
-      ...apps.handlers,
-      ...deploys.handlers,
-      ...values.handlers,
-      ...cluster.handlers,
-      ...machines.handlers,
-      ...routing.handlers,
-      ...events.handlers,
-      ...domains.handlers,
-      blobs: createBlobHandlers(context),
-      system,
-    },
+    handlers: currentHandlers(() => seats.modules()),
     idempotency: createIdempotencyStore({ store, clock, random }),
     authenticate: createAuthenticate(view, machines.authenticate),
     authorise: createAuthorise(view),
@@ -216,34 +204,34 @@ async function startControl(
     log,
     version: settings.version,
     domain: settings.domain,
-    metrics: async () =>
-      metricsText({
-        view,
-        version: settings.version,
-        edges: routing.trafficState().edges,
-        reconcilers: reconcilers?.statuses() ?? [],
-        usageOf: cluster.usageOf,
-        forwarding: cluster.forwarding(),
-      }) + ((await options.furtherMetrics?.()) ?? ''),
+    metrics: async () => seats.modules().metrics() + ((await options.furtherMetrics?.()) ?? ''),
     audit: (entry) => {
       // Machines report every few seconds; what people do is what the audit is about.
       if (entry.principal.kind !== 'node' && entry.principal.kind !== 'edge') {
         auditLog.info({ audit: { ...entry, principal: entry.principal.name } }, entry.endpoint);
       }
     },
+    ...(isShared
+      ? {
+          handOn: {
+            leaderFor: (bound, headers) => elsewhere(leadership, seats.leads(), bound, headers),
+            forward: createForward({ peers, clock, waitFor: (revision, signal) => view.waitFor(revision, signal) }),
+            revision: () => view.revision,
+            vouching,
+            nodeExists: (id) => view.get(nodeSpecRecords, id) !== undefined,
+          },
+        }
+      : {}),
     ...(options.limits === undefined ? {} : { limits: options.limits }),
   };
   const server = createServer(serverOptions);
-
-  const started = startReconcilers(
-    [...deploys.reconcilers, ...builds.reconcilers, ...cluster.reconcilers, ...domains.reconcilers],
-    context,
-  );
-  reconcilers = started;
-  undo.push(() => started.stop());
-  const unsubscribe = routing.onTrafficChange(() => started.wake('rollout'));
-  undo.push(unsubscribe);
-  address = await server.start(listen);
+  ownLoops.push(startReconcilers([createBlobCare(context, { blobs })], context));
+  undo.push(async () => {
+    for (const loops of ownLoops) await loops.stop();
+  });
+  const listening = await server.start(listen);
+  address = listening;
+  // The first to go: an open call is answered before somebody else leads.
   undo.push(() => server.stop());
   if (listen.tls !== undefined) {
     const onIdentity = options.onIdentity ?? ((): void => undefined);
@@ -251,14 +239,27 @@ async function startControl(
     undo.push(() => tlsServer.stop());
     tlsAddress = tlsServer.address;
   }
-  // Whoever listens everywhere is reached here.
-  const isEverywhere = address.host === '0.0.0.0' || address.host === '::';
-  if (settings.apiThroughEdge) routing.servePlatform({ nodeId, host: isEverywhere ? '127.0.0.1' : address.host, port: address.port });
-  return {
-    ...address,
-    nodeId,
-    ...tokens,
-    edgeEnded: routing.edgeEnded,
-    tls: tlsAddress,
-  };
+  seats.modules().servePlatform();
+  // Whoever is on another machine reaches it over TLS only.
+  const { url } = tlsAddress ?? listening;
+  await leadership.start({ id: nodeId, name: node.name, url, version: settings.version, startedAtMs: modulesOptions.startedAtMs });
+  await seats.settled();
+  return { ...listening, nodeId, ...tokens, tls: tlsAddress, edgeEnded: (edgeId) => seats.modules().edgeEnded(edgeId) };
+}
+
+/** Throws `storage_failed` where the platform of the store has another master key; nothing was written then. */
+async function openSealer(view: View, file: string, random: Random): Promise<{ readonly sealer: Sealer; readonly masterKey: Buffer }> {
+  const [authority] = view.list(authorityRecords);
+  const masterKey = await loadMasterKey(file, random, { isFirst: authority === undefined });
+  const sealer = createSealer(masterKey, random);
+  try {
+    if (authority !== undefined) openAuthorityKey(sealer, authority.document);
+  } catch (cause) {
+    throw new Failure('storage_failed', {
+      message: `${file} holds another master key than that of the platform in the store.`,
+      hint: 'Put the master.key of another control plane of this store into its place, or that of the same backup as the store.',
+      cause,
+    });
+  }
+  return { sealer, masterKey };
 }

@@ -12,6 +12,8 @@ import type { ReconcilerStatus } from './reconcile.ts';
 export interface MetricsInput {
   readonly view: View;
   readonly version: string;
+  /** Whether this control plane leads: what machines say is known to that one only. */
+  readonly leads: boolean;
   readonly edges: number;
   readonly reconcilers: readonly ReconcilerStatus[];
   readonly usageOf: (spec: InstanceSpec) => InstanceUsage | null;
@@ -29,6 +31,7 @@ export function metricsText(input: MetricsInput): string {
     for (const [labels, value] of samples) lines.push(`${name}${labelText(labels)} ${value}`);
   };
   metric('libra_build_info', 'gauge', 'Version of this control.', [[{ version: input.version }, 1]]);
+  metric('libra_control_leads', 'gauge', '1 where this control plane leads.', [[{}, input.leads ? 1 : 0]]);
   metric('libra_apps', 'gauge', 'Apps.', [[{}, view.list(appRecords).length]]);
   metric('libra_environments', 'gauge', 'Environments.', [[{}, view.list(environmentRecords).length]]);
   metric('libra_instances', 'gauge', 'Instances by phase.', counted('phase', instancePhases(view)));

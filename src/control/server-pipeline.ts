@@ -28,6 +28,8 @@ export interface MachineCredential {
 export interface Gate {
   /** The principal of the `authorization` header, else of the certificate; throws `unauthenticated`. */
   readonly authenticate: (header: string | undefined, machine?: MachineCredential) => Principal | Promise<Principal>;
+  /** Whom another control plane that hands the call on has identified; null or absent: nobody. */
+  readonly vouched?: (request: IncomingMessage) => Principal | null;
   /** Whether the principal may do this to the object that the path parameters name; throws `forbidden`. */
   readonly authorise: (principal: Principal, endpoint: Endpoint, params: Readonly<Record<string, string>>) => void | Promise<void>;
 }
@@ -38,11 +40,17 @@ export const ANONYMOUS: Principal = { kind: 'anonymous', name: 'anonymous', perm
 export async function identify(gate: Gate, bound: Bound, request: IncomingMessage): Promise<Principal> {
   const { permission } = bound.endpoint;
   if (permission === 'public') return ANONYMOUS;
+  const vouched = gate.vouched?.(request) ?? null;
+  if (vouched !== null) return vouched;
   const certificate = peerCertificate(request.socket);
   return await gate.authenticate(request.headers.authorization, certificate === null ? undefined : { certificate, permission });
 }
 
 const certificates = new WeakMap<Socket, X509Certificate>();
+
+export function showsCertificate(request: IncomingMessage): boolean {
+  return peerCertificate(request.socket) !== null;
+}
 
 /** What the other end has shown and TLS has found to be of our authority; null: nothing. */
 function peerCertificate(socket: Socket): X509Certificate | null {

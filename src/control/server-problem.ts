@@ -58,7 +58,8 @@ export function problemReply(error: unknown, requestId: string, log: Log): Probl
   const failure = error instanceof Failure ? error : (fromFramework(error) ?? toFailure(error));
   const status = failure instanceof HttpFailure ? failure.status : FAILURE_CODES[failure.code].status;
   if (status >= 500) {
-    const level = failure.code === 'internal' ? 'error' : 'warn';
+    // While leadership moves every machine asks again and again.
+    const level = failure.code === 'internal' ? 'error' : failure.details?.['moving'] === true ? 'debug' : 'warn';
     log[level]({ requestId, code: failure.code, error: failure.cause ?? failure }, failure.message);
   }
   const headers: Record<string, string> = { 'content-type': PROBLEM_TYPE };

@@ -7,6 +7,9 @@ import type { WebSocket, WebSocketServer } from 'ws';
 import type { Clock } from '../lib/clock.ts';
 import { Failure, toFailure } from '../lib/failure.ts';
 import type { Log } from '../sys/log.ts';
+import type { ForwardTo } from './leadership/forward.ts';
+import { headMsOf, vouchFor } from './server-hand-on.ts';
+import type { HandOn } from './server-hand-on.ts';
 import { parseQueryString } from './server-http.ts';
 import type { AuditEntry, ServerLimits } from './server-http.ts';
 import { identify, prepare, requirePermission } from './server-pipeline.ts';
@@ -25,7 +28,12 @@ export interface SocketDeps {
   readonly log: Log;
   readonly limits: ServerLimits;
   readonly audit: (entry: AuditEntry) => void;
+  /** null: there is no other control plane. */
+  readonly handOn: HandOn | null;
 }
+
+/** What an upgrade comes to: a handler of this control plane, or the one that leads. */
+type Admitted = { readonly bound: Bound; readonly call: AnyCall } | Omit<ForwardTo, 'requestId'>;
 
 export interface Sockets {
   /** Takes an upgrade request; never throws. */
@@ -55,11 +63,7 @@ export function createSockets(deps: SocketDeps): Sockets {
     return wsServer;
   };
 
-  const admit = async (
-    request: IncomingMessage,
-    requestId: string,
-    ended: AbortController,
-  ): Promise<{ readonly bound: Bound; readonly call: AnyCall }> => {
+  const admit = async (request: IncomingMessage, requestId: string, ended: AbortController): Promise<Admitted> => {
     deps.guard('GET', request.headers);
     const target = request.url ?? '/';
     const mark = target.indexOf('?');
@@ -67,13 +71,18 @@ export function createSockets(deps: SocketDeps): Sockets {
     for (const bound of deps.all) {
       const params = bound.endpoint.kind === 'socket' ? matchPath(bound.endpoint.path, path) : null;
       if (params === null) continue;
+      if (open.size > deps.limits.sockets) {
+        throw new Failure('rate_limited', { message: `More than ${deps.limits.sockets} sockets are open.` });
+      }
+      const leader = deps.handOn?.leaderFor(bound, request.headers) ?? null;
+      if (leader !== null && deps.handOn !== null) {
+        const headers = await vouchFor(deps.handOn, deps.gate, bound, request);
+        return { leader, headMs: headMsOf(bound.endpoint, deps.limits), headers };
+      }
       const principal = await identify(deps.gate, bound, request);
       requirePermission(bound, principal);
       const query = parseQueryString(mark === -1 ? '' : target.slice(mark + 1));
       const call = await prepare(deps.gate, bound, { params, query, body: undefined, principal, requestId, signal: ended.signal });
-      if (open.size > deps.limits.sockets) {
-        throw new Failure('rate_limited', { message: `More than ${deps.limits.sockets} sockets are open.` });
-      }
       await bound.handler.check?.(call);
       return { bound, call };
     }
@@ -89,7 +98,14 @@ export function createSockets(deps: SocketDeps): Sockets {
     socket.on('error', onGone);
     socket.once('close', onGone);
     try {
-      const { bound, call } = await admit(request, requestId, ended);
+      const admitted = await admit(request, requestId, ended);
+      if ('leader' in admitted) {
+        // Ends with this server too.
+        ended.signal.addEventListener('abort', () => socket.destroy(), { once: true });
+        await deps.handOn?.forward.upgrade(request, socket, head, { ...admitted, requestId });
+        return;
+      }
+      const { bound, call } = admitted;
       const server = await loadServer();
       if (socket.destroyed || stopping.signal.aborted) {
         socket.destroy();

@@ -24,6 +24,9 @@ import { parseQueryString, requestIdOf, SERVER_LIMITS } from './server-http.ts';
 import type { AuditEntry, ServerLimits } from './server-http.ts';
 import type { IdempotencyStore } from './server-idempotency.ts';
 import { parseJsonBody } from './server-json.ts';
+import { FORWARDED, REVISION } from './leadership/peer.ts';
+import { headMsOf, vouchedPrincipal, vouchFor } from './server-hand-on.ts';
+import type { HandOn } from './server-hand-on.ts';
 import { ANONYMOUS, identify, requirePermission } from './server-pipeline.ts';
 import type { Gate } from './server-pipeline.ts';
 import { problemReply } from './server-problem.ts';
@@ -54,6 +57,8 @@ export interface ServerOptions<T extends EndpointTable> extends Gate {
   readonly metrics?: () => string | Promise<string>;
   /** Called once per write and per socket of the public contract, done or refused; must not throw. */
   readonly audit?: (entry: AuditEntry) => void;
+  /** Hands on what another control plane answers; absent: there is no other. */
+  readonly handOn?: HandOn;
 }
 
 export interface ServerTls {
@@ -83,6 +88,8 @@ export interface Server {
 export function createServer<T extends EndpointTable>(options: ServerOptions<T>): Server {
   const { clock, log } = options;
   const limits: ServerLimits = { ...SERVER_LIMITS, ...options.limits };
+  const { handOn } = options;
+  const gate: Gate = handOn === undefined ? options : { ...options, vouched: (request) => vouchedPrincipal(handOn, request) };
   const all = bindTable(options.table, options.handlers);
   const stopping = new AbortController();
   let boundToLoopback = true;
@@ -97,8 +104,8 @@ export function createServer<T extends EndpointTable>(options: ServerOptions<T>)
   const audit = options.audit ?? ((): void => undefined);
   const exchanges = new WeakMap<FastifyRequest, Exchange>();
   const codes = new WeakMap<FastifyRequest, FailureCode>();
-  const replies = createReplies({ gate: options, idempotency: options.idempotency, clock, log, limits, stopping: stopping.signal });
-  const sockets = createSockets({ all, gate: options, guard, requestId, clock, log, limits, audit });
+  const replies = createReplies({ gate, idempotency: options.idempotency, clock, log, limits, stopping: stopping.signal });
+  const sockets = createSockets({ all, gate, guard, requestId, clock, log, limits, audit, handOn: options.handOn ?? null });
 
   const app = fastify({
     logger: false,
@@ -144,15 +151,31 @@ export function createServer<T extends EndpointTable>(options: ServerOptions<T>)
       method,
       url: routerPath(endpoint.path),
       bodyLimit: endpoint.bodyLimitBytes,
-      onRequest: async (request) => {
+      onRequest: async (request, reply) => {
+        const leader = options.handOn?.leaderFor(bound, request.headers) ?? null;
+        if (leader !== null && options.handOn !== undefined) {
+          // What has no end of its own ends with this server.
+          const moved = endpoint.kind === 'json' ? leader.moved : AbortSignal.any([leader.moved, stopping.signal]);
+          const headers = await vouchFor(options.handOn, gate, bound, request.raw);
+          const to = { leader: { ...leader, moved }, requestId: request.id, headMs: headMsOf(endpoint, limits), headers };
+          await options.handOn.forward.call(request.raw, reply.raw, to);
+          // Only now: what failed before the reply is answered as any failure is.
+          return reply.hijack();
+        }
         const startedMs = clock.monotonic();
         exchanges.set(request, { bound, principal: ANONYMOUS, startedMs });
-        const principal = await identify(options, bound, request.raw);
+        const principal = await identify(gate, bound, request.raw);
         exchanges.set(request, { bound, principal, startedMs });
         requirePermission(bound, principal);
         if (endpoint.kind === 'json') replies.armBody(request);
+        return undefined;
       },
       preHandler: async (request) => replies.disarmBody(request),
+      onSend: async (request, reply) => {
+        // Whoever called through another control plane reads there next.
+        if (options.handOn !== undefined && endpoint.method !== 'GET' && request.headers[FORWARDED] !== undefined)
+          void reply.header(REVISION, String(options.handOn.revision()));
+      },
       onResponse: async (request, reply) => {
         replies.disarmBody(request);
         report(request, reply);

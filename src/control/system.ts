@@ -8,6 +8,7 @@ import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords } from './clu
 import type { ControlContext } from './context.ts';
 import { noticesOf } from './deploys/notices.ts';
 import { instanceSpecRecords } from './deploys/records.ts';
+import type { ControlPlane } from './leadership/records.ts';
 import type { NounHandlers } from './handler.ts';
 import type { ReconcilerStatus } from './reconcile.ts';
 
@@ -16,6 +17,11 @@ type EdgeInfo = Awaited<ReturnType<System['status']>>['edges'][number];
 
 export interface SystemDeps {
   readonly storeEngine: string;
+  /** Wall-clock time at which this control plane began. */
+  readonly startedAtMs: number;
+  /** This one does. */
+  readonly leads: boolean;
+  readonly planes: () => readonly (ControlPlane & { readonly leads: boolean })[];
   /** Role → URL or host:port, as they are now. */
   readonly addresses: () => Readonly<Record<string, string>>;
   readonly edges: () => readonly EdgeInfo[];
@@ -32,11 +38,12 @@ const SLOW_START_MS = 30_000;
 
 export function createSystem(context: ControlContext, deps: SystemDeps): System {
   const { view, clock, settings } = context;
-  const startedAtMs = clock.now();
+  const { startedAtMs } = deps;
   const startedMonotonic = clock.monotonic();
 
   const warnings = (): string[] => {
     const found = [...deps.warnings()];
+    if (!deps.planes().some((plane) => plane.leads)) found.push('No control plane leads: nothing is changed until one does.');
     for (const { document } of view.list(nodeSpecRecords)) {
       const status = view.get(nodeStatusRecords, document.id)?.document;
       if (status?.state === 'down') found.push(`Node ${document.name} is down.`);
@@ -50,7 +57,7 @@ export function createSystem(context: ControlContext, deps: SystemDeps): System 
     for (const reconciler of deps.reconcilers()) {
       if (reconciler.lastError !== null) found.push(`Reconciler ${reconciler.name} fails: ${reconciler.lastError}`);
     }
-    if (deps.edges().length === 0 && clock.monotonic() - startedMonotonic > SLOW_START_MS)
+    if (deps.leads && deps.edges().length === 0 && clock.monotonic() - startedMonotonic > SLOW_START_MS)
       found.push('No Edge is connected: no App can be reached from outside.');
     return found;
   };
@@ -78,6 +85,7 @@ export function createSystem(context: ControlContext, deps: SystemDeps): System 
       reconcilers: deps
         .reconcilers()
         .map(({ name, runs, lastStartedMs, lastDurationMs, lastError }) => ({ name, runs, lastStartedMs, lastDurationMs, lastError })),
+      controls: deps.planes().map(({ id, name, url, version, leads }) => ({ id, name, url, version, leads })),
       store: { engine: deps.storeEngine, revision: view.revision },
       notices: [...noticesOf(view)],
       warnings: warnings(),

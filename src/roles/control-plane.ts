@@ -11,7 +11,6 @@ import type { Settings } from '../config.ts';
 import type { AcmeSettings } from '../control/context.ts';
 import { createControl } from '../control/control.ts';
 import { Failure, messageOf } from '../lib/failure.ts';
-import { holdStore } from '../store/hold.ts';
 import { startAgentRole } from './agent-role.ts';
 import { edgeMetrics } from './edge-metrics.ts';
 import { holdEdgeRole } from './edge-role.ts';
@@ -46,18 +45,6 @@ export async function startControlPlane(librad: Librad): Promise<Omit<LocalAddre
   librad.onProgress('Opening the store');
   const { store, engine, isShared } = await openStore(settings, { file: paths.store, clock });
   undo.push(() => store.close());
-  if (isShared) {
-    const onLost = (): void => {
-      log.error({}, 'another control plane may have the store by now: stopping');
-      librad.fail(
-        new Failure('unavailable', {
-          message: 'The store could not be reached for so long that another control plane may have it by now.',
-          hint: 'Instances and what was deployed are untouched. Start it again when the cluster answers.',
-        }),
-      );
-    };
-    undo.push(await holdStore({ store, clock, holder: `${hostname()}:${paths.data}`, onLost }));
-  }
   const blobs = await openFileBlobs({ folder: paths.blobs, maxBytes: settings.bundleBytes ?? 1024 ** 3, clock });
   undo.push(() => blobs.close());
 
@@ -69,6 +56,7 @@ export async function startControlPlane(librad: Librad): Promise<Omit<LocalAddre
   const nodeName = settings.nodeName ?? nodeLabel(hostname());
   const control = createControl({
     store,
+    isShared,
     storeEngine: engine,
     blobs,
     clock,

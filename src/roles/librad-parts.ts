@@ -3,7 +3,6 @@
 import type { ForwardTarget } from '../agent/forward/forwarder.ts';
 import type { Settings } from '../config.ts';
 import type { Clock } from '../lib/clock.ts';
-import type { Failure } from '../lib/failure.ts';
 import type { Random } from '../lib/id.ts';
 import type { DataLock } from '../store/lock.ts';
 import type { KeeperClient } from '../sys/keeper-client.ts';
@@ -30,6 +29,4 @@ export interface Librad {
   keepsInstances(): boolean;
   /** Asks for its end. */
   readonly end: (options: { readonly keepInstances: boolean }) => void;
-  /** Ends it with a failure; Instances run on. */
-  fail(failure: Failure): void;
 }

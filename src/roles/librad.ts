@@ -6,7 +6,6 @@ import { join } from 'node:path';
 import type { LocalAddresses } from '../cli/local-platform.ts';
 import type { Settings } from '../config.ts';
 import { systemClock } from '../lib/clock.ts';
-import type { Failure } from '../lib/failure.ts';
 import { systemRandom } from '../lib/id.ts';
 import { checkDataFormat } from '../store/data-format.ts';
 import { acquireDataLock } from '../store/lock.ts';
@@ -31,8 +30,8 @@ export interface LibradOptions {
 }
 
 /**
- * Runs until the signal aborts or a shutdown is asked for. Rejects when it cannot start or loses its store; in the foreground nothing of
- * it is left then, but for Instances that a lost store has no say about.
+ * Runs until the signal aborts or a shutdown is asked for. Rejects when it cannot start or is no member any more; in the foreground nothing
+ * of it is left then, but for Instances.
  */
 export async function runLibrad(options: LibradOptions): Promise<void> {
   const { settings } = options;
@@ -44,8 +43,6 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
   let keepInstances = false;
   let isAsked = false;
   const shutdown = Promise.withResolvers<void>();
-  // Who waits for it may not have come so far.
-  shutdown.promise.catch(() => undefined);
   const end = (): void => {
     isAsked = true;
     shutdown.resolve();
@@ -108,10 +105,6 @@ export async function runLibrad(options: LibradOptions): Promise<void> {
       end: (asked) => {
         keepInstances = asked.keepInstances;
         end();
-      },
-      fail: (failure: Failure) => {
-        keepInstances = true;
-        shutdown.reject(failure);
       },
     };
     const membership = readMembership(paths);

@@ -1,11 +1,14 @@
 // `libra store migrate`: both stores are opened and held, so that no platform uses them meanwhile.
 
-import { hostname } from 'node:os';
 import { loadSettings } from '../config.ts';
 import type { Settings } from '../config.ts';
 import { systemClock } from '../lib/clock.ts';
+import type { Clock } from '../lib/clock.ts';
+import { newId } from '../lib/id.ts';
 import { Failure } from '../lib/failure.ts';
-import { holdStore } from '../store/hold.ts';
+import { LEADER_ID, LEADER_KEY, leaderRecords } from '../control/leadership/records.ts';
+import { ELECTION_TTL_MS, standForElection } from '../store/election.ts';
+import { encodeRecord } from '../store/records.ts';
 import { acquireDataLock } from '../store/lock.ts';
 import { migrateStore } from '../store/migrate.ts';
 import type { Store } from '../store/store.ts';
@@ -37,12 +40,42 @@ export async function migrateLocalStore({ local, paths, from, to, onProgress }: 
     const open = async (name: string): Promise<Store> => {
       const { store, isShared } = await openAny(local, name, { file: paths.store, clock });
       undo.push(() => store.close());
-      // One that is lost in the middle is a copy that was broken off.
-      if (isShared) undo.push(await holdStore({ store, clock, holder: `${hostname()}:${paths.data}`, onLost: () => undefined }));
+      if (isShared) undo.push(await holdStore(store, clock));
       return store;
     };
     return await migrateStore({ from: await open(source), to: await open(target), clock, onProgress });
   } finally {
     for (const step of undo.reverse()) await step();
   }
+}
+
+/** Leads, so that no control plane does. Resolves with what gives it back; throws `data_in_use` where one does and stays. */
+async function holdStore(store: Store, clock: Clock): Promise<() => Promise<void>> {
+  const id = newId(clock.now());
+  const taken = Promise.withResolvers<void>();
+  const election = standForElection({
+    store,
+    clock,
+    key: LEADER_KEY,
+    value: encodeRecord(leaderRecords, { id: LEADER_ID, controlId: id, url: null }),
+    isOwn: (value) => value.includes(id),
+    presence: [],
+    onTaken: () => taken.resolve(),
+    // One that is lost in the middle is a copy that was broken off.
+    onLost: () => undefined,
+  });
+  const late = new AbortController();
+  // Whoever was killed is gone by then.
+  const wait = clock.sleep(ELECTION_TTL_MS * 2, late.signal).then(
+    () => false,
+    () => false,
+  );
+  const isTaken = await Promise.race([taken.promise.then(() => true), wait]);
+  late.abort();
+  if (isTaken) return () => election.stop();
+  await election.stop();
+  throw new Failure('data_in_use', {
+    message: 'A control plane uses this store.',
+    hint: 'Stop it first, on whichever machine it runs: libra down',
+  });
 }

@@ -18,6 +18,8 @@ export interface EtcdGateway {
 export interface CallOptions {
   /** Carried out twice it does what it does once: where an answer does not come, another member is asked. */
   readonly repeatable: boolean;
+  /** So long one member is waited for at most, where that is less than usual. */
+  readonly deadlineMs?: number;
 }
 
 export interface GatewayOptions {
@@ -119,10 +121,11 @@ export function createEtcdGateway(endpoints: readonly string[], { tls = { ca: ''
   };
 
   return {
-    call: (path, body, { repeatable }) =>
+    call: (path, body, { repeatable, deadlineMs = CALL_MS }) =>
       ask(path, repeatable, (endpoint) =>
         authorized(endpoint, async (authorization) => {
-          const answer = await send(endpoint, path, body, AbortSignal.timeout(repeatable ? REPEATABLE_MS : CALL_MS), authorization);
+          const waitMs = Math.min(deadlineMs, repeatable ? REPEATABLE_MS : CALL_MS);
+          const answer = await send(endpoint, path, body, AbortSignal.timeout(waitMs), authorization);
           return replyOf(answer, await text(answer));
         }),
       ),
@@ -130,7 +133,7 @@ export function createEtcdGateway(endpoints: readonly string[], { tls = { ca: ''
       let answer: IncomingMessage | null = null;
       try {
         answer = await ask(path, true, (endpoint) =>
-          authorized(endpoint, (authorization) => send(endpoint, path, body, signal, authorization)),
+          authorized(endpoint, (authorization) => begun(signal, (both) => send(endpoint, path, body, both, authorization))),
         );
         for await (const line of linesOf(answer)) {
           const reply = parse(line);
@@ -152,6 +155,17 @@ export function createEtcdGateway(endpoints: readonly string[], { tls = { ca: ''
       secure.destroy();
     },
   };
+}
+
+/** A stream has no deadline, but its beginning has: a member that is stuck takes the connection and says nothing. */
+async function begun<T>(signal: AbortSignal, open: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(new Error('the member does not begin the stream')), REPEATABLE_MS);
+  try {
+    return await open(AbortSignal.any([signal, late.signal]));
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** No connection came about. */

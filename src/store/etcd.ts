@@ -168,7 +168,8 @@ export async function openEtcdStore({ gateway, prefix, keepRevisions = DEFAULT_K
       ttlMs,
       keepAlive: async () => {
         open();
-        const { result } = await gateway.call('lease/keepalive', { ID: id }, { repeatable: true });
+        // Several members have to be tried within the time of the lease.
+        const { result } = await gateway.call('lease/keepalive', { ID: id }, { repeatable: true, deadlineMs: ttlMs / 4 });
         if (!isRecord(result) || number(result['TTL']) <= 0) throw noLease(id);
       },
       revoke: async () => {

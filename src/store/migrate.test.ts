@@ -38,12 +38,12 @@ test('every entry arrives, whatever their number and size, and nothing that says
     fc.asyncProperty(pairs, async (found) => {
       const clock = createFakeClock();
       const [from, to] = [createMemoryStore({ clock }), createMemoryStore({ clock })];
-      await write(from, put('hold/control', 'somebody'));
+      await write(from, put('leaders/control', 'somebody'));
       for (const [key, size] of found) await write(from, put(`k/${Buffer.from(key).toString('hex')}`, 'é'.repeat(Math.floor(size / 2))));
       assert.equal(await migrateStore({ from, to, clock }), found.length);
       assert.deepEqual(
         await allOf(to),
-        (await allOf(from)).filter((text) => !text.startsWith('hold/')),
+        (await allOf(from)).filter((text) => !text.startsWith('leaders/')),
       );
     }),
     { numRuns: 40 },

@@ -15,8 +15,8 @@ export interface MigrateOptions {
 }
 
 const MARK = 'migrating/store';
-/** Says who uses a store at the moment. */
-const HOLD = 'hold/';
+/** Say who uses a store at the moment. */
+const PRESENT = ['leaders/', 'control-planes/', 'pulse/'] as const;
 /** Below the bound of a commit, which counts bytes of UTF-8. */
 const COMMIT_CHARACTERS = STORE_LIMITS.commitBytes / 8;
 const LEAST_LEASE_MS = 1_000;
@@ -100,7 +100,7 @@ async function compare(from: Store, to: Store): Promise<void> {
 async function* entriesOf(store: Store): AsyncGenerator<Entry, void, undefined> {
   for (let after: string | undefined; ;) {
     const { entries, more } = await store.list({ prefix: '', after });
-    for (const entry of entries) if (entry.key !== MARK && !entry.key.startsWith(HOLD)) yield entry;
+    for (const entry of entries) if (entry.key !== MARK && !PRESENT.some((prefix) => entry.key.startsWith(prefix))) yield entry;
     after = entries.at(-1)?.key;
     if (!more) return;
   }

@@ -42,6 +42,8 @@ export interface ViewOptions {
   readonly collections: readonly AnyCollection[];
   readonly clock: Clock;
   readonly log?: Log | undefined;
+  /** A watch that brings nothing for so long is taken for dead and opened anew; only where somebody writes more often than that. */
+  readonly quietMs?: number | undefined;
 }
 
 export interface RunningView {
@@ -56,7 +58,7 @@ const RETRY = { minMs: 100, maxMs: 5000 } as const;
 /** `documents` of the wrong type cannot come out of a table: it holds what its own collection decoded. */
 type Typed<T> = Stored<T> | undefined;
 
-export function createView({ store, collections, clock, log = silentLog }: ViewOptions): RunningView {
+export function createView({ store, collections, clock, log = silentLog, quietMs }: ViewOptions): RunningView {
   const tables = new Map<string, ViewTable>(collections.map((collection) => [collection.name, createViewTable(collection)]));
   const listeners = new Set<ChangeListener>();
   const waiters = createRevisionWaiters();
@@ -132,12 +134,22 @@ export function createView({ store, collections, clock, log = silentLog }: ViewO
 
   /** Applies until the watch breaks; returns what broke it. */
   const followOnce = async (): Promise<unknown> => {
+    const quiet = new AbortController();
+    const listen = (): (() => void) => (quietMs === undefined ? () => undefined : clock.timer(quietMs, () => quiet.abort()));
+    let cancel = listen();
     try {
-      for await (const batch of store.watch({ prefix: '', fromRevision: revision + 1, signal: stopping.signal }))
+      const signal = AbortSignal.any([stopping.signal, quiet.signal]);
+      for await (const batch of store.watch({ prefix: '', fromRevision: revision + 1, signal })) {
+        cancel();
         apply(batch.changes, batch.revision);
-      return new Failure('unavailable', { message: 'The store ended the watch.' });
+        cancel = listen();
+      }
+      const message = quiet.signal.aborted ? `The watch of the store has brought nothing for ${quietMs} ms.` : 'The store ended the watch.';
+      return new Failure('unavailable', { message });
     } catch (error) {
       return error;
+    } finally {
+      cancel();
     }
   };
 

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { isFailure } from '../../src/lib/failure.ts';
 import { startTestCluster } from '../../src/store/etcd-fixture.ts';
 import type { TestCluster } from '../../src/store/etcd-fixture.ts';
 import { createEtcdGateway } from '../../src/store/etcd-gateway.ts';
@@ -89,22 +90,14 @@ describe('etcd', { skip: lacking('etcd') }, () => {
       await after.close();
     }));
 
-  test('a platform on it deploys while a member is away, survives a kill -9, and lets no second one beside it', () =>
+  test('a platform on it deploys while a member is away or hangs, and survives a kill -9', () =>
     withCluster(async (cluster) => {
       await withPlatform(
         async (platform) => {
           const deploy = async (text: string): Promise<void> => {
             const deployed = await platform.cli('deploy', writeApp(platform, 'shop', serverApp({ text })));
-            assert.equal(deployed.code, 0, deployed.stderr);
+            assert.equal(deployed.code, 0, deployed.stdout + deployed.stderr);
             assert.equal((await platform.get('shop.localhost', '/')).body, text);
-          };
-          /** Longer than a lease lasts: who holds the store has to have found another member. */
-          const stuck = async (): Promise<void> => {
-            const sinceMs = performance.now();
-            await until('the platform has lived on for longer than a lease', 40_000, async () => {
-              assert.equal((await platform.client().system.status({})).store.engine, 'etcd');
-              return performance.now() - sinceMs > 22_000;
-            });
           };
           await deploy('one');
           assert.equal((await platform.client().system.status({})).store.engine, 'etcd');
@@ -116,46 +109,49 @@ describe('etcd', { skip: lacking('etcd') }, () => {
           const { pid } = platform;
           for (let member = 0; member < 3; member += 1) {
             await cluster.signal(member, 'SIGSTOP');
-            await stuck();
+            await deploy(`while member ${member} hangs`);
             await cluster.signal(member, 'SIGCONT');
           }
-          assert.equal(platform.pid, pid, 'it has held the store all the time');
+          assert.equal(platform.pid, pid);
           await platform.kill();
-          assert.equal((await platform.get('shop.localhost', '/')).body, 'without member 2', 'it serves on');
+          assert.equal((await platform.get('shop.localhost', '/')).body, 'while member 2 hangs', 'it serves on');
+          const startedMs = performance.now();
           await platform.start();
+          assert.ok(performance.now() - startedMs < 5_000, 'a restart of the same machine waits for no lease');
           await deploy('two');
-          const second = new Platform({ env: { LIBRA_STORE: cluster.url } });
-          await assert.rejects(second.start(), /Another control plane uses this store/u);
-          await second.dispose();
-          await deploy('three');
         },
         { env: { LIBRA_STORE: cluster.url } },
       );
     }));
 
-  test('a platform that loses its cluster serves on, and is back by itself when the cluster is', () =>
+  test('a platform that loses its cluster serves on and says so, refuses changes, and goes on by itself when the cluster is back', () =>
     withCluster(async (cluster) => {
-      const platform = new Platform({ env: { LIBRA_STORE: cluster.url } });
-      try {
-        const { pid } = await platform.startDetached();
-        const deploy = async (text: string): Promise<void> => {
-          const deployed = await platform.cli('deploy', writeApp(platform, 'shop', serverApp({ text })));
-          assert.equal(deployed.code, 0, deployed.stderr);
-        };
-        await deploy('one');
-        for (let member = 0; member < 3; member += 1) await cluster.signal(member, 'SIGKILL');
-        await until('librad has given the store up', 60_000, () => !platform.processes().some((process) => process.pid === pid));
-        for (let request = 0; request < 100; request += 1)
-          assert.equal((await platform.get('shop.localhost', '/')).body, 'one', 'the Edge and the Instance go on');
-        for (let member = 0; member < 3; member += 1) cluster.start(member);
-        await until('it is up again', 90_000, async () => (await platform.cli('status')).code === 0);
-        assert.notEqual(platform.readAddresses().pid, pid);
-        await deploy('two');
-        assert.equal((await platform.get('shop.localhost', '/')).body, 'two');
-      } finally {
-        await platform.cli('down');
-        await platform.dispose();
-      }
+      await withPlatform(
+        async (platform) => {
+          const { pid } = platform.addresses;
+          const deploy = async (text: string): Promise<void> => {
+            const deployed = await platform.cli('deploy', writeApp(platform, 'shop', serverApp({ text })));
+            assert.equal(deployed.code, 0, deployed.stdout + deployed.stderr);
+          };
+          await deploy('one');
+          for (let member = 0; member < 3; member += 1) await cluster.signal(member, 'SIGKILL');
+          await until('librad says it', 30_000, async () =>
+            (await platform.client().system.status({})).warnings.some((warning) => warning.startsWith('No control plane leads')),
+          );
+          for (let request = 0; request < 100; request += 1)
+            assert.equal((await platform.get('shop.localhost', '/')).body, 'one', 'the Edge and the Instance go on');
+          assert.equal((await platform.client().apps.list({})).items.length, 1, 'what it knows can be read');
+          await assert.rejects(platform.client().apps.create({ body: { name: 'other' } }), (error) => isFailure(error, 'unavailable'));
+          for (let member = 0; member < 3; member += 1) cluster.start(member);
+          await until('it leads again', 30_000, async () =>
+            (await platform.client().system.status({})).controls.some(({ leads }) => leads),
+          );
+          assert.equal(platform.addresses.pid, pid);
+          await deploy('two');
+          assert.equal((await platform.get('shop.localhost', '/')).body, 'two');
+        },
+        { env: { LIBRA_STORE: cluster.url } },
+      );
     }));
 
   test('a platform moves to it and back with all that it knows, and not while it runs', () =>

@@ -26,9 +26,10 @@ export const blobs = {
     method: 'GET',
     path: '/v1/blobs/{digest}',
     kind: 'download',
-    summary: 'The bytes; honours a single Range.',
+    summary: 'The bytes; honours a single Range. With `here`, only where this control plane has them itself.',
     permission: 'blobs.read',
     scope: 'platform',
+    query: (z) => z.object({ here: z.stringbool().default(false) }),
     errors: ['not_found'],
   }),
 };

@@ -43,6 +43,9 @@ export const system = {
             lastError: z.string().nullable(),
           }),
         ),
+        controls: z
+          .array(z.object({ id: z.string(), name: z.string(), url: z.string().nullable(), version: z.string(), leads: z.boolean() }))
+          .describe('The control planes on this store; the one that leads has answered, where one does'),
         store: z.object({ engine: z.string(), revision: z.number() }),
         notices: z.array(z.string()).describe('What somebody has begun and not ended: canaries, pauses, versions kept at hand'),
         /** What is not as it should be, for `libra doctor`. */

@@ -15,6 +15,10 @@ export const status: Command = {
     output.line(`Libra ${reply.version}, up for ${formatAge(context.clock.now() - reply.startedAtMs)}; domain ${reply.domain}`);
     for (const [role, address] of Object.entries(reply.addresses)) output.line(`  ${role.padEnd(10)} ${address}`);
     output.line(`  ${'store'.padEnd(10)} ${reply.store.engine}, revision ${reply.store.revision}`);
+    if (reply.controls.length > 1) {
+      const says = reply.controls.map(({ name, url, leads }) => `${name} (${url ?? 'no address'}${leads ? ', leads' : ''})`);
+      output.line(`  ${'control'.padEnd(10)} ${says.join(', ')}`);
+    }
     output.line(
       `${counted(reply.counts.apps, 'App')}, ${counted(reply.counts.instances, 'Instance')}, ${counted(reply.counts.nodes, 'Node')}, ${reply.edges.filter((edge) => edge.current).length} of ${reply.edges.length} Edges current`,
     );

@@ -2,8 +2,8 @@
 
 import type { ApiTable } from '../../api/table.ts';
 import { digestShape } from '../../api/shapes.ts';
+import type { BlobStore } from '../../blob/blob.ts';
 import { Failure } from '../../lib/failure.ts';
-import type { ControlContext } from '../context.ts';
 import type { NounHandlers } from '../handler.ts';
 import { z } from 'zod';
 
@@ -19,8 +19,14 @@ function checked(digest: string): string {
   return digest;
 }
 
-export function createBlobHandlers(context: Pick<ControlContext, 'blobs'>): NounHandlers<ApiTable['blobs']> {
-  const { blobs } = context;
+/** @param own those of this control plane, of which `blobs` are all. */
+export function createBlobHandlers({
+  blobs,
+  own,
+}: {
+  readonly blobs: BlobStore;
+  readonly own: BlobStore;
+}): NounHandlers<ApiTable['blobs']> {
   const status = async (digest: string): Promise<{ complete: boolean; offset: number; sizeBytes: number | null }> => {
     const info = await blobs.stat(digest);
     if (info !== undefined) return { complete: true, offset: info.sizeBytes, sizeBytes: info.sizeBytes };
@@ -41,9 +47,10 @@ export function createBlobHandlers(context: Pick<ControlContext, 'blobs'>): Noun
     },
     download: async (call) => {
       const digest = checked(call.params.digest);
-      const info = await blobs.stat(digest);
+      const from = call.query.here ? own : blobs;
+      const info = await from.stat(digest);
       if (info === undefined) throw new Failure('not_found', { message: `There is no blob ${digest}.` });
-      const body = await blobs.read(digest, call.range === null ? undefined : { start: call.range.start, end: call.range.end });
+      const body = await from.read(digest, call.range === null ? undefined : { start: call.range.start, end: call.range.end });
       return { body, sizeBytes: info.sizeBytes };
     },
   };

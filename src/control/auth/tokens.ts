@@ -24,6 +24,8 @@ export interface EnsureTokenInput {
    * file that the next start registers.
    */
   readonly secret: string | null;
+  /** Whose it is, where several of such a principal stand beside each other: the id of a Node. */
+  readonly holder?: string;
 }
 
 const SECRET_FORM = /^libra_(?:owner|node|edge)_[0-9a-f]{64}$/u;
@@ -37,8 +39,9 @@ export function makeSecret(context: Pick<ControlContext, 'random'>, principal: T
   return newToken(`libra_${principal.kind}`, context.random);
 }
 
-function nameOf(principal: TokenPrincipal): string {
-  return principal.kind === 'owner' ? 'owner' : `${principal.kind}/${principal.nodeId}`;
+function nameOf(principal: TokenPrincipal, holder?: string): string {
+  if (principal.kind === 'owner') return holder === undefined ? 'owner' : `owner/${holder}`;
+  return `${principal.kind}/${principal.nodeId}`;
 }
 
 /**
@@ -55,14 +58,14 @@ export async function ensureToken(context: Pick<ControlContext, 'view' | 'clock'
     });
   }
   const hash = hashOfSecret(secret);
-  const name = nameOf(input.principal);
+  const name = nameOf(input.principal, input.holder);
   const older = view.list(tokenRecords).filter(({ document }) => document.name === name && document.hash !== hash);
   const existing = view.byName(tokenRecords, hash);
   const now = context.clock.now();
   const token: Token = { id: newId(now, context.random), name, hash, principal: input.principal, createdAtMs: now };
   const operations = older.map((stored) => remove(tokenRecords, stored));
   if (existing === undefined) operations.push(create(tokenRecords, token));
-  else if (nameOf(existing.document.principal) !== name) {
+  else if (nameOf(existing.document.principal) !== nameOf(input.principal)) {
     throw new Failure('conflict', { message: `The kept credential of ${name} belongs to ${existing.document.name}.` });
   }
   try {
@@ -74,9 +77,13 @@ export async function ensureToken(context: Pick<ControlContext, 'view' | 'clock'
   return secret;
 }
 
-/** The owner's credential: `ensureToken` for the owner. */
-export async function ensureOwnerToken(context: Pick<ControlContext, 'view' | 'clock' | 'random'>, secret: string | null): Promise<string> {
-  return await ensureToken(context, { principal: { kind: 'owner' }, secret });
+/** The owner's credential: `ensureToken` for the owner. Each control plane of several has its own. */
+export async function ensureOwnerToken(
+  context: Pick<ControlContext, 'view' | 'clock' | 'random'>,
+  secret: string | null,
+  holder?: string,
+): Promise<string> {
+  return await ensureToken(context, { principal: { kind: 'owner' }, secret, ...(holder === undefined ? {} : { holder }) });
 }
 
 function principalOf(token: Token): Principal {

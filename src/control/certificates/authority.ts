@@ -55,7 +55,7 @@ export async function openAuthority(
       if (record === undefined) throw error;
     }
   }
-  const issuerKey = createPrivateKey(sealer.open(record.sealedKey, sealedAs(id)).toString('utf8'));
+  const issuerKey = openAuthorityKey(sealer, record);
   const issuerPublicKey = createPublicKey(issuerKey);
   const issuer = authorityName(title, record.createdAtMs);
   return {
@@ -73,6 +73,11 @@ export async function openAuthority(
         use,
       }),
   };
+}
+
+/** Throws what the sealer refuses with. */
+export function openAuthorityKey(sealer: Sealer, { id, sealedKey }: CertificateAuthority): KeyObject {
+  return createPrivateKey(sealer.open(sealedKey, sealedAs(id)).toString('utf8'));
 }
 
 function makeAuthority({ clock, random }: ControlContext, sealer: Sealer, id: string, title: string): CertificateAuthority {

@@ -23,8 +23,14 @@ async function ensureDefaultRuntime(context: ControlContext, teamId: string): Pr
     labels: {},
     createdAtMs: context.clock.now(),
   };
-  await context.view.commit(create(runtimeRecords, runtime));
-  return runtime;
+  try {
+    await context.view.commit(create(runtimeRecords, runtime));
+    return runtime;
+  } catch (error) {
+    const other = isFailure(error, 'exists') ? context.view.byName(runtimeRecords, DEFAULT_RUNTIME) : undefined;
+    if (other === undefined) throw error;
+    return other.document; // made by another control meanwhile
+  }
 }
 
 /** The name that a Node gets at this attempt: the one wished for, then with a number. */

@@ -45,6 +45,8 @@ export interface Machines {
   };
   /** Who comes with this certificate, which TLS has checked, to do what needs the permission. Throws `unauthenticated`. */
   readonly authenticate: (certificate: X509Certificate, permission: Permission) => Principal;
+  /** Who meets another machine of the platform knows it by this. */
+  readonly authorityPem: string;
   /** A fresh one for a machine of the control plane, whose servers are also known by these names and addresses. */
   ownIdentity(nodeId: string, names: readonly string[]): MachineIdentity;
 }
@@ -153,6 +155,7 @@ export async function createMachines(
         throw new Failure('unauthenticated', { message: `The key that Node ${node.name} comes with was replaced by a newer one.` });
       return principalOf(node, node.machine.roles, permission);
     },
+    authorityPem: authority.certificatePem,
     ownIdentity: (nodeId, names) => {
       const { publicKey, keyPem } = makePair();
       const untilMs = clock.now() + CERTIFICATE_DAYS * DAY_MS;

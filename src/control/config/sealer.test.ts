@@ -57,11 +57,25 @@ test('the master key is made once with mode 0600 and read again as it was', asyn
   const folder = await mkdtemp(join(tmpdir(), 'libra-key-'));
   try {
     const file = join(folder, 'master.key');
-    const starts = await Promise.all([1, 2, 3, 4].map((seed) => loadMasterKey(file, createSeededRandom(seed))));
-    const again = await loadMasterKey(file, createSeededRandom(9));
+    const starts = await Promise.all([1, 2, 3, 4].map((seed) => loadMasterKey(file, createSeededRandom(seed), { isFirst: true })));
+    const again = await loadMasterKey(file, createSeededRandom(9), { isFirst: true });
     for (const made of starts) assert.deepEqual(made, again);
     assert.equal((await stat(file)).mode & 0o777, 0o600);
     assert.equal(await readFile(file, 'utf8'), `${again.toString('hex')}\n`);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
+test('a missing master key of a platform that has one is not made anew', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'libra-key-'));
+  try {
+    const file = join(folder, 'master.key');
+    await assert.rejects(
+      loadMasterKey(file, createSeededRandom(1), { isFirst: false }),
+      (error) => isFailure(error, 'storage_failed') && error.message.includes(file) && (error.hint ?? '').includes('Copy master.key'),
+    );
+    await assert.rejects(stat(file), /ENOENT/u);
   } finally {
     await rm(folder, { recursive: true });
   }
@@ -71,13 +85,13 @@ test('a master key that others can read, or that is no key, is refused and left 
   const folder = await mkdtemp(join(tmpdir(), 'libra-key-'));
   try {
     const file = join(folder, 'master.key');
-    await loadMasterKey(file, createSeededRandom(1));
+    await loadMasterKey(file, createSeededRandom(1), { isFirst: true });
     await chmod(file, 0o640);
-    await assert.rejects(loadMasterKey(file, createSeededRandom(1)), /mode 640/u);
+    await assert.rejects(loadMasterKey(file, createSeededRandom(1), { isFirst: true }), /mode 640/u);
     await chmod(file, 0o600);
     for (const text of ['', 'abc', 'g'.repeat(64), 'a'.repeat(65)]) {
       await writeFile(file, text);
-      await assert.rejects(loadMasterKey(file, createSeededRandom(1)), (error) => isFailure(error, 'storage_failed'));
+      await assert.rejects(loadMasterKey(file, createSeededRandom(1), { isFirst: true }), (error) => isFailure(error, 'storage_failed'));
       assert.equal(await readFile(file, 'utf8'), text);
     }
   } finally {

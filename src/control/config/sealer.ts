@@ -77,10 +77,17 @@ function decrypt(key: Uint8Array, bytes: Buffer, associated: string): Buffer {
 
 /**
  * The platform's master key from its file (64 hex digits and a line end, mode 0600); made at the first start, whole or not at all.
- * Throws `storage_failed` where others can read the file or its content is not a key: it is never replaced.
+ * Throws `storage_failed` where others can read the file, where its content is not a key, which is never replaced, and where it is missing
+ * although the platform has one.
  */
-export async function loadMasterKey(file: string, random: Random): Promise<Buffer> {
-  return (await readKey(file)) ?? (await makeKey(file, random));
+export async function loadMasterKey(file: string, random: Random, { isFirst }: { readonly isFirst: boolean }): Promise<Buffer> {
+  const key = await readKey(file);
+  if (key !== null) return key;
+  if (isFirst) return await makeKey(file, random);
+  throw new Failure('storage_failed', {
+    message: `The store holds a platform already, and its master key is not there: ${file} is missing.`,
+    hint: 'Copy master.key from the data folder of a control plane that uses this store, or from a backup; mode 600.',
+  });
 }
 
 async function readKey(file: string): Promise<Buffer | null> {

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
+import { createBlobCare } from '../apps/blob-care.ts';
 import { appRecords, releaseRecords } from '../apps/records.ts';
 import type { AnyCollection, Collection } from '../../store/collection.ts';
 import { callOf } from '../test-context.ts';
@@ -23,6 +24,7 @@ const countOf = (records: AnyCollection): number => platform.context.view.list(r
 const later = async (): Promise<void> => {
   await platform.context.clock.advance(RETAIN_MS * 11);
   await platform.pass('garbage');
+  await createBlobCare(platform.context, { blobs: platform.context.blobs }).run(new AbortController().signal);
 };
 
 test('ended Instances go after their time but for the last ones, live ones stay', async () => {

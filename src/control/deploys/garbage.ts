@@ -16,8 +16,6 @@ import { createSteadyTime } from './steady-time.ts';
 const EVERY_MS = 60_000;
 /** While something is being deleted. */
 const RETRY_MS = 500;
-const BLOBS_EVERY_MS = 10 * 60_000;
-const BLOB_AGE_MS = 3_600_000;
 const CACHE_AGE_MS = 7 * 24 * 3_600_000;
 /** Ended Instances that stay per Entrypoint and role whatever their age: the last ones tell most, and the last tick of a schedule counts. */
 const KEPT_ENDED = 3;
@@ -35,7 +33,6 @@ export function createGarbageReconciler(context: ControlContext, deps: GarbageDe
   const { view, clock, settings, log } = context;
   const elapsedMs = createSteadyTime(clock);
   let sweptAtMs = Number.NEGATIVE_INFINITY;
-  let blobsAtMs = Number.NEGATIVE_INFINITY;
 
   /** In commits of a bounded size; each record guarded by what was read. */
   const commit = async (operations: readonly Operation[], fence?: Operation): Promise<void> => {
@@ -171,22 +168,9 @@ export function createGarbageReconciler(context: ControlContext, deps: GarbageDe
 
   const isBuilding = (releaseId: string): boolean => view.get(releaseRecords, releaseId)?.document.state === 'building';
 
-  const sweepBlobs = async (): Promise<void> => {
+  const sweepCache = async (): Promise<void> => {
     const stale = view.list(buildCacheRecords).filter(({ document }) => elapsedMs(document.usedAtMs) >= CACHE_AGE_MS);
     await commit(stale.map((entry) => remove(buildCacheRecords, entry)));
-    const keep = new Set<string>();
-    for (const { document } of view.list(releaseRecords)) {
-      if (document.bundle !== null) keep.add(document.bundle.digest);
-      if (document.artifact?.kind === 'bundle') keep.add(document.artifact.digest);
-    }
-    for (const { document } of view.list(buildCacheRecords)) if (document.artifact.kind === 'bundle') keep.add(document.artifact.digest);
-    // A result that was uploaded, but is not yet in its Release.
-    for (const { document } of view.by(releaseRecords, 'state', 'building')) {
-      const output = document.buildInstanceId === null ? null : view.get(instanceStatusRecords, document.buildInstanceId)?.document.output;
-      if (output !== null && output !== undefined) keep.add(output.digest);
-    }
-    const { deleted, freedBytes } = await context.blobs.collect({ keep, olderThanMs: BLOB_AGE_MS });
-    if (deleted > 0) log.info({ deleted, freedBytes }, 'unused blobs deleted');
   };
 
   return {
@@ -218,10 +202,7 @@ export function createGarbageReconciler(context: ControlContext, deps: GarbageDe
         }
         if (sweeps) await attempt(() => sweepReleases(app));
       }
-      if (clock.monotonic() - blobsAtMs >= BLOBS_EVERY_MS) {
-        blobsAtMs = clock.monotonic();
-        await attempt(sweepBlobs);
-      }
+      if (sweeps) await attempt(sweepCache);
       const deleting =
         view.list(appRecords).some(({ document }) => document.state === 'deleting') ||
         view.list(environmentRecords).some(({ document }) => document.state === 'deleting');

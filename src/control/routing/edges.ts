@@ -70,8 +70,15 @@ export interface Edges {
   stop(): void;
 }
 
-/** `reconnectGraceMs`: after the start of control, so long an Edge that has not come back yet is not taken for none. */
-export function createEdges(context: ControlContext, deps: { readonly table: LiveTable; readonly reconnectGraceMs: number }): Edges {
+export interface EdgesDeps {
+  readonly table: LiveTable;
+  /** After the start, so long an Edge that has not come back yet is not taken for none. */
+  readonly reconnectGraceMs: number;
+  /** Others may have been connected to the control plane that led before: the ones that are here are not taken for all so long. */
+  readonly others?: boolean;
+}
+
+export function createEdges(context: ControlContext, deps: EdgesDeps): Edges {
   const { clock, view, log } = context;
   const { table: live } = deps;
   const startedMs = clock.monotonic();
@@ -229,7 +236,7 @@ export function createEdges(context: ControlContext, deps: { readonly table: Liv
     },
     trafficState: () => {
       const connected = [...edges.values()].filter(isConnected);
-      const unsure = connected.length === 0 && clock.monotonic() - startedMs < deps.reconnectGraceMs;
+      const unsure = (connected.length === 0 || deps.others === true) && clock.monotonic() - startedMs < deps.reconnectGraceMs;
       return {
         edges: connected.length,
         compare: (stableId, candidateId) => versions.compare(stableId, candidateId),

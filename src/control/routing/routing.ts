@@ -61,11 +61,15 @@ export interface Routing {
 
 export function createRouting(
   context: ControlContext,
-  options: { readonly reconnectGraceMs?: number; readonly certificates?: CertificateSource } = {},
+  options: { readonly reconnectGraceMs?: number; readonly otherEdges?: boolean; readonly certificates?: CertificateSource } = {},
 ): Routing {
   const { view, settings } = context;
   const live = createLiveTable(context, options.certificates);
-  const edges = createEdges(context, { table: live, reconnectGraceMs: options.reconnectGraceMs ?? RECONNECT_GRACE_MS });
+  const edges = createEdges(context, {
+    table: live,
+    reconnectGraceMs: options.reconnectGraceMs ?? RECONNECT_GRACE_MS,
+    others: options.otherEdges ?? false,
+  });
 
   const routesOf = (app: App, environment: Environment): readonly { readonly entrypoint: string; readonly route: RouteSpec }[] => {
     const id = environment.stableDeploymentId ?? environment.candidateDeploymentId;

@@ -1,0 +1,194 @@
+// Two control planes on one store: whichever of them is asked answers, and whichever of them dies, stops or hangs, what was begun goes on.
+
+import assert from 'node:assert/strict';
+import { copyFileSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { startTestCluster } from '../../src/store/etcd-fixture.ts';
+import { serverApp, writeApp } from '../fixtures/app-folder.ts';
+import { startLoad } from '../fixtures/load.ts';
+import { Platform, until } from '../platform.ts';
+import { lacking } from '../requirements.ts';
+
+interface Pair {
+  /** It led first. */
+  readonly first: Platform;
+  readonly second: Platform;
+  readonly store: string;
+}
+
+const leaderNameOf = async (platform: Platform): Promise<string | null> => {
+  const { controls } = await platform.client().system.status({});
+  return controls.find(({ leads }) => leads)?.name ?? null;
+};
+
+const isUp = async (platform: Platform, nodes: number): Promise<boolean> => {
+  const { items } = await platform.client().nodes.list({});
+  return items.filter((node) => node.state === 'up').length === nodes;
+};
+
+async function withPair(body: (pair: Pair) => Promise<void>): Promise<void> {
+  const cluster = await startTestCluster();
+  const env = (name: string) => ({ LIBRA_STORE: cluster.url, LIBRA_NODE_NAME: name });
+  const first = new Platform({ env: env('one') });
+  const second = new Platform({ env: env('two') });
+  try {
+    await first.start();
+    copyFileSync(join(first.data, 'master.key'), join(second.data, 'master.key'));
+    await second.start();
+    await until('both Nodes are up', 20_000, () => isUp(first, 2));
+    await body({ first, second, store: cluster.url });
+  } catch (error) {
+    for (const { data } of [first, second]) {
+      console.error(data, readFileSync(join(data, 'logs/librad.log'), 'utf8').split('\n').slice(-30).join('\n'));
+    }
+    throw error;
+  } finally {
+    await first.dispose();
+    await second.dispose();
+    await cluster.stop();
+  }
+}
+
+const deploy = async (platform: Platform, text: string, instances = 2): Promise<void> => {
+  const deployed = await platform.cli('deploy', writeApp(platform, 'shop', serverApp({ text, instances })));
+  assert.equal(deployed.code, 0, deployed.stdout + deployed.stderr);
+};
+
+describe('control planes', { skip: lacking('etcd') }, () => {
+  test('both answer everything: what only the one that leads knows comes from there, with the own credential', () =>
+    withPair(async ({ first, second }) => {
+      assert.equal(await leaderNameOf(first), 'one');
+      assert.equal(await leaderNameOf(second), 'one');
+      await deploy(second, 'through the second');
+      await until('both Edges have it', 10_000, async () => {
+        const replies = await Promise.all([first, second].map((platform) => platform.get('shop.localhost', '/')));
+        return replies.every(({ body }) => body === 'through the second');
+      });
+      const nodes = new Set(
+        (JSON.parse((await second.cli('ps', '-a', 'shop', '--json')).stdout) as { node: string }[]).map(({ node }) => node), // our own reply
+      );
+      assert.deepEqual([...nodes].sort(), ['one', 'two'], 'the Instances are on both machines');
+      const logs = await second.cli('logs', '-a', 'shop');
+      assert.equal(logs.stdout.match(/listening/gu)?.length, 2, logs.stdout + logs.stderr);
+      const ran = await second.cli('exec', '-a', 'shop', '--', 'echo', 'over there');
+      assert.match(ran.stdout, /over there/u, ran.stderr);
+      const status = await second.cli('status');
+      assert.match(status.stdout, /control\s+one \(http:\S+, leads\), two \(http:\S+\)/u);
+      for (const [platform, leads] of [
+        [first, 1],
+        [second, 0],
+      ] as const) {
+        const metrics = await fetch(`${platform.addresses.api}/metrics`, { headers: { authorization: `Bearer ${platform.token()}` } });
+        assert.match(await metrics.text(), new RegExp(`^libra_control_leads ${leads}$`, 'mu'));
+      }
+      const anonymous = await fetch(`${second.addresses.api}/v1/nodes`);
+      assert.equal(anonymous.status, 401);
+      assert.equal((await second.cli('scale', '-a', 'shop', 'web=1')).code, 0);
+      const { items } = await second.client().instances.list({ params: { app: 'shop', environment: 'production' } });
+      assert.ok(items.length >= 1, 'who wrote through the second reads it there at once');
+    }));
+
+  test('a kill -9 of the one that leads in the middle of a Deployment is not seen by who follows it, nor by clients of the Edge', (t) =>
+    withPair(async ({ first, second }) => {
+      await deploy(second, 'one', 4);
+      const load = startLoad({
+        port: second.edgePort,
+        host: 'shop.localhost',
+        keptAlive: 2,
+        fresh: 2,
+        large: { loops: 0, bytes: 0 },
+        webSockets: 0,
+        eventStreams: 0,
+        pauseMs: 10,
+        accept: (status, body) => status === 200 && (body === 'one' || body === 'two'),
+      });
+      const folder = writeApp(second, 'shop', serverApp({ text: 'two', instances: 4 }));
+      const deploying = second.cli('deploy', folder);
+      await until('it is under way', 20_000, async () => {
+        const { items } = await second.client().deployments.list({ params: { app: 'shop', environment: 'production' } });
+        return items[0]?.number === 2 && items[0].phase !== 'waiting';
+      });
+      const killedMs = performance.now();
+      await first.kill();
+      const leads = until('the other one leads', 15_000, async () => (await leaderNameOf(second)) === 'two');
+      await leads;
+      const tookMs = performance.now() - killedMs;
+      assert.ok(tookMs < 9_000, `${Math.round(tookMs)} ms`);
+      const restarted = first.start();
+      const { code, stdout, stderr } = await deploying;
+      assert.equal(code, 0, stdout + stderr);
+      const result = await load.stop();
+      t.diagnostic(
+        `another one led after ${Math.round(tookMs)} ms; the Deployment ended ${Math.round(performance.now() - killedMs)} ms after the kill; ${result.requests} requests, ${result.failures.length} failed`,
+      );
+      assert.deepEqual(result.failures, []);
+      await restarted;
+      assert.equal((await second.get('shop.localhost', '/')).body, 'two');
+      await until('the Edge of the first has it too', 15_000, async () => (await first.get('shop.localhost', '/')).body === 'two');
+      assert.equal(await leaderNameOf(first), 'two', 'who comes back stands by');
+    }));
+
+  test('the one that leads hangs, another one takes over, and when it wakes up it writes nothing and stands by', (t) =>
+    withPair(async ({ first, second }) => {
+      await deploy(second, 'one');
+      const { pid } = first.addresses;
+      process.kill(pid, 'SIGSTOP');
+      try {
+        const stoppedMs = performance.now();
+        await until('the other one leads', 20_000, async () => (await leaderNameOf(second)) === 'two');
+        t.diagnostic(`another one led after ${Math.round(performance.now() - stoppedMs)} ms`);
+      } finally {
+        process.kill(pid, 'SIGCONT');
+      }
+      await until('it knows', 15_000, async () => (await leaderNameOf(first)) === 'two');
+      const log = readFileSync(join(first.data, 'logs/librad.log'), 'utf8');
+      assert.match(log, /leads no longer/u);
+      await until('its Node is up', 20_000, () => isUp(first, 2));
+      await deploy(first, 'two');
+      await until('both Edges have it', 15_000, async () => {
+        const replies = await Promise.all([first, second].map((platform) => platform.get('shop.localhost', '/')));
+        return replies.every(({ body }) => body === 'two');
+      });
+      assert.equal(first.addresses.pid, pid);
+    }));
+
+  test('an orderly stop hands over at once', (t) =>
+    withPair(async ({ first, second }) => {
+      await deploy(second, 'one');
+      const other = until('the other one leads', 30_000, async () => ((await leaderNameOf(second)) === 'two' ? performance.now() : false));
+      await first.stop();
+      const goneMs = performance.now();
+      const tookMs = (await other) - goneMs;
+      t.diagnostic(`${Math.round(tookMs)} ms after the end of the first`);
+      assert.ok(tookMs < 1_500, `${tookMs} ms`);
+      await second.client().apps.create({ body: { name: 'other' } });
+      assert.match((await second.cli('events')).stdout, /two leads now; one did before/u);
+    }));
+
+  test('a second one with another master key, or without one, is refused and leaves nothing behind', async () => {
+    const cluster = await startTestCluster();
+    const first = new Platform({ env: { LIBRA_STORE: cluster.url } });
+    const second = new Platform({ env: { LIBRA_STORE: cluster.url, LIBRA_NODE_NAME: 'two' } });
+    try {
+      await first.start();
+      const missing = await second.startFailing();
+      assert.equal(missing.code, 1);
+      assert.match(missing.stderr, /master\.key is missing\..*Copy master\.key from the data folder of a control plane/su);
+      const other = new Platform();
+      await other.start();
+      await other.stop();
+      copyFileSync(join(other.data, 'master.key'), join(second.data, 'master.key'));
+      await other.dispose();
+      const different = await second.startFailing();
+      assert.match(different.stderr, /master\.key holds another master key/u);
+      const { items } = await first.client().nodes.list({});
+      assert.equal(items.length, 1);
+      rmSync(join(second.data, 'master.key'));
+    } finally {
+      await first.dispose();
+      await second.dispose();
+      await cluster.stop();
+    }
+  });
+});
