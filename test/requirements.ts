@@ -49,6 +49,10 @@ const REQUIREMENTS = {
     hint: 'run as root with writable cgroups',
   },
   ip: { met: () => finds('ip'), hint: 'apt-get install iproute2' },
+  dockerd: {
+    met: () => process.getuid?.() === 0 && finds('dockerd') && runs('/bin/busybox', 'true'),
+    hint: 'apt-get install docker.io busybox-static, and run as root',
+  },
   etcd: { met: () => finds('etcd'), hint: 'apt-get install etcd-server' },
   python3: { met: () => finds('python3'), hint: 'apt-get install python3' },
   prometheus: { met: () => finds('prometheus'), hint: 'apt-get install prometheus' },

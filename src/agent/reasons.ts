@@ -73,7 +73,10 @@ export function endReason(
   lines: readonly string[],
 ): Reason | null {
   if (end.state !== 'exited' || (end.code === 0 && !state.service)) return null;
-  if (spec !== null && run !== null) return diagnose({ ...observed(spec, run, lines), exit: end, probe: null });
+  if (spec !== null && run !== null) {
+    const why = diagnose({ ...observed(spec, run, lines), exit: end, probe: null });
+    return end.note === undefined ? why : { ...why, hint: end.note };
+  }
   const how = end.signal === null ? `ended with exit code ${end.code ?? 'unknown'}` : `was ended by signal ${end.signal}`;
   return reason(state.id, 'exited', `It ${how} while the agent was restarting.`);
 }

@@ -27,6 +27,21 @@ export interface RunSpec {
   readonly cores: readonly number[] | null;
   /** null: run to the end of the program (one-offs). */
   readonly service: boolean;
+  /** What a driver needs that runs programs in containers; absent: there is no image to run it in. */
+  readonly container?: ContainerPart;
+}
+
+export interface ContainerPart {
+  /** Reference of the image that it runs in. */
+  readonly image: string;
+  /** Those of one group reach each other. */
+  readonly group: string;
+  /** Port that the program listens on inside; `port` of the spec is the one of the machine that leads to it. */
+  readonly port: number | null;
+  /** Absolute, and the same inside; null: the image's own. */
+  readonly workFolder: string | null;
+  /** Folders and files of the agent's. `target` is a path inside; a relative one counts from the image's work folder. */
+  readonly mounts: readonly { readonly source: string; readonly target: string; readonly readOnly: boolean }[];
 }
 
 /** Opaque to all but the driver; JSON; enough to find the program again after a restart of the agent or of the machine. */
@@ -40,6 +55,8 @@ export type RunState =
       readonly signal: string | null;
       readonly outOfMemory: boolean;
       readonly atMs: number;
+      /** What else is known of the end, for people. */
+      readonly note?: string;
     }
   /** It is gone and nobody saw how: machine restarted, or the keeper died too. Final. */
   | { readonly state: 'unknown'; readonly message: string };
@@ -80,6 +97,10 @@ export interface Usage {
 
 export interface Driver {
   readonly info: DriverInfo;
+  /** Its programs have ports of their own: whatever port they want inside, it leads there from any port of the machine. */
+  readonly hasOwnPorts?: boolean;
+  /** Has the image at hand before a start needs it, which may take minutes. Idempotent. */
+  fetchImage?(reference: string, signal: AbortSignal): Promise<void>;
   /**
    * Starts the attempt, or finds the one that this key started before. Resolves when the program has been started (not: healthy).
    * A program that cannot be started (no such command, no permission) rejects with `start_failed` and details.reason: Reason['code'].
@@ -104,6 +125,8 @@ export interface Driver {
   /** Keeps a running attempt to these cores of the machine, from now on. */
   confine?(handle: DriverHandle, cores: readonly number[]): Promise<void>;
   usage?(handle: DriverHandle): Promise<Usage>;
+  /** Bytes on disk that the program wrote elsewhere than into the agent's folders. */
+  writtenBytes?(handle: DriverHandle): Promise<number>;
   /** Ends whatever runs under this driver's name for Instances that the agent does not know; returns their keys. Called once after start. */
   sweep(knownKeys: ReadonlySet<string>): Promise<readonly string[]>;
   /** Makes existing folders (work folder, volumes) private to the App: called after they are filled and before `ensure`. */

@@ -275,7 +275,8 @@ async function* lines(folder: string, from: Starts | null, options: ReadLogOptio
     if (frame.kind !== 'output') {
       yield* flush({ at: frame.at, n: 0 });
       if (frame.kind === 'lost') {
-        yield { atMs: frame.atMs, stream: 'stderr', text: `… ${frame.lostBytes} bytes were dropped`, cursor: formatCursor(end, pending) };
+        const amount = frame.lostBytes === 0 ? 'output was' : `${frame.lostBytes} bytes were`;
+        yield { atMs: frame.atMs, stream: 'stderr', text: `… ${amount} dropped`, cursor: formatCursor(end, pending) };
       }
       continue;
     }

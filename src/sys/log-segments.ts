@@ -4,8 +4,8 @@
 import { closeSync, fstatSync, mkdirSync, openSync, readSync, readdirSync, statSync, unlinkSync, writevSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** What a frame holds. `start` opens each segment (see `decodeStart`), `end` says that a program's output ended. */
-export const FRAME_KIND = { start: 1, stdout: 2, stderr: 3, dropped: 4, end: 5 } as const;
+/** What a frame holds. `start` opens each segment (see `decodeStart`), `end` says that a program's output ended, `mark` is the writer's own. */
+export const FRAME_KIND = { start: 1, stdout: 2, stderr: 3, dropped: 4, end: 5, mark: 6 } as const;
 
 /** magic u8, kind u8, time u48, length u32; all little-endian. The magic byte never occurs in UTF-8 text. */
 export const FRAME_HEADER_BYTES = 12;
@@ -22,6 +22,10 @@ export interface LogWriter {
   write(stream: 'stdout' | 'stderr', bytes: Uint8Array): void;
   /** Marks the end of a program's output: unfinished lines are complete as they are. */
   end(): void;
+  /** Says in its place that output was dropped, and nobody knows how much. */
+  lost(): void;
+  /** Where the writer stands with its source; readers of lines pass over it, log-marks.ts finds the last one. */
+  mark(payload: Uint8Array): void;
   close(): void;
 }
 
@@ -158,7 +162,7 @@ export function openLogWriter(folder: string, limitBytes: number, now: () => num
       }
       append(kind, payload);
     } catch {
-      droppedBytes += payload.length;
+      if (kind !== FRAME_KIND.mark) droppedBytes += payload.length;
       finish();
     }
   };
@@ -192,6 +196,8 @@ export function openLogWriter(folder: string, limitBytes: number, now: () => num
       midLine.stdout = false;
       midLine.stderr = false;
     },
+    lost: () => frame(FRAME_KIND.dropped, numberPayload(0)),
+    mark: (payload) => frame(FRAME_KIND.mark, payload),
     close: finish,
   };
 }

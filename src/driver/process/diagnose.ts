@@ -2,6 +2,7 @@
 
 import type { Reason } from '../../model/documents.ts';
 import { describeListener, listListening, socketInodes } from '../../sys/listeners.ts';
+import type { ListeningSocket } from '../../sys/listeners.ts';
 import type { RunSpec } from '../contract.ts';
 
 export type Diagnosis = Pick<Reason, 'code' | 'message' | 'hint'>;
@@ -10,6 +11,8 @@ export type Diagnosis = Pick<Reason, 'code' | 'message' | 'hint'>;
 function reaches(address: string, host: string): boolean {
   return address === host || address === '::' || address === '0.0.0.0' || (host === 'localhost' && address === '127.0.0.1');
 }
+
+export const NO_PORT_HINT = 'See its log. A program without a port needs “listens: false” or another check in the manifest.';
 
 const place = (address: string, port: number): string => (address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`);
 
@@ -21,6 +24,25 @@ export function diagnoseListening(pids: readonly number[], spec: Pick<RunSpec, '
   const host = spec.env['HOST'] ?? '127.0.0.1';
   const inodes = new Set(pids.flatMap((pid) => [...socketInodes(pid)]));
   const own = listListening(first).filter((socket) => inodes.has(socket.inode));
+  const listens = diagnoseSockets(own, port, host);
+  if (listens !== 'nothing') return listens;
+  const stranger = describeListener(port);
+  if (stranger !== null && !pids.includes(stranger.pid)) {
+    return {
+      code: 'port_taken',
+      message: `Port ${port}, which it should listen on, is in use by ${stranger.text}.`,
+      hint: 'Stop that program, or choose another port in the manifest.',
+    };
+  }
+  return {
+    code: 'never_listened',
+    message: `None of its ${pids.length} processes listens on any TCP port; $PORT is ${port}.`,
+    hint: NO_PORT_HINT,
+  };
+}
+
+/** Sockets of the program itself, compared with where it is looked for; null: all is well. */
+export function diagnoseSockets(own: readonly ListeningSocket[], port: number, host: string): Diagnosis | null | 'nothing' {
   const right = own.filter((socket) => socket.port === port);
   if (right.some((socket) => reaches(socket.address, host))) return null;
   const [wrongAddress] = right;
@@ -39,17 +61,5 @@ export function diagnoseListening(pids: readonly number[], spec: Pick<RunSpec, '
       hint: `Let the program listen on $PORT (\${PORT} in the command), or declare its port in the manifest: port: ${own[0]?.port ?? port}`,
     };
   }
-  const stranger = describeListener(port);
-  if (stranger !== null && !pids.includes(stranger.pid)) {
-    return {
-      code: 'port_taken',
-      message: `Port ${port}, which it should listen on, is in use by ${stranger.text}.`,
-      hint: 'Stop that program, or choose another port in the manifest.',
-    };
-  }
-  return {
-    code: 'never_listened',
-    message: `None of its ${pids.length} processes listens on any TCP port; $PORT is ${port}.`,
-    hint: 'See its log. A program without a port needs “listens: false” or another check in the manifest.',
-  };
+  return 'nothing';
 }

@@ -57,11 +57,16 @@ export function createAppUsers(dataFolder: string, firstUid = 200_000): AppUsers
   if (closed !== null)
     return none(`${closed.folder} has mode 0${closed.mode.toString(8)}: other users cannot reach the Apps' folders in it`);
   const file = join(dataFolder, 'users.json');
-  const users = readUsers(file);
+  let users = readUsers(file);
   return {
     enforcement: 'enforced',
     of: (appId) => {
       let uid = users.get(appId);
+      if (uid === undefined) {
+        // Drivers share the file: another one may have given ids meanwhile.
+        users = readUsers(file);
+        uid = users.get(appId);
+      }
       if (uid === undefined) {
         uid = Math.max(firstUid - 1, ...users.values()) + 1;
         if (uid >= firstUid + RANGE) {

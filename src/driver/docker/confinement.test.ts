@@ -1,0 +1,236 @@
+// What a container may not do, read from the kernel; and what Docker does to it from outside, told truthfully.
+
+import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import { join } from 'node:path';
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { lacking } from '../../../test/requirements.ts';
+import { systemClock } from '../../lib/clock.ts';
+import { until } from '../../sys/keeper-fixture.ts';
+import { silentLog } from '../../sys/log.ts';
+import { createPortAllocator } from '../../sys/ports.ts';
+import type { Driver, DriverHandle, RunSpec, RunState } from '../contract.ts';
+import { startTestDocker } from './dockerd-fixture.ts';
+import type { TestDocker } from './dockerd-fixture.ts';
+import { keysOf, textOf } from './fields.ts';
+import { createNetworks } from './networks.ts';
+import { createDriverFixture } from './driver-fixture.ts';
+import type { DriverFixture } from './driver-fixture.ts';
+
+const never = new AbortController().signal;
+const STOP = { signal: 'SIGTERM', timeoutMs: 2000 } as const;
+
+describe('docker', { skip: lacking('dockerd') }, () => {
+  let docker: TestDocker;
+  let image = '';
+  let fixture: DriverFixture;
+  let driver: Driver;
+  before(async () => {
+    docker = await startTestDocker();
+    image = await docker.image('busybox-test', (root) => {
+      writeFileSync(join(root, 'etc/passwd'), 'root:x:0:0::/:/bin/sh\nweb:x:1234:77::/:/bin/sh\n');
+      writeFileSync(join(root, 'etc/group'), 'root:x:0:\nstaff:x:99:web\n');
+    });
+  });
+  beforeEach(async () => {
+    fixture = createDriverFixture(docker, image);
+    driver = await fixture.create();
+  });
+  afterEach(async () => {
+    await driver.sweep(new Set());
+    await driver.close();
+    fixture.remove();
+  });
+  after(() => docker.stop());
+
+  const linesOf = async (spec: RunSpec): Promise<string[]> => {
+    const lines: string[] = [];
+    for await (const { text } of driver.logs(spec.logFolder, { follow: false, signal: never })) lines.push(text);
+    return lines;
+  };
+  /** Runs a script to its end. */
+  const run = async (spec: RunSpec): Promise<{ readonly end: RunState; readonly lines: readonly string[] }> => {
+    const end = await driver.wait(await driver.ensure(spec), never);
+    return { end, lines: await linesOf(spec) };
+  };
+  const pidOf = async (handle: DriverHandle): Promise<number> => {
+    const state = await driver.inspect(handle);
+    assert.ok(state.state === 'running' && state.pid !== null);
+    return state.pid;
+  };
+  const freePort = (): Promise<number> =>
+    createPortAllocator({ file: join(fixture.folder, 'ports.json'), clock: systemClock }).allocate('test');
+
+  test('no capability, no new privileges, an init, and limits of cpu, memory and processes', async () => {
+    const files = ['cpu/cpu.cfs_quota_us', 'cpu/cpu.cfs_period_us', 'memory/memory.limit_in_bytes', 'pids/pids.max'];
+    const v2 = ['cpu.max', 'memory.max', 'pids.max'];
+    const script = [
+      'cat /proc/self/status /proc/1/comm',
+      ...[...files, ...v2].map((file) => `[ -e /sys/fs/cgroup/${file} ] && echo ${file} $(cat /sys/fs/cgroup/${file})`),
+      'exit 0',
+    ].join('\n');
+    const { lines } = await run(
+      fixture.spec('confined.1', script, {
+        resources: { ...fixture.spec('x.1', '').resources, cpu: { request: 0.1, limit: 0.5, bind: false } },
+      }),
+    );
+    const text = lines.join('\n');
+    assert.match(text, /^CapEff:\s+0+$/mu);
+    assert.match(text, /^CapBnd:\s+0+$/mu);
+    assert.match(text, /^NoNewPrivs:\s+1$/mu);
+    assert.match(text, /^Seccomp:\s+2$/mu);
+    assert.match(text, /^(?:docker-init|tini)$/mu);
+    assert.match(text, /cfs_quota_us 50000\n.*cfs_period_us 100000|cpu\.max 50000 100000/u);
+    assert.match(text, /memory\S* 67108864/u);
+    assert.match(text, /pids\S* 4096/u);
+  });
+
+  test('a program that needs more memory than its limit has run out of memory', async () => {
+    const script = 'x=$(yes 0123456789012345678901234567890 | head -c 200000000); echo unreached';
+    const { end, lines } = await run(fixture.spec('greedy.1', script));
+    assert.ok(end.state === 'exited');
+    assert.deepEqual([end.outOfMemory, lines.includes('unreached')], [true, false]);
+  });
+
+  test('keeps to its cores, from the start and when it is told later', async () => {
+    const handle = await driver.ensure(fixture.spec('bound.1', 'while :; do sleep 1; done', { cores: [1] }));
+    const allowed = (pid: number): string => /^Cpus_allowed_list:\s+(.*)$/mu.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '';
+    const pid = await pidOf(handle);
+    assert.equal(allowed(pid), '1');
+    await driver.confine?.(handle, [0]);
+    assert.equal(allowed(pid), '0');
+    await driver.stop(handle, STOP);
+  });
+
+  test('its port is reached on loopback alone, through another port of the machine', async () => {
+    const port = await freePort();
+    const spec = fixture.spec(
+      'web.1',
+      'mkdir /tmp/www; echo hello > /tmp/www/index.html; httpd -f -p 8080 -h /tmp/www',
+      { port },
+      { port: 8080 },
+    );
+    const handle = await driver.ensure(spec);
+    const text = await until('it answers', async () => {
+      const answer = await fetch(`http://127.0.0.1:${port}/`, { headers: { connection: 'close' } }).catch(() => null);
+      return answer === null ? null : await answer.text();
+    });
+    assert.equal(text, 'hello\n');
+    assert.equal(await driver.diagnose?.(handle, spec), null);
+    const others = Object.values(networkInterfaces())
+      .flatMap((list) => list ?? [])
+      .filter(({ family, internal }) => family === 'IPv4' && !internal);
+    for (const { address } of others) {
+      const refused = new Promise<string>((resolve) => {
+        const socket = connect({ host: address, port, timeout: 2000 });
+        socket.once('connect', () => resolve('connected'));
+        socket.once('error', () => resolve('refused'));
+        socket.once('timeout', () => resolve('timeout'));
+      });
+      assert.notEqual(await refused, 'connected', address);
+    }
+    await driver.stop(handle, STOP);
+  });
+
+  test('what keeps it from being reached is told: another port, the wrong address, none', async () => {
+    const found = new Map<string, string | undefined>();
+    for (const [key, script] of Object.entries({
+      'elsewhere.1': 'httpd -f -p 9000 -h /tmp',
+      'inside.1': 'httpd -f -p 127.0.0.1:8080 -h /tmp',
+      'mute.1': 'while :; do sleep 1; done',
+    })) {
+      const spec = fixture.spec(key, script, { port: await freePort() }, { port: 8080 });
+      const handle = await driver.ensure(spec);
+      const wanted = key === 'mute.1' ? 'never_listened' : 'wrong';
+      const code = await until(key, async () => {
+        const seen = await driver.diagnose?.(handle, spec);
+        return seen?.code.startsWith(wanted) === true ? seen.code : null;
+      });
+      found.set(key, code);
+      await driver.stop(handle, { ...STOP, timeoutMs: 0 });
+    }
+    assert.deepEqual([...found.values()], ['wrong_port', 'wrong_address', 'never_listened']);
+  });
+
+  test('a command runs beside the program, with input, output, code, and an end on demand', async () => {
+    const handle = await driver.ensure(fixture.spec('host.1', 'while :; do sleep 1; done', { env: { PATH: '/bin', COLOUR: 'blue' } }));
+    const exec = async (argv: readonly string[]): Promise<NonNullable<Awaited<ReturnType<NonNullable<Driver['exec']>>>>> => {
+      assert.ok(driver.exec);
+      return driver.exec(handle, { argv, env: {}, cwd: '/' });
+    };
+    const session = await exec(['sh', '-c', 'cat; echo $COLOUR; echo oops >&2; exit 5']);
+    await session.write(Buffer.from('typed\n'));
+    session.endInput();
+    const seen = { stdout: '', stderr: '' };
+    for await (const { stream, chunk } of session.output) seen[stream] += Buffer.from(chunk).toString('utf8');
+    assert.deepEqual(seen, { stdout: 'typed\nblue\n', stderr: 'oops\n' });
+    assert.deepEqual(await session.exited, { code: 5, signal: null });
+    const endless = await exec(['sleep', '987654']);
+    endless.kill();
+    assert.equal((await endless.exited).code, 137);
+    const usage = await driver.usage?.(handle);
+    assert.ok(usage !== undefined && usage.processes >= 2 && usage.memoryBytes > 0);
+    await driver.stop(handle, STOP);
+  });
+
+  test('what is mounted belongs to the user of the image, whom the image may name', async () => {
+    const named = await docker.image(
+      'busybox-named',
+      (root) => {
+        for (const [file, text] of [
+          ['passwd', 'web:x:1234:77::/:/bin/sh\n'],
+          ['group', 'staff:x:99:web\n'],
+        ] as const)
+          writeFileSync(join(root, 'etc', file), text);
+      },
+      ['USER web:staff', 'WORKDIR /srv'],
+    );
+    const source = join(fixture.folder, 'volume');
+    mkdirSync(source, { mode: 0o700 });
+    const spec = fixture.spec(
+      'owner.1',
+      'id -u; id -g; echo kept > /srv/data/file; touch /bin/x 2>/dev/null || echo closed',
+      {},
+      {
+        image: named,
+        mounts: [{ source, target: 'data', readOnly: false }],
+      },
+    );
+    const { lines } = await run(spec);
+    assert.deepEqual(lines, ['1234', '99', 'closed']);
+    assert.equal(readFileSync(join(source, 'file'), 'utf8'), 'kept\n');
+    assert.deepEqual([statSync(source).uid, statSync(source).gid], [1234, 99]);
+  });
+
+  test('more networks than Docker would make by itself, and none of them stays', async () => {
+    const networks = createNetworks({
+      engine: docker.engine,
+      platform: 'many',
+      pool: '10.246.0.0/16',
+      clock: systemClock,
+      log: silentLog,
+      isNeeded: () => false,
+    });
+    const names = new Set<string>();
+    for (let index = 0; index < 34; index += 1) names.add(await networks.ensure(`app/env${index}`));
+    const ours = async (): Promise<number> => (await docker.engine.networks()).filter(({ name }) => names.has(name)).length;
+    assert.equal(await ours(), 34);
+    await networks.pruneNow();
+    assert.equal(await ours(), 0);
+  });
+
+  test('two Apps do not reach each other, two containers of one do', async () => {
+    const serve = 'httpd -f -p 8080 -h /etc';
+    const server = await driver.ensure(fixture.spec('server.1', serve, {}, { group: 'a/production' }));
+    const seen = await docker.engine.inspectContainer(String(server['container']));
+    const [network = ''] = keysOf(seen, 'NetworkSettings', 'Networks');
+    const ip = textOf(seen, 'NetworkSettings', 'Networks', network, 'IPAddress');
+    const ask = `printf 'GET /group HTTP/1.0\\r\\n\\r\\n' | nc -w 2 ${ip} 8080 | grep -q staff && echo reached || echo cut off`;
+    const same = await run(fixture.spec('same.1', ask, {}, { group: 'a/production' }));
+    const other = await run(fixture.spec('other.1', ask, {}, { group: 'b/production' }));
+    assert.deepEqual([same.lines.at(-1), other.lines.at(-1)], ['reached', 'cut off']);
+    await driver.stop(server, STOP);
+  });
+});

@@ -1,0 +1,97 @@
+// From a RunSpec to what the engine is asked for. Everything that a container must not do is decided here, in one place.
+
+import { isAbsolute, join } from 'node:path/posix';
+import { Failure } from '../../lib/failure.ts';
+import type { ContainerPart, RunSpec } from '../contract.ts';
+import type { ImageFacts } from './engine.ts';
+import { KEY_LABEL, PLATFORM_LABEL } from './handle.ts';
+
+/** As for processes: enough for every honest program, and an end for a fork bomb. */
+const MAX_PROCESSES = 4096;
+const CPU_SHARES = 1024;
+/** Least that the engine takes. */
+const LEAST_CPU_SHARES = 2;
+const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+/** The engine's own log is a buffer on the way to the log of the Instance: twice its size in pieces, of which all but one are compressed. */
+const LOG_FILES = 9;
+const LOG_PIECES = 4;
+const LEAST_LOG_BYTES = 1024 * 1024;
+
+export interface ContainerInput {
+  readonly spec: RunSpec;
+  readonly part: ContainerPart;
+  readonly image: ImageFacts;
+  readonly platform: string;
+  readonly network: string;
+  /** `uid:gid` for what is no image of its own; null: as the image says. */
+  readonly user: string | null;
+  /** Numbers as the kernel has them; null: all. */
+  readonly cpus: readonly number[] | null;
+}
+
+/** Where the folders and files of the agent appear inside; relative paths count from the image's work folder. */
+export function mountsOf(part: ContainerPart, image: ImageFacts): readonly { source: string; target: string; readOnly: boolean }[] {
+  return part.mounts.map(({ source, target, readOnly }) => {
+    const inside = isAbsolute(target) ? join(target) : join('/', image.workingFolder, target);
+    if (inside === '/') throw new Failure('invalid_input', { message: `The path ${target} would cover the whole image.` });
+    return { source, target: inside, readOnly };
+  });
+}
+
+/** The whole environment, the image's own PATH included where the program comes as a folder. */
+function environment(spec: RunSpec, part: ContainerPart, image: ImageFacts): readonly string[] {
+  const own = part.workFolder === null ? {} : { PATH: `${part.workFolder}/node_modules/.bin:${image.path ?? PATH}` };
+  return Object.entries({ ...own, ...spec.env }).map(([name, value]) => `${name}=${value}`);
+}
+
+/** Body of `POST /containers/create`. */
+export function containerBody({ spec, part, image, platform, network, user, cpus }: ContainerInput): object {
+  const { cpu, memory } = spec.resources;
+  const port = part.port === null ? null : `${part.port}/tcp`;
+  return {
+    Image: image.id,
+    // The words are the whole command: an entrypoint of the image is not put in front of them.
+    ...(spec.argv.length === 0 ? {} : { Entrypoint: spec.argv, Cmd: [] }),
+    Env: environment(spec, part, image),
+    ...(part.workFolder === null ? {} : { WorkingDir: part.workFolder }),
+    ...(user === null ? {} : { User: user }),
+    Labels: { [PLATFORM_LABEL]: platform, [KEY_LABEL]: spec.key },
+    ...(port === null ? {} : { ExposedPorts: { [port]: {} } }),
+    // The agent looks after health itself.
+    Healthcheck: { Test: ['NONE'] },
+    AttachStdin: false,
+    OpenStdin: false,
+    Tty: false,
+    HostConfig: {
+      Init: true,
+      Privileged: false,
+      CapDrop: ['ALL'],
+      SecurityOpt: ['no-new-privileges'],
+      RestartPolicy: { Name: 'no' },
+      NetworkMode: network,
+      ...(port === null || spec.port === null ? {} : { PortBindings: { [port]: [{ HostIp: '127.0.0.1', HostPort: String(spec.port) }] } }),
+      Mounts: mountsOf(part, image).map(({ source, target, readOnly }) => ({
+        Type: 'bind',
+        Source: source,
+        Target: target,
+        ReadOnly: readOnly,
+        BindOptions: { Propagation: 'rprivate' },
+      })),
+      NanoCpus: Math.round(cpu.limit * 1e9),
+      CpuShares: Math.max(LEAST_CPU_SHARES, Math.round(cpu.request * CPU_SHARES)),
+      ...(cpus === null ? {} : { CpusetCpus: cpus.join(',') }),
+      Memory: memory.limitBytes,
+      // No swap beyond it.
+      MemorySwap: memory.limitBytes,
+      PidsLimit: MAX_PROCESSES,
+      LogConfig: {
+        Type: 'json-file',
+        Config: {
+          'max-size': String(Math.max(LEAST_LOG_BYTES, Math.floor(spec.logBytes / LOG_PIECES))),
+          'max-file': String(LOG_FILES),
+          compress: 'true',
+        },
+      },
+    },
+  };
+}

@@ -1,0 +1,54 @@
+// Docker drivers for tests, with specs for containers of busybox.
+
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { ContainerPart, Driver, RunSpec } from '../contract.ts';
+import type { TestDocker } from './dockerd-fixture.ts';
+import { createDockerDriver } from './driver.ts';
+
+const MEBIBYTE = 1024 * 1024;
+
+export interface DriverFixture {
+  readonly folder: string;
+  /** A driver as a new agent would make it. */
+  create(): Promise<Driver>;
+  spec(key: string, script: string, more?: Partial<RunSpec>, container?: Partial<ContainerPart>): RunSpec;
+  remove(): void;
+}
+
+/** @param image of busybox. Platforms on one engine differ in their folders. */
+export function createDriverFixture(docker: TestDocker, image: string, subnets = '10.247.0.0/16'): DriverFixture {
+  const folder = mkdtempSync(join(tmpdir(), 'libra-docker-'));
+  chmodSync(folder, 0o711);
+  return {
+    folder,
+    create: () => createDockerDriver({ endpoint: { kind: 'unix', path: docker.socketPath }, dataFolder: folder, subnets }),
+    spec: (key, script, more = {}, container = {}) => {
+      const logFolder = join(folder, 'logs', key);
+      mkdirSync(logFolder, { recursive: true });
+      return {
+        key,
+        instanceId: key.split('.')[0] ?? key,
+        appId: 'app',
+        artifact: { kind: 'image', reference: image },
+        argv: ['sh', '-c', script],
+        env: { PATH: '/bin' },
+        workFolder: join(folder, 'work'),
+        logFolder,
+        logBytes: MEBIBYTE,
+        port: null,
+        resources: {
+          cpu: { request: 0.5, limit: 1, bind: false },
+          memory: { requestBytes: 64 * MEBIBYTE, limitBytes: 64 * MEBIBYTE },
+          diskBytes: 1024 * MEBIBYTE,
+        },
+        cores: null,
+        service: true,
+        ...more,
+        container: { image, group: 'app/production', port: null, workFolder: null, mounts: [], ...container },
+      };
+    },
+    remove: () => rmSync(folder, { recursive: true, force: true }),
+  };
+}

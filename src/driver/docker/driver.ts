@@ -1,0 +1,331 @@
+// The Docker driver: an attempt is a container, known by its name and labels. All state that counts is with the engine and in the log of the
+// Instance, so this object may be made anew at any moment, and the engine may be restarted under it.
+
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import type { Clock } from '../../lib/clock.ts';
+import { systemClock } from '../../lib/clock.ts';
+import { Failure, isFailure, messageOf } from '../../lib/failure.ts';
+import type { DriverInfo } from '../../model/documents.ts';
+import { parseCpus } from '../../sys/cgroup.ts';
+import { silentLog } from '../../sys/log.ts';
+import type { Log } from '../../sys/log.ts';
+import { readLog } from '../../sys/log-reader.ts';
+import type { ContainerPart, Driver, DriverHandle, RunSpec, RunState } from '../contract.ts';
+import { diagnoseSockets, NO_PORT_HINT } from '../process/diagnose.ts';
+import { preparePrivateFolders } from '../process/folders.ts';
+import { createAppUsers } from '../process/users.ts';
+import { containerBody, mountsOf } from './container-body.ts';
+import type { EngineEndpoint } from './endpoint.ts';
+import { createEngine } from './engine.ts';
+import type { EngineFacts, ImageFacts } from './engine.ts';
+import { engineStatus } from './engine-http.ts';
+import { startExec } from './exec.ts';
+import { fieldOf, textOf } from './fields.ts';
+import { createCommandFinder } from './find-command.ts';
+import { containerName, KEY_LABEL, parseHandle, PLATFORM_LABEL, toDriverHandle } from './handle.ts';
+import type { DockerHandle } from './handle.ts';
+import { giveMounts, idsOfUser } from './image-user.ts';
+import { createNetworks } from './networks.ts';
+import { pumpOutput } from './output-pump.ts';
+import { socketsOf } from './seen-process.ts';
+
+export interface DockerDriverOptions {
+  readonly endpoint: EngineEndpoint;
+  /** Of the agent; names the platform, too. */
+  readonly dataFolder: string;
+  /** Range that subnets of containers are taken from; default 10.213.0.0/16. */
+  readonly subnets?: string;
+  readonly clock?: Clock;
+  readonly log?: Log;
+}
+
+const SUBNETS = '10.213.0.0/16';
+
+/** Names of `/info` for what a container is confined by. */
+const LIMITS = { cpu: 'CpuCfsQuota', memory: 'MemoryLimit', processes: 'PidsLimit', cores: 'CPUSet' } as const;
+
+interface Watched {
+  readonly ended: Promise<RunState>;
+  stop(): void;
+}
+
+/** Docker's answer to a start as a reason; what it did not answer at all stays unclear. */
+function startFailure(error: unknown, spec: RunSpec): unknown {
+  if (engineStatus(error) === null) return error;
+  const message = messageOf(error);
+  const [word = ''] = spec.argv;
+  const isMissing = /executable file not found|no such file or directory|permission denied/iu.test(message) && /exec/u.test(message);
+  const isTaken = /address already in use|port is already allocated/u.test(message);
+  return new Failure('start_failed', {
+    message: isMissing ? `“${word}” could not be started: ${message}` : `The container could not be started: ${message}`,
+    details: { reason: isMissing ? 'command_not_found' : isTaken ? 'port_taken' : 'driver_error' },
+    cause: error,
+  });
+}
+
+function allowedCpus(): readonly number[] {
+  return parseCpus(/^Cpus_allowed_list:\s+(\S+)$/mu.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '');
+}
+
+export async function createDockerDriver(options: DockerDriverOptions): Promise<Driver> {
+  const { dataFolder } = options;
+  const clock = options.clock ?? systemClock;
+  const log = options.log ?? silentLog;
+  const platform = createHash('sha256').update(dataFolder).digest('hex').slice(0, 12);
+  const engine = createEngine(options.endpoint);
+  const facts: EngineFacts | null = await engine.facts().catch((error: unknown) => {
+    if (isFailure(error, 'unsupported')) throw error;
+    log.warn({ error: messageOf(error) }, 'Docker does not answer yet');
+    return null;
+  });
+  const users = createAppUsers(dataFolder);
+  const cpus = allowedCpus();
+  const closing = new AbortController();
+  const starting = new Map<string, Promise<DriverHandle>>();
+  const needed = new Map<string, number>();
+  const watched = new Map<string, Watched>();
+  const isFound = createCommandFinder(engine);
+  const networks = createNetworks({
+    engine,
+    platform,
+    pool: options.subnets ?? SUBNETS,
+    clock,
+    log,
+    isNeeded: (network) => (needed.get(network) ?? 0) > 0,
+  });
+
+  const enforcement = (limit: keyof typeof LIMITS): string => {
+    if (facts === null) return 'not known: Docker did not answer when librad started';
+    return facts.knows.has(LIMITS[limit]) ? 'enforced' : `the kernel under Docker lacks ${LIMITS[limit]}`;
+  };
+  const limits: DriverInfo['limits'] = {
+    cpu: enforcement('cpu'),
+    memory: enforcement('memory'),
+    user: 'enforced',
+    disk: 'soft: measured now and then, not stopped by the kernel',
+    cores: enforcement('cores'),
+  };
+  const notEnforced = (['cpu', 'memory', 'processes'] as const).flatMap((name) =>
+    enforcement(name) === 'enforced' ? [] : [`${name} limit not enforced: ${enforcement(name)}`],
+  );
+
+  const cpusOf = (cores: readonly number[]): readonly number[] => cores.flatMap((core) => cpus[core] ?? []);
+
+  const find = async (name: string): Promise<unknown> => {
+    try {
+      return await engine.inspectContainer(name);
+    } catch (error) {
+      if (engineStatus(error) === 404) return null;
+      throw error;
+    }
+  };
+
+  const watch = ({ container, log: place }: DockerHandle): Watched => {
+    const known = watched.get(container);
+    if (known !== undefined) return known;
+    const stopping = new AbortController();
+    const signal = AbortSignal.any([closing.signal, stopping.signal]);
+    const ended = pumpOutput({ engine, container, ...place, clock, log, signal });
+    ended.catch(() => undefined); // whoever waits is told
+    const made: Watched = {
+      ended,
+      stop: () => {
+        watched.delete(container);
+        stopping.abort(new Failure('canceled', { message: 'The container was removed.' }));
+      },
+    };
+    watched.set(container, made);
+    return made;
+  };
+
+  const inspect = async (handle: DockerHandle): Promise<RunState> => {
+    const answer = await find(handle.container);
+    if (answer === null) return { state: 'unknown', message: 'Its container is gone from Docker.' };
+    const state = await engine.stateOf(handle.container).catch((error: unknown): RunState => {
+      if (engineStatus(error) === 404) return { state: 'unknown', message: 'Its container is gone from Docker.' };
+      throw error;
+    });
+    const watching = watch(handle);
+    // All of the output is there when an end is told.
+    return state.state === 'running' ? state : watching.ended;
+  };
+
+  const wait = async (handle: DockerHandle, signal: AbortSignal): Promise<RunState> => {
+    const either = AbortSignal.any([signal, closing.signal]);
+    either.throwIfAborted();
+    const { promise, reject } = Promise.withResolvers<never>();
+    const onAbort = (): void => reject(either.reason);
+    either.addEventListener('abort', onAbort, { once: true });
+    try {
+      return await Promise.race([watch(handle).ended, promise]);
+    } finally {
+      either.removeEventListener('abort', onAbort);
+    }
+  };
+
+  const prepareMounts = async (container: string, part: ContainerPart, image: ImageFacts): Promise<void> => {
+    if (part.workFolder !== null || part.mounts.length === 0) return;
+    const ids = await idsOfUser(engine, container, image.user);
+    if (ids === null) {
+      throw new Failure('start_failed', {
+        message: `The image ${part.image} runs as “${image.user}”, whom its own /etc/passwd does not know.`,
+        details: { reason: 'driver_error' },
+      });
+    }
+    await giveMounts(
+      part.mounts.map(({ source }) => source),
+      ids,
+    );
+  };
+
+  const make = async (spec: RunSpec, part: ContainerPart, network: string): Promise<string> => {
+    const image = await engine.image(part.image);
+    if (image === null) {
+      throw new Failure('start_failed', {
+        message: `The image ${part.image} is not there (any more).`,
+        hint: 'It is fetched again at the next try.',
+        details: { reason: 'driver_error' },
+      });
+    }
+    const own = users.of(spec.appId) ?? { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
+    const user = part.workFolder === null ? null : `${own.uid}:${own.gid}`;
+    const body = containerBody({ spec, part, image, platform, network, user, cpus: spec.cores === null ? null : cpusOf(spec.cores) });
+    const container = await engine.createContainer(containerName(platform, spec.key), body);
+    try {
+      const [word] = spec.argv;
+      const workFolder = part.workFolder ?? image.workingFolder;
+      const bins = part.workFolder === null ? '' : `${part.workFolder}/node_modules/.bin:`;
+      const path = spec.env['PATH'] ?? (image.path === null ? null : `${bins}${image.path}`);
+      const mounted = mountsOf(part, image).map(({ target }) => target);
+      if (word !== undefined && !(await isFound({ container, imageId: image.id, word, workFolder, path, mounted }))) {
+        throw new Failure('start_failed', {
+          message: `“${word}” was not found in ${part.image}.`,
+          hint: 'Check its spelling; without a command the image runs its own.',
+          details: { reason: 'command_not_found', command: word },
+        });
+      }
+      await prepareMounts(container, part, image);
+    } catch (error) {
+      await engine.removeContainer(container);
+      throw error;
+    }
+    return container;
+  };
+
+  const begin = async (spec: RunSpec, part: ContainerPart, fresh: boolean): Promise<string> => {
+    const network = await networks.ensure(part.group, { fresh });
+    needed.set(network, (needed.get(network) ?? 0) + 1);
+    try {
+      const found = await find(containerName(platform, spec.key));
+      if (found !== null && textOf(found, 'State', 'Status') !== 'created') return textOf(found, 'Id') ?? '';
+      const container = textOf(found, 'Id') ?? (await make(spec, part, network));
+      try {
+        await engine.startContainer(container);
+      } catch (error) {
+        if (engineStatus(error) === null) throw error;
+        await engine.removeContainer(container);
+        if (!fresh && /network .* not found/u.test(messageOf(error))) return await begin(spec, part, true);
+        throw startFailure(error, spec);
+      }
+      return container;
+    } finally {
+      const left = (needed.get(network) ?? 1) - 1;
+      if (left === 0) needed.delete(network);
+      else needed.set(network, left);
+    }
+  };
+
+  const ensure = async (spec: RunSpec): Promise<DriverHandle> => {
+    const { container: part } = spec;
+    if (part === undefined) {
+      throw new Failure('start_failed', {
+        message: 'There is no image to run this folder in.',
+        hint: 'Name it in the manifest: `build: { base: node:24-slim }`.',
+        details: { reason: 'driver_error' },
+      });
+    }
+    const container = await begin(spec, part, false);
+    const handle: DockerHandle = { driver: 'docker', key: spec.key, container, log: { folder: spec.logFolder, bytes: spec.logBytes } };
+    watch(handle);
+    return toDriverHandle(handle);
+  };
+
+  const stop = async (handle: DockerHandle, signal: string, timeoutMs: number): Promise<RunState> => {
+    const { ended } = watch(handle);
+    if (timeoutMs > 0 && (await engine.killContainer(handle.container, signal))) {
+      const over = new AbortController();
+      const deadline = clock.sleep(timeoutMs, over.signal).catch(() => undefined);
+      await Promise.race([ended.catch(() => undefined), deadline]);
+      over.abort(new Error('it has ended'));
+    }
+    await engine.killContainer(handle.container, 'SIGKILL');
+    return ended;
+  };
+
+  const remove = async (container: string): Promise<void> => {
+    await engine.removeContainer(container);
+    watched.get(container)?.stop();
+    networks.pruneSoon();
+  };
+
+  return {
+    info: { name: 'docker', artifacts: ['image', 'bundle'], limits },
+    hasOwnPorts: true,
+    ensure: (spec) => {
+      const known = starting.get(spec.key);
+      if (known !== undefined) return known;
+      const going = ensure(spec).finally(() => starting.delete(spec.key));
+      starting.set(spec.key, going);
+      return going;
+    },
+    inspect: (handle) => inspect(parseHandle(handle)),
+    wait: (handle, signal) => wait(parseHandle(handle), signal),
+    stop: (handle, { signal, timeoutMs }) => stop(parseHandle(handle), signal, timeoutMs),
+    remove: (handle) => remove(parseHandle(handle).container),
+    logs: (logFolder, reading) => readLog(logFolder, { ...reading, clock }),
+    diagnose: async (handle, { container: part }) => {
+      const { container } = parseHandle(handle);
+      const answer = await find(container);
+      const pid = fieldOf(answer, 'State', 'Pid');
+      const sockets = typeof pid === 'number' && pid !== 0 ? socketsOf(pid, container) : null;
+      if (part === undefined || part.port === null || sockets === null) return null;
+      const [network = ''] = Object.keys(Object(fieldOf(answer, 'NetworkSettings', 'Networks')));
+      const address = textOf(answer, 'NetworkSettings', 'Networks', network, 'IPAddress') ?? '0.0.0.0';
+      const listens = diagnoseSockets(sockets, part.port, address);
+      if (listens !== 'nothing') return listens;
+      return {
+        code: 'never_listened',
+        message: `Nothing in its container listens on any TCP port; $PORT is ${part.port}.`,
+        hint: NO_PORT_HINT,
+      };
+    },
+    exec: async (handle, { argv, env }) => {
+      const { container } = parseHandle(handle);
+      return startExec(engine, clock, container, { argv, env });
+    },
+    confine: async (handle, cores) => engine.updateContainer(parseHandle(handle).container, { CpusetCpus: cpusOf(cores).join(',') }),
+    usage: async (handle) => engine.usage(parseHandle(handle).container),
+    writtenBytes: async (handle) => engine.writtenBytes(parseHandle(handle).container),
+    sweep: async (knownKeys) => {
+      const ended: string[] = [];
+      for (const { id, labels } of await engine.listContainers([`${PLATFORM_LABEL}=${platform}`])) {
+        const key = labels[KEY_LABEL] ?? id;
+        if (knownKeys.has(key)) continue;
+        log.info({ key }, 'ending a container that nobody knows');
+        await remove(id);
+        ended.push(key);
+      }
+      await networks.pruneNow();
+      return ended;
+    },
+    notEnforced: () => notEnforced,
+    prepareFolders: (appId, folders) => preparePrivateFolders(dataFolder, folders, users.of(appId)),
+    close: async () => {
+      closing.abort(new Failure('canceled', { message: 'The Docker driver was closed.' }));
+      networks.close();
+      await Promise.allSettled([...watched.values()].map(({ ended }) => ended));
+      engine.close();
+    },
+  };
+}

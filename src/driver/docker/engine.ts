@@ -1,0 +1,219 @@
+// What is said to the engine (Docker's Engine API, 1.41 and later), one function per thing said. Knows the API, and nothing of Instances.
+
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { Failure } from '../../lib/failure.ts';
+import type { RunState } from '../contract.ts';
+import type { EngineEndpoint } from './endpoint.ts';
+import { createEngineHttp } from './engine-http.ts';
+import { fieldOf, keysOf, listOf, numberOf, textOf } from './fields.ts';
+import { readState } from './state.ts';
+
+/** Docker 20.10. */
+const OLDEST_API = 41;
+const START_MS = 60_000;
+const REMOVE_MS = 60_000;
+const VERSION_MS = 5000;
+
+export interface ImageFacts {
+  readonly id: string;
+  /** Empty: root. */
+  readonly user: string;
+  readonly workingFolder: string;
+  readonly path: string | null;
+  readonly digests: readonly string[];
+}
+
+export interface ContainerListing {
+  readonly id: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly state: string;
+}
+
+export interface NetworkListing {
+  readonly id: string;
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly subnets: readonly string[];
+}
+
+export interface ContainerUsage {
+  readonly cpuSeconds: number;
+  readonly memoryBytes: number;
+  readonly processes: number;
+}
+
+export interface EngineFacts {
+  readonly version: string;
+  /** Limits that its machine knows: names of `/info` that are true. */
+  readonly knows: ReadonlySet<string>;
+}
+
+export interface Engine {
+  facts(): Promise<EngineFacts>;
+  /** null: there is none of that name. */
+  image(reference: string): Promise<ImageFacts | null>;
+  createContainer(name: string, body: unknown): Promise<string>;
+  startContainer(id: string): Promise<void>;
+  /** The whole answer about one container. */
+  inspectContainer(idOrName: string): Promise<unknown>;
+  stateOf(id: string): Promise<RunState>;
+  /** False where it does not run. */
+  killContainer(id: string, signal: string): Promise<boolean>;
+  /** Whatever state it is in. Does nothing where it is gone. */
+  removeContainer(id: string): Promise<void>;
+  listContainers(labels: readonly string[], network?: string): Promise<readonly ContainerListing[]>;
+  updateContainer(id: string, body: unknown): Promise<void>;
+  usage(id: string): Promise<ContainerUsage>;
+  /** Bytes that it wrote into its own file system. */
+  writtenBytes(id: string): Promise<number>;
+  /** Whether a path leads to something inside a container, which need not run. */
+  hasPath(id: string, path: string): Promise<boolean>;
+  /** A tar of a path inside a container. */
+  readPath(id: string, path: string): Promise<IncomingMessage>;
+  logs(id: string, options: { readonly follow: boolean; readonly since: number }, signal: AbortSignal): Promise<IncomingMessage>;
+  createExec(id: string, body: unknown): Promise<string>;
+  startExec(exec: string): Promise<Duplex>;
+  inspectExec(exec: string): Promise<{ readonly isRunning: boolean; readonly code: number | null; readonly pid: number | null }>;
+  networks(): Promise<readonly NetworkListing[]>;
+  createNetwork(body: unknown): Promise<void>;
+  removeNetwork(name: string): Promise<void>;
+  close(): void;
+}
+
+export function createEngine(endpoint: EngineEndpoint): Engine {
+  const http = createEngineHttp(endpoint);
+  let version: Promise<string> | null = null;
+
+  /** The oldest version that both know, so that what is said means the same wherever it is understood. */
+  const negotiate = async (): Promise<string> => {
+    const answer = await http.call('GET', '/version', { deadlineMs: VERSION_MS });
+    const minor = (key: string): number => Number(/^1\.(\d{1,4})$/u.exec(textOf(answer, key) ?? '')?.[1] ?? Number.NaN);
+    const [newest, oldest] = [minor('ApiVersion'), minor('MinAPIVersion')];
+    const chosen = Math.max(OLDEST_API, Number.isNaN(oldest) ? 0 : oldest);
+    if (Number.isNaN(newest) || newest < chosen) {
+      throw new Failure('unsupported', {
+        message: `Docker ${textOf(answer, 'Version') ?? 'of this version'} is too old: Libra needs 20.10 or later.`,
+      });
+    }
+    return `/v1.${chosen}`;
+  };
+  const at = async (path: string): Promise<string> => {
+    version ??= negotiate();
+    try {
+      return `${await version}${path}`;
+    } catch (error) {
+      version = null; // it may be another one the next time
+      throw error;
+    }
+  };
+  const container = (id: string, rest = ''): Promise<string> => at(`/containers/${encodeURIComponent(id)}${rest}`);
+  const call = async (...[method, path, options]: Parameters<typeof http.call>): Promise<unknown> =>
+    http.call(method, await at(path), options);
+  const ignoring = async (statuses: readonly number[], going: Promise<unknown>): Promise<boolean> => {
+    try {
+      await going;
+      return true;
+    } catch (error) {
+      if (statuses.includes(Number(error instanceof Failure ? error.details?.['engineStatus'] : 0))) return false;
+      throw error;
+    }
+  };
+  const inspectContainer = (id: string): Promise<unknown> => call('GET', `/containers/${encodeURIComponent(id)}/json`);
+  const labelsOf = (value: unknown): Record<string, string> =>
+    Object.fromEntries(keysOf(value, 'Labels').map((key) => [key, textOf(value, 'Labels', key) ?? '']));
+
+  return {
+    facts: async () => {
+      const info = await call('GET', '/info');
+      return {
+        version: textOf(info, 'ServerVersion') ?? '',
+        knows: new Set(keysOf(info).filter((key) => fieldOf(info, key) === true)),
+      };
+    },
+    image: async (reference) => {
+      let answer: unknown;
+      const found = await ignoring(
+        [404],
+        call('GET', `/images/${reference}/json`).then((value) => (answer = value)),
+      );
+      if (!found) return null;
+      const path = listOf(answer, 'Config', 'Env').find((entry) => typeof entry === 'string' && entry.startsWith('PATH='));
+      return {
+        id: textOf(answer, 'Id') ?? '',
+        user: textOf(answer, 'Config', 'User') ?? '',
+        workingFolder: textOf(answer, 'Config', 'WorkingDir') ?? '',
+        path: typeof path === 'string' ? path.slice('PATH='.length) : null,
+        digests: listOf(answer, 'RepoDigests').filter((entry) => typeof entry === 'string'),
+      };
+    },
+    createContainer: async (name, body) => {
+      const answer = await call('POST', '/containers/create', { query: { name }, body, deadlineMs: START_MS });
+      const id = textOf(answer, 'Id');
+      if (id === null) throw new Failure('internal', { message: 'Docker made a container and did not say which.' });
+      return id;
+    },
+    startContainer: async (id) => {
+      await http.call('POST', await container(id, '/start'), { deadlineMs: START_MS });
+    },
+    inspectContainer,
+    stateOf: async (id) => readState(await inspectContainer(id)),
+    killContainer: async (id, signal) => ignoring([404, 409], http.call('POST', await container(id, '/kill'), { query: { signal } })),
+    removeContainer: async (id) => {
+      const query = { force: 'true', v: 'true' };
+      await ignoring([404, 409], http.call('DELETE', await container(id), { query, deadlineMs: REMOVE_MS }));
+    },
+    listContainers: async (labels, network) => {
+      const filters = JSON.stringify({ label: labels, ...(network === undefined ? {} : { network: [network] }) });
+      const answer = await call('GET', '/containers/json', { query: { all: 'true', filters } });
+      return listOf(answer).map((each) => ({ id: textOf(each, 'Id') ?? '', labels: labelsOf(each), state: textOf(each, 'State') ?? '' }));
+    },
+    updateContainer: async (id, body) => {
+      await http.call('POST', await container(id, '/update'), { body });
+    },
+    usage: async (id) => {
+      const answer = await http.call('GET', await container(id, '/stats'), { query: { stream: 'false', 'one-shot': 'true' } });
+      const used = numberOf(answer, 'memory_stats', 'usage') ?? 0;
+      const [v1, v2] = ['total_inactive_file', 'inactive_file'].map((key) => numberOf(answer, 'memory_stats', 'stats', key));
+      return {
+        cpuSeconds: (numberOf(answer, 'cpu_stats', 'cpu_usage', 'total_usage') ?? 0) / 1e9,
+        memoryBytes: Math.max(0, used - (v1 ?? v2 ?? 0)),
+        processes: numberOf(answer, 'pids_stats', 'current') ?? 0,
+      };
+    },
+    writtenBytes: async (id) => numberOf(await http.call('GET', await container(id, '/json'), { query: { size: 'true' } }), 'SizeRw') ?? 0,
+    hasPath: async (id, path) => {
+      const query = { path };
+      return (await http.look(await container(id, '/archive'), { query })) === 200;
+    },
+    readPath: async (id, path) => http.stream('GET', await container(id, '/archive'), { query: { path } }),
+    logs: async (id, { follow, since }, signal) =>
+      http.stream('GET', await container(id, '/logs'), {
+        query: { stdout: 'true', stderr: 'true', timestamps: 'true', follow: String(follow), since: String(since) },
+        signal,
+      }),
+    createExec: async (id, body) => textOf(await http.call('POST', await container(id, '/exec'), { body }), 'Id') ?? '',
+    startExec: async (exec) => http.hijack(await at(`/exec/${exec}/start`), { Detach: false, Tty: false }),
+    inspectExec: async (exec) => {
+      const answer = await call('GET', `/exec/${exec}/json`);
+      const pid = numberOf(answer, 'Pid') ?? 0;
+      return { isRunning: fieldOf(answer, 'Running') === true, code: numberOf(answer, 'ExitCode'), pid: pid > 0 ? pid : null };
+    },
+    networks: async () => {
+      const answer = await call('GET', '/networks');
+      return listOf(answer).map((each) => ({
+        id: textOf(each, 'Id') ?? '',
+        name: textOf(each, 'Name') ?? '',
+        labels: labelsOf(each),
+        subnets: listOf(each, 'IPAM', 'Config').flatMap((entry) => textOf(entry, 'Subnet') ?? []),
+      }));
+    },
+    createNetwork: async (body) => {
+      await call('POST', '/networks/create', { body });
+    },
+    removeNetwork: async (name) => {
+      await ignoring([403, 404, 409], call('DELETE', `/networks/${encodeURIComponent(name)}`));
+    },
+    close: () => http.close(),
+  };
+}

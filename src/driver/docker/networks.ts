@@ -1,0 +1,111 @@
+// One network for each App and Environment, so that Apps do not see each other's containers. Made when the first container needs it,
+// removed some time after the last one has gone.
+
+import { createHash } from 'node:crypto';
+import { networkInterfaces } from 'node:os';
+import type { Clock } from '../../lib/clock.ts';
+import { Failure, messageOf } from '../../lib/failure.ts';
+import type { Log } from '../../sys/log.ts';
+import type { Engine } from './engine.ts';
+import { engineStatus } from './engine-http.ts';
+import { PLATFORM_LABEL } from './handle.ts';
+import { freeSubnets } from './subnets.ts';
+
+/** Redeploys and restarts find their network where they left it. */
+const PRUNE_AFTER_MS = 60_000;
+/** Subnets that are tried when others turn out to be taken by what Docker does not tell. */
+const MAX_TRIES = 16;
+
+export interface Networks {
+  /** Its name, once it is there. `fresh`: it was gone although it had been made. */
+  ensure(group: string, options?: { readonly fresh: boolean }): Promise<string>;
+  /** Removes those that no container is in, some time from now. */
+  pruneSoon(): void;
+  pruneNow(): Promise<void>;
+  close(): void;
+}
+
+export interface NetworksOptions {
+  readonly engine: Engine;
+  readonly platform: string;
+  /** Range that subnets are taken from, such as 10.213.0.0/16. */
+  readonly pool: string;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Groups whose containers are about to be started. */
+  readonly isNeeded: (network: string) => boolean;
+}
+
+export function createNetworks({ engine, platform, pool, clock, log, isNeeded }: NetworksOptions): Networks {
+  const known = new Set<string>();
+  let cancelPrune: (() => void) | null = null;
+  /** Making and removing take turns. */
+  let turn: Promise<unknown> = Promise.resolve();
+  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+    const going = turn.then(work);
+    turn = going.catch(() => undefined);
+    return going;
+  };
+
+  const nameOf = (group: string): string => `libra-${platform}-${createHash('sha256').update(group).digest('hex').slice(0, 12)}`;
+
+  const make = async (name: string): Promise<void> => {
+    const present = await engine.networks();
+    if (present.some((network) => network.name === name)) return;
+    const ours = Object.values(networkInterfaces()).flatMap((addresses) => (addresses ?? []).flatMap(({ cidr }) => cidr ?? []));
+    const taken = [...ours, ...present.flatMap(({ subnets }) => subnets)];
+    let tries = 0;
+    for (const subnet of freeSubnets(pool, taken, name)) {
+      try {
+        return await engine.createNetwork({
+          Name: name,
+          CheckDuplicate: true,
+          Driver: 'bridge',
+          IPAM: { Driver: 'default', Config: [{ Subnet: subnet }] },
+          Labels: { [PLATFORM_LABEL]: platform },
+        });
+      } catch (error) {
+        if (engineStatus(error) === 409) return; // somebody was faster
+        tries += 1;
+        const overlaps = engineStatus(error) === 403 || /overlap/u.test(messageOf(error));
+        if (!overlaps || tries === MAX_TRIES) throw error;
+      }
+    }
+    throw new Failure('no_capacity', {
+      message: `No subnet of ${pool} is free for another network of containers.`,
+      hint: 'Give librad a larger range that nothing else uses: --docker-subnets',
+    });
+  };
+
+  const prune = (): Promise<void> =>
+    inTurn(async () => {
+      for (const { name, labels } of await engine.networks()) {
+        if (labels[PLATFORM_LABEL] !== platform || isNeeded(name)) continue;
+        if ((await engine.listContainers([], name)).length > 0) continue;
+        known.delete(name);
+        await engine.removeNetwork(name);
+      }
+    });
+
+  return {
+    ensure: async (group, { fresh } = { fresh: false }) => {
+      const name = nameOf(group);
+      if (fresh) known.delete(name);
+      if (known.has(name)) return name;
+      await inTurn(async () => {
+        if (known.has(name)) return;
+        await make(name);
+        known.add(name);
+      });
+      return name;
+    },
+    pruneSoon: () => {
+      cancelPrune ??= clock.timer(PRUNE_AFTER_MS, () => {
+        cancelPrune = null;
+        prune().catch((error: unknown) => log.warn({ error: messageOf(error) }, 'networks without containers are not removed'));
+      });
+    },
+    pruneNow: prune,
+    close: () => cancelPrune?.(),
+  };
+}
