@@ -3,6 +3,7 @@
 
 import { Failure } from './lib/failure.ts';
 import { splitCommand } from './model/command.ts';
+import { dockerEngine, dockerSubnets, driverNames } from './model/docker-settings.ts';
 import { logTargetName, parseLogTarget } from './model/log-target.ts';
 
 interface Setting<T> {
@@ -324,6 +325,46 @@ export const SETTINGS = {
     defaultText: 'none',
     parse: path,
   },
+  drivers: {
+    flag: 'drivers',
+    variable: 'LIBRA_DRIVERS',
+    placeholder: 'names',
+    help: 'what new Instances may run by on this Node: process, docker, or both with a comma between them',
+    defaultText: 'all that there are',
+    parse: driverNames,
+  },
+  docker: {
+    flag: 'docker',
+    variable: 'LIBRA_DOCKER',
+    placeholder: 'engine',
+    help: 'Docker engine that runs images on this Node: auto takes /var/run/docker.sock where it is and may be used; off, unix:///path or tcp://host:port',
+    defaultText: 'auto',
+    parse: dockerEngine,
+  },
+  dockerTls: {
+    flag: 'docker-tls',
+    variable: 'LIBRA_DOCKER_TLS',
+    placeholder: 'folder',
+    help: 'for tcp://: folder with ca.pem, cert.pem and key.pem',
+    defaultText: 'none: tcp on loopback only',
+    parse: path,
+  },
+  dockerLogins: {
+    flag: 'docker-logins',
+    variable: 'LIBRA_DOCKER_LOGINS',
+    placeholder: 'file',
+    help: 'file with logins for registries, config.json as docker login writes it',
+    defaultText: 'none',
+    parse: path,
+  },
+  dockerSubnets: {
+    flag: 'docker-subnets',
+    variable: 'LIBRA_DOCKER_SUBNETS',
+    placeholder: 'range',
+    help: 'range that networks of containers are taken from, one of 64 addresses for each App and Environment',
+    defaultText: '10.213.0.0/16',
+    parse: dockerSubnets,
+  },
   logForward: {
     flag: 'log-forward',
     variable: 'LIBRA_LOG_FORWARD',
@@ -444,6 +485,11 @@ export function loadSettings(flags: Readonly<Record<string, string | undefined>>
     store: read('store'),
     storeTls: read('storeTls'),
     storeLogin: read('storeLogin'),
+    drivers: read('drivers'),
+    docker: read('docker'),
+    dockerTls: read('dockerTls'),
+    dockerLogins: read('dockerLogins'),
+    dockerSubnets: read('dockerSubnets'),
     logForward: read('logForward'),
     logForwardHeaders: read('logForwardHeaders'),
     logLevel: read('logLevel'),

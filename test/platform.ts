@@ -88,6 +88,8 @@ export class Platform {
       LIBRA_EDGE_PORT: '0',
       LIBRA_EDGE_TLS_PORT: '0',
       LIBRA_NODE_NAME: 'test-node',
+      // What a test wants of it, it starts itself.
+      LIBRA_DOCKER: 'off',
       NO_COLOR: '1',
       ...options.env,
     };
@@ -138,6 +140,12 @@ export class Platform {
     });
     this.#addresses = await ready;
     return this.#addresses;
+  }
+
+  /** Starts it anew with other variables. */
+  async startWith(env: Readonly<Record<string, string>>): Promise<Addresses> {
+    Object.assign(this.#env, env);
+    return this.start();
   }
 
   /** `libra up --detach`; `libra down` ends it. */

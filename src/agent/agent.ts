@@ -54,6 +54,8 @@ const LAST_LINES_MS = 10_000;
 export interface AgentOptions {
   readonly link: AgentLink;
   readonly drivers: Readonly<Record<string, Driver>>;
+  /** Names of those that new Instances may be given; absent: all. The others look after what they run. */
+  readonly offered?: readonly string[];
   /** Absolute; programs must be able to traverse it. */
   readonly dataFolder: string;
   readonly clock: Clock;
@@ -124,6 +126,7 @@ export function createAgent(options: AgentOptions): Agent {
       searchPath: options.searchPath ?? null,
       extraEnv: options.extraEnv ?? {},
       logBytes: options.logBytes ?? LOG_BYTES,
+      hasOwnPorts: (name) => drivers.get(name)?.hasOwnPorts === true,
     });
     const allocator = createPortAllocator({ file: at('ports.json'), clock });
     const nameOf = (id: string): string => {
@@ -287,7 +290,7 @@ async function nodeFacts(
 ): Promise<Parameters<typeof startReporter>[0]['node']> {
   const { bsize, blocks } = await statfs(volumesFolder);
   return {
-    drivers: [...drivers.values()].map((driver) => driver.info),
+    drivers: [...drivers.values()].map(({ info }) => info).filter(({ name }) => options.offered?.includes(name) ?? true),
     capacity: { cpu: availableParallelism(), memoryBytes: totalmem(), volumeBytes: bsize * blocks },
     platform: { os: process.platform, arch: process.arch, program: options.program },
     bootId: bootId(),

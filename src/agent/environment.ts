@@ -3,6 +3,7 @@
 
 import type { DesiredInstance } from '../api/agent.ts';
 import { expandWords } from '../model/expand.ts';
+import { variableOf } from './container-part.ts';
 import type { Reason } from '../model/documents.ts';
 
 /** First word of the command that Libra's own static file server answers to. */
@@ -14,9 +15,9 @@ export interface EnvironmentFacts {
   readonly searchPath: string | null;
   /** Injected for every Instance besides LIBRA_*: such as LIBRA_APIPROXY. */
   readonly extra: Readonly<Record<string, string>>;
-  readonly workFolder: string;
-  readonly homeFolder: string;
-  readonly tmpFolder: string;
+  /** null: it has a file system of its own, with its own work folder, home and PATH. */
+  readonly folders: { readonly work: string; readonly home: string; readonly tmp: string } | null;
+  readonly host: string;
   readonly port: number | null;
   /** Volume name → real path. */
   readonly volumes: ReadonlyMap<string, string>;
@@ -24,17 +25,11 @@ export interface EnvironmentFacts {
   readonly files: ReadonlyMap<string, string>;
 }
 
-/** `tls-key` → `TLS_KEY`. */
-const variableOf = (name: string): string => name.toUpperCase().replaceAll(/[^A-Z0-9]/gu, '_');
-
 export function environmentOf(spec: DesiredInstance, facts: EnvironmentFacts): Readonly<Record<string, string>> {
-  const defaults: Record<string, string> = {
-    HOME: facts.homeFolder,
-    TMPDIR: facts.tmpFolder,
-    LANG: 'C.UTF-8',
-  };
+  const { folders } = facts;
+  const defaults: Record<string, string> = folders === null ? {} : { HOME: folders.home, TMPDIR: folders.tmp, LANG: 'C.UTF-8' };
   // Programs that the App's own packages bring come first, as they do for npm scripts.
-  if (facts.searchPath !== null) defaults['PATH'] = `${facts.workFolder}/node_modules/.bin:${facts.searchPath}`;
+  if (folders !== null && facts.searchPath !== null) defaults['PATH'] = `${folders.work}/node_modules/.bin:${facts.searchPath}`;
   const fixed: Record<string, string> = {
     ...facts.extra,
     LIBRA_APP: spec.app.name,
@@ -47,7 +42,7 @@ export function environmentOf(spec: DesiredInstance, facts: EnvironmentFacts): R
   if (spec.environment !== null) fixed['LIBRA_ENVIRONMENT'] = spec.environment.name;
   if (facts.port !== null) {
     fixed['PORT'] = String(facts.port);
-    fixed['HOST'] = '127.0.0.1';
+    fixed['HOST'] = facts.host;
   }
   for (const [name, path] of facts.volumes) fixed[`LIBRA_VOLUME_${variableOf(name)}`] = path;
   for (const [name, path] of facts.files) fixed[`LIBRA_FILE_${variableOf(name)}`] = path;

@@ -74,7 +74,8 @@ function desired(state: InstanceState, spec: DesiredInstance): Step {
   if (spec.generation < state.generation) return only(state); // invariant 2
   const newer = spec.generation > state.generation;
   const first = !state.informed;
-  const next: InstanceState = { ...state, ...factsOf(spec), informed: true };
+  // What a driver has begun, no other can end: an Instance keeps the one that it came with.
+  const next: InstanceState = { ...state, ...factsOf(spec), driver: state.driver, informed: true };
   if (first && next.activity === 'launching') {
     // An earlier agent died while starting it. The driver knows by the key whether it had begun.
     return mustStop(next) ? giveUpUnclear(next) : only(next, { kind: 'launch' });

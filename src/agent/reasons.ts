@@ -50,7 +50,7 @@ export const reason = (
 /** What an Instance is, for a diagnosis. */
 export const observed = (
   spec: DesiredInstance,
-  run: Pick<RunSpec, 'argv' | 'port' | 'resources'>,
+  run: Pick<RunSpec, 'argv' | 'port' | 'resources' | 'container'>,
   lines: readonly string[],
 ): Omit<Observation, 'exit' | 'probe'> => ({
   instanceId: spec.id,
@@ -58,9 +58,9 @@ export const observed = (
   command: run.argv,
   service: spec.role === 'service',
   lastLines: lines,
-  expectedPort: run.port,
+  expectedPort: run.container?.port ?? run.port,
   sockets: null,
-  inContainer: spec.artifact.kind === 'image',
+  inContainer: run.container !== undefined || spec.artifact.kind === 'image',
   memoryLimitBytes: spec.resources.memory.limitBytes,
 });
 

@@ -111,7 +111,7 @@ export function createSupervisor(deps: SupervisorDeps, initial: InstanceState): 
 
   const send = (event: InstanceEvent): void => {
     if (detached.signal.aborted) return;
-    if (event.kind === 'desired' && event.spec.generation >= state.generation) spec = event.spec;
+    if (event.kind === 'desired' && event.spec.generation >= state.generation) spec = { ...event.spec, driver: state.driver };
     inbox.push(event);
     if (draining) return;
     draining = true;
@@ -193,18 +193,20 @@ export function createSupervisor(deps: SupervisorDeps, initial: InstanceState): 
     const signal = beginWork();
     try {
       const driver = driverOf();
-      const port = wanted.listens ? await deps.ports.take(state.id, wanted.port) : null;
-      const { env } = workspace.runSpec(wanted, state.attempt, port, []);
+      const port = wanted.listens ? await deps.ports.take(state.id, driver.hasOwnPorts === true ? null : wanted.port) : null;
+      const { env, container } = workspace.runSpec(wanted, state.attempt, port, []);
       for (const command of wanted.commands) {
         const words = commandWords(wanted, command, env, deps.staticServer);
         if ('reason' in words) return send({ kind: 'not-prepared', final: true, reason: words.reason });
       }
+      if (container !== undefined) await driver.fetchImage?.(container.image, signal);
       await workspace.prepare(wanted, driver, signal);
       send({ kind: 'prepared', port, host: port === null ? null : deps.host, notEnforced: workspace.notEnforced(wanted) });
     } catch (error) {
       const broken = isFailure(error, 'bundle_invalid') || isFailure(error, 'too_large');
+      const isMissing = isFailure(error, 'not_found') && wanted.artifact.kind === 'image';
       const code: ReasonCode = broken ? 'bundle_unreadable' : isFailure(error, 'port_taken') ? 'port_taken' : 'driver_error';
-      send({ kind: 'not-prepared', final: broken, reason: thrownReason(state.id, error, code) });
+      send({ kind: 'not-prepared', final: broken || isMissing, reason: thrownReason(state.id, error, code) });
     }
   };
 

@@ -9,6 +9,7 @@ import { messageOf } from '../lib/failure.ts';
 import type { Random } from '../lib/id.ts';
 import { diagnose } from '../model/diagnosis.ts';
 import type { ProbeFailure } from '../model/diagnosis.ts';
+import { formatBytes } from '../model/quantity.ts';
 import type { Log } from '../sys/log.ts';
 import { overQuota } from './disk-quota.ts';
 import { NEW_JUDGEMENT, startHealthCheck } from './health.ts';
@@ -104,7 +105,7 @@ export function startWatch(options: WatchOptions): Watch {
   const answersForAnother = async (): Promise<boolean> => {
     if (port === null) return false;
     const seen = await driver.diagnose?.(handle, options.runSpec()).catch(() => null);
-    return seen?.code === 'port_taken' || seen?.code === 'never_listened' || seen?.code === 'wrong_port';
+    return seen?.code === 'port_taken' || seen?.code === 'never_listened' || seen?.code === 'wrong_port' || seen?.code === 'wrong_address';
   };
 
   const checkHealth = (wanted: DesiredInstance): void => {
@@ -144,8 +145,9 @@ export function startWatch(options: WatchOptions): Watch {
   const watchDisk = async (wanted: DesiredInstance): Promise<void> => {
     for (let rounds = 0; !stopping.signal.aborted; rounds += 1) {
       const found = await overQuota(options.workspace.quotas(wanted), stopping.signal);
-      if (found !== null)
-        return send({ kind: 'broken', attempt, final: true, reason: reason(id, 'disk_quota', found, 'Write less, or raise the size.') });
+      const written = found ?? overLimit(wanted, (await driver.writtenBytes?.(handle)) ?? 0);
+      if (written !== null)
+        return send({ kind: 'broken', attempt, final: true, reason: reason(id, 'disk_quota', written, 'Write less, or raise the size.') });
       await clock.sleep(backoffMs(rounds, QUOTA_EVERY), stopping.signal);
     }
   };
@@ -167,4 +169,11 @@ export function startWatch(options: WatchOptions): Watch {
       await Promise.all(running);
     },
   };
+}
+
+/** What it wrote into the file system of its own container, in words where that is too much. */
+function overLimit({ resources: { diskBytes } }: DesiredInstance, bytes: number): string | null {
+  return diskBytes > 0 && bytes > diskBytes
+    ? `It wrote ${formatBytes(bytes)} beside its volumes, of at most ${formatBytes(diskBytes)}.`
+    : null;
 }

@@ -7,6 +7,8 @@ import type { DesiredInstance } from '../api/agent.ts';
 import type { Driver, RunSpec } from '../driver/contract.ts';
 import { removeTree } from '../sys/remove-tree.ts';
 import type { BundleCache } from './bundle-cache.ts';
+import { containerPart } from './container-part.ts';
+import type { AgentFolders } from './container-part.ts';
 import { environmentOf } from './environment.ts';
 import type { SecretFiles } from './secret-files.ts';
 import { linkInto, volumePaths } from './volumes.ts';
@@ -21,6 +23,8 @@ export interface WorkspaceOptions {
   readonly searchPath: string | null;
   readonly extraEnv: Readonly<Record<string, string>>;
   readonly logBytes: number;
+  /** Whether a driver of this name runs programs in containers. */
+  readonly hasOwnPorts: (driver: string) => boolean;
 }
 
 export interface Workspace {
@@ -59,39 +63,52 @@ export function createWorkspace(options: WorkspaceOptions): Workspace {
       const work = at(spec.id, 'work');
       const volumes = volumePaths(options.volumesFolder, spec);
       for (const path of [at(spec.id, 'home'), at(spec.id, 'tmp'), ...volumes.values()]) await makeFolder(path, spec, driver);
-      for (const volume of spec.volumes) {
+      // An image has paths of its own: there they are mounted.
+      const isLinked = spec.artifact.kind === 'bundle' || !options.hasOwnPorts(spec.driver);
+      for (const volume of isLinked ? spec.volumes : []) {
         const path = volumes.get(volume.name);
         if (path !== undefined) await linkInto(work, volume.path, path);
       }
       const secretFolder = await options.secrets.write(spec);
       if (secretFolder !== null) await driver.prepareFolders?.(spec.app.id, [secretFolder]);
-      for (const file of options.secrets.paths(spec)) await linkInto(work, file.link, file.path);
+      for (const file of isLinked ? options.secrets.paths(spec) : []) await linkInto(work, file.link, file.path);
     },
-    runSpec: (spec, attempt, port, argv) => ({
-      key: `${spec.id}.${attempt}`,
-      instanceId: spec.id,
-      appId: spec.app.id,
-      artifact: spec.artifact,
-      argv,
-      env: environmentOf(spec, {
-        nodeName: options.nodeName,
-        searchPath: options.searchPath,
-        extra: options.extraEnv,
-        workFolder: at(spec.id, 'work'),
-        homeFolder: at(spec.id, 'home'),
-        tmpFolder: at(spec.id, 'tmp'),
-        port,
+    runSpec: (spec, attempt, port, argv) => {
+      const folders: AgentFolders = {
+        work: at(spec.id, 'work'),
+        home: at(spec.id, 'home'),
+        tmp: at(spec.id, 'tmp'),
         volumes: volumePaths(options.volumesFolder, spec),
-        files: new Map(options.secrets.paths(spec).map((file) => [file.secret, file.path])),
-      }),
-      workFolder: at(spec.id, 'work'),
-      logFolder: at(spec.id, 'logs'),
-      logBytes: options.logBytes,
-      port,
-      resources: spec.resources,
-      cores: null,
-      service: spec.role === 'service',
-    }),
+        files: options.secrets.paths(spec),
+      };
+      const container = options.hasOwnPorts(spec.driver) ? containerPart(spec, port, folders) : undefined;
+      const isImage = container !== undefined && container.workFolder === null;
+      return {
+        key: `${spec.id}.${attempt}`,
+        instanceId: spec.id,
+        appId: spec.app.id,
+        artifact: spec.artifact,
+        argv,
+        env: environmentOf(spec, {
+          nodeName: options.nodeName,
+          searchPath: container === undefined ? options.searchPath : null,
+          extra: options.extraEnv,
+          folders: isImage ? null : folders,
+          host: container === undefined ? '127.0.0.1' : '0.0.0.0',
+          port: container === undefined ? port : container.port,
+          volumes: isImage ? new Map(spec.volumes.map(({ name, path }) => [name, path])) : folders.volumes,
+          files: new Map(folders.files.map((file) => [file.secret, isImage ? file.link : file.path])),
+        }),
+        workFolder: folders.work,
+        logFolder: at(spec.id, 'logs'),
+        logBytes: options.logBytes,
+        port,
+        resources: spec.resources,
+        cores: null,
+        service: spec.role === 'service',
+        ...(container === undefined ? {} : { container }),
+      };
+    },
     quotas: (spec) => {
       const volumes = volumePaths(options.volumesFolder, spec);
       return [

@@ -19,6 +19,8 @@ export interface DesiredInstance {
   readonly slot: number;
   readonly driver: string;
   readonly artifact: Artifact;
+  /** Image that a folder runs in where its driver needs one; absent: none was named. */
+  readonly base?: string;
   /** In order; a service has exactly one. Words with `${VAR}` still to be expanded. */
   readonly commands: readonly (readonly string[])[];
   /** Values of the manifest, of `libra env set` and Secrets, merged. The agent adds PORT, HOST and LIBRA_*. */

@@ -41,7 +41,15 @@ export interface ContainerPart {
   /** Absolute, and the same inside; null: the image's own. */
   readonly workFolder: string | null;
   /** Folders and files of the agent's. `target` is a path inside; a relative one counts from the image's work folder. */
-  readonly mounts: readonly { readonly source: string; readonly target: string; readonly readOnly: boolean }[];
+  readonly mounts: readonly Mount[];
+}
+
+export interface Mount {
+  readonly source: string;
+  readonly target: string;
+  readonly readOnly: boolean;
+  /** Environment variable that is to hold the absolute path inside. */
+  readonly variable?: string;
 }
 
 /** Opaque to all but the driver; JSON; enough to find the program again after a restart of the agent or of the machine. */

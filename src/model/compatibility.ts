@@ -66,7 +66,12 @@ function refusal(
     };
   }
   if (kind === 'image' || driver.name === 'process' || driver.name === 'fake') return null;
-  if (build.kind === 'static' && spec.command[0] === 'libra:static') return null;
+  if (spec.command[0] === 'libra:static') {
+    return {
+      message: `driver ${driver.name} has no file server of Libra's own`,
+      hint: 'Use a Runtime whose Nodes have the process driver, or an image that serves the files.',
+    };
+  }
   const base = build.kind === 'none' || build.kind === 'commands' ? build.base : null;
   if (base !== null) return null;
   return {

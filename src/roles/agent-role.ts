@@ -8,6 +8,7 @@ import type { AgentLink } from '../agent/link.ts';
 import { BUILTIN_DRIVERS } from '../driver/builtin.ts';
 import { prepareNode } from '../driver/process/folders.ts';
 import type { Librad } from './librad-parts.ts';
+import { openDocker } from './open-docker.ts';
 import { programVersion, staticServerFile } from './program.ts';
 
 /** As root the users of Apps must be able to read the static server, which may lie in a private home: they get a copy. */
@@ -30,9 +31,12 @@ export async function startAgentRole(librad: Librad, options: { readonly link: A
   const staticServer = settings.isRoot ? await publicCopy(staticServerFile, nodeFolder, basename(staticServerFile)) : staticServerFile;
   const driver = await BUILTIN_DRIVERS.process({ keeper, dataFolder: paths.node, clock, log });
   undo.push(() => driver.close());
+  const docker = await openDocker(settings, { dataFolder: paths.node, clock, log });
+  if (docker !== null) undo.push(() => docker.close());
   const agent = createAgent({
     link: options.link,
-    drivers: { process: driver },
+    drivers: { process: driver, ...(docker === null ? {} : { docker }) },
+    ...(settings.drivers === null ? {} : { offered: settings.drivers }),
     dataFolder: paths.node,
     clock,
     random,

@@ -138,6 +138,7 @@ function compileRun(deps: DesiredDeps, input: RunInput): Compiled {
       ...common,
       driver: choice.ok ? choice.driver : artifact.kind === 'bundle' ? 'process' : 'docker',
       artifact,
+      ...baseOf(artifact, release),
       commands: spec.commands ?? [entrypoint.command],
       env,
       secretEnv,
@@ -157,6 +158,11 @@ function compileRun(deps: DesiredDeps, input: RunInput): Compiled {
       timeoutMs: service ? null : spec.role === 'before-deploy' ? BUILD_TIMEOUT_MS : ONE_OFF_TIMEOUT_MS,
     },
   };
+}
+
+function baseOf(artifact: Artifact, { manifest: { build } }: Release): Pick<DesiredInstance, 'base'> {
+  const isFolder = artifact.kind === 'bundle' && (build.kind === 'none' || build.kind === 'commands');
+  return isFolder && build.base !== null ? { base: build.base } : {};
 }
 
 function valueOf(deps: DesiredDeps, source: EnvSource): string {

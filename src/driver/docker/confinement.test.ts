@@ -227,7 +227,7 @@ describe('docker', { skip: lacking('dockerd') }, () => {
     const seen = await docker.engine.inspectContainer(String(server['container']));
     const [network = ''] = keysOf(seen, 'NetworkSettings', 'Networks');
     const ip = textOf(seen, 'NetworkSettings', 'Networks', network, 'IPAddress');
-    const ask = `printf 'GET /group HTTP/1.0\\r\\n\\r\\n' | nc -w 2 ${ip} 8080 | grep -q staff && echo reached || echo cut off`;
+    const ask = `printf 'GET /group HTTP/1.0\\r\\n\\r\\n' | nc -w 2 ${ip} 8080 2>/dev/null | grep -q staff && echo reached || echo cut off`;
     const same = await run(fixture.spec('same.1', ask, {}, { group: 'a/production' }));
     const other = await run(fixture.spec('other.1', ask, {}, { group: 'b/production' }));
     assert.deepEqual([same.lines.at(-1), other.lines.at(-1)], ['reached', 'cut off']);

@@ -2,7 +2,7 @@
 
 import { isAbsolute, join } from 'node:path/posix';
 import { Failure } from '../../lib/failure.ts';
-import type { ContainerPart, RunSpec } from '../contract.ts';
+import type { ContainerPart, Mount, RunSpec } from '../contract.ts';
 import type { ImageFacts } from './engine.ts';
 import { KEY_LABEL, PLATFORM_LABEL } from './handle.ts';
 
@@ -30,18 +30,20 @@ export interface ContainerInput {
 }
 
 /** Where the folders and files of the agent appear inside; relative paths count from the image's work folder. */
-export function mountsOf(part: ContainerPart, image: ImageFacts): readonly { source: string; target: string; readOnly: boolean }[] {
-  return part.mounts.map(({ source, target, readOnly }) => {
+export function mountsOf(part: ContainerPart, image: ImageFacts): readonly Mount[] {
+  return part.mounts.map((mount) => {
+    const { target } = mount;
     const inside = isAbsolute(target) ? join(target) : join('/', image.workingFolder, target);
     if (inside === '/') throw new Failure('invalid_input', { message: `The path ${target} would cover the whole image.` });
-    return { source, target: inside, readOnly };
+    return { ...mount, target: inside };
   });
 }
 
 /** The whole environment, the image's own PATH included where the program comes as a folder. */
 function environment(spec: RunSpec, part: ContainerPart, image: ImageFacts): readonly string[] {
   const own = part.workFolder === null ? {} : { PATH: `${part.workFolder}/node_modules/.bin:${image.path ?? PATH}` };
-  return Object.entries({ ...own, ...spec.env }).map(([name, value]) => `${name}=${value}`);
+  const places = mountsOf(part, image).flatMap(({ variable, target }) => (variable === undefined ? [] : [[variable, target] as const]));
+  return Object.entries({ ...own, ...spec.env, ...Object.fromEntries(places) }).map(([name, value]) => `${name}=${value}`);
 }
 
 /** Body of `POST /containers/create`. */

@@ -4,9 +4,9 @@
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, cpSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { closeSync, copyFileSync, cpSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { systemClock } from '../../lib/clock.ts';
 import { lockFile } from '../../sys/file-lock.ts';
 import { listPids, readProcessStat } from '../../sys/process-identity.ts';
@@ -167,4 +167,14 @@ function mountsBelow(folder: string): readonly string[] {
     .split('\n')
     .flatMap((line) => line.split(' ')[1] ?? []);
   return places.filter((place) => place.startsWith(`${folder}/`)).toReversed();
+}
+
+/** Puts the node of this process into the root of an image, with the libraries that it is linked with. */
+export function copyNode(root: string): void {
+  cpSync(process.execPath, join(root, 'bin/node'));
+  const { stdout } = spawnSync('ldd', [process.execPath], { encoding: 'utf8' });
+  for (const [path] of stdout.matchAll(/\/\S+/gu)) {
+    mkdirSync(join(root, dirname(path)), { recursive: true });
+    copyFileSync(path, join(root, path));
+  }
 }

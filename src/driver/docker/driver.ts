@@ -28,6 +28,7 @@ import type { DockerHandle } from './handle.ts';
 import { giveMounts, idsOfUser } from './image-user.ts';
 import { createNetworks } from './networks.ts';
 import { pumpOutput } from './output-pump.ts';
+import { fetchImage } from './pull.ts';
 import { socketsOf } from './seen-process.ts';
 
 export interface DockerDriverOptions {
@@ -36,6 +37,8 @@ export interface DockerDriverOptions {
   readonly dataFolder: string;
   /** Range that subnets of containers are taken from; default 10.213.0.0/16. */
   readonly subnets?: string;
+  /** File with logins for registries, as `docker login` writes it; null: none. */
+  readonly loginFile?: string | null;
   readonly clock?: Clock;
   readonly log?: Log;
 }
@@ -272,6 +275,7 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
   return {
     info: { name: 'docker', artifacts: ['image', 'bundle'], limits },
     hasOwnPorts: true,
+    fetchImage: (reference, signal) => fetchImage(engine, reference, options.loginFile ?? null, signal),
     ensure: (spec) => {
       const known = starting.get(spec.key);
       if (known !== undefined) return known;

@@ -53,6 +53,8 @@ export interface Engine {
   facts(): Promise<EngineFacts>;
   /** null: there is none of that name. */
   image(reference: string): Promise<ImageFacts | null>;
+  /** Its progress, as JSON. @param login value of `X-Registry-Auth` */
+  pull(name: string, version: string, login: string | null, signal: AbortSignal, deadlineMs: number): Promise<IncomingMessage>;
   createContainer(name: string, body: unknown): Promise<string>;
   startContainer(id: string): Promise<void>;
   /** The whole answer about one container. */
@@ -147,6 +149,13 @@ export function createEngine(endpoint: EngineEndpoint): Engine {
         digests: listOf(answer, 'RepoDigests').filter((entry) => typeof entry === 'string'),
       };
     },
+    pull: async (name, version, login, signal, deadlineMs) =>
+      http.stream('POST', await at('/images/create'), {
+        query: { fromImage: name, tag: version },
+        headers: login === null ? {} : { 'x-registry-auth': login },
+        signal,
+        deadlineMs,
+      }),
     createContainer: async (name, body) => {
       const answer = await call('POST', '/containers/create', { query: { name }, body, deadlineMs: START_MS });
       const id = textOf(answer, 'Id');

@@ -78,7 +78,8 @@ async function waitForLine(run: RunSpec, pattern: RegExp): Promise<string> {
   throw new Error('the log ended');
 }
 
-const entriesOf = (run: RunSpec): number[] => pidsWithEnvironEntry(`LIBRA_INSTANCE=${run.instanceId}`);
+/** By what no other run of these tests on this machine has. */
+const entriesOf = (run: RunSpec): number[] => pidsWithEnvironEntry(`HOME=${run.workFolder}`);
 
 for (const confined of [true, false]) {
   test(`a grandchild that changed its session is gone after the stop (${confined ? 'cgroup' : 'marker in the environment'})`, async (t) => {

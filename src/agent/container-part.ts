@@ -1,0 +1,60 @@
+// What an Instance that runs in a container gets of the agent's folders, and under which paths it sees them: volumes and secret files where
+// the manifest says. A folder keeps its own paths besides, so that it runs in its base image as it would without.
+
+import { dirname } from 'node:path';
+import type { DesiredInstance } from '../api/agent.ts';
+import type { ContainerPart, Mount } from '../driver/contract.ts';
+
+export interface AgentFolders {
+  readonly work: string;
+  readonly home: string;
+  readonly tmp: string;
+  /** Volume name → real path. */
+  readonly volumes: ReadonlyMap<string, string>;
+  /** `link`: where the App expects it. */
+  readonly files: readonly { readonly secret: string; readonly path: string; readonly link: string }[];
+}
+
+/** `tls-key` → `TLS_KEY`. */
+export const variableOf = (name: string): string => name.toUpperCase().replaceAll(/[^A-Z0-9]/gu, '_');
+
+/** undefined: there is no image to run it in. @param port of the machine */
+export function containerPart(spec: DesiredInstance, port: number | null, folders: AgentFolders): ContainerPart | undefined {
+  const image = spec.artifact.kind === 'image' ? spec.artifact.reference : spec.base;
+  if (image === undefined) return undefined;
+  const isFolder = spec.artifact.kind === 'bundle';
+  return {
+    image,
+    group: `${spec.app.id}/${spec.environment?.id ?? ''}`,
+    port: port === null ? null : (spec.port ?? port),
+    workFolder: isFolder ? folders.work : null,
+    mounts: isFolder ? folderMounts(spec, folders) : imageMounts(spec, folders),
+  };
+}
+
+function folderMounts(spec: DesiredInstance, folders: AgentFolders): readonly Mount[] {
+  const { work, home, tmp, volumes, files } = folders;
+  const [first] = files;
+  const same = (path: string, readOnly = false): Mount => ({ source: path, target: path, readOnly });
+  return [
+    ...[work, home, tmp, ...volumes.values()].map((path) => same(path)),
+    ...(first === undefined ? [] : [same(dirname(first.path), true)]),
+    // Relative paths are links in the work folder.
+    ...imageMounts(spec, folders).flatMap(({ source, target, readOnly }) => (target.startsWith('/') ? [{ source, target, readOnly }] : [])),
+  ];
+}
+
+function imageMounts(spec: DesiredInstance, { volumes, files }: AgentFolders): readonly Mount[] {
+  return [
+    ...spec.volumes.flatMap(({ name, path }) => {
+      const source = volumes.get(name);
+      return source === undefined ? [] : [{ source, target: path, readOnly: false, variable: `LIBRA_VOLUME_${variableOf(name)}` }];
+    }),
+    ...files.map(({ secret, path, link }) => ({
+      source: path,
+      target: link,
+      readOnly: true,
+      variable: `LIBRA_FILE_${variableOf(secret)}`,
+    })),
+  ];
+}

@@ -1,0 +1,108 @@
+// Fetches images from registries, with the logins of a file as `docker login` writes it. What the engine reports as progress is read only
+// for how it ends.
+
+import { readFileSync } from 'node:fs';
+import type { IncomingMessage } from 'node:http';
+import { Failure, isFailure, messageOf } from '../../lib/failure.ts';
+import type { Engine } from './engine.ts';
+import { engineStatus } from './engine-http.ts';
+import { fieldOf, textOf } from './fields.ts';
+import { parseReference } from './reference.ts';
+
+/** A registry that sends nothing for so long has gone. */
+const IDLE_MS = 120_000;
+const MAX_LINE_BYTES = 1024 * 1024;
+/** Whom Docker's own command line writes down for its own registry. */
+const DOCKER_HUB = 'https://index.docker.io/v1/';
+
+/** Messages of a stream of JSON, one for each line. */
+async function* readMessages(source: IncomingMessage): AsyncGenerator<unknown> {
+  let rest = '';
+  const parse = (line: string): unknown[] => {
+    if (line.trim() === '') return [];
+    try {
+      return [JSON.parse(line)];
+    } catch {
+      return [];
+    }
+  };
+  for await (const chunk of source.setEncoding('utf8')) {
+    const lines = `${rest}${String(chunk)}`.split('\n');
+    rest = (lines.pop() ?? '').slice(-MAX_LINE_BYTES);
+    for (const line of lines) yield* parse(line);
+  }
+  yield* parse(rest);
+}
+
+/** Value of `X-Registry-Auth` for a registry; null: the file has no login for it. */
+export function registryLogin(file: string, registry: string | null): string | null {
+  let config: unknown;
+  try {
+    config = JSON.parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    throw new Failure('invalid_input', {
+      message: `The file with registry logins, ${file}, cannot be read: ${messageOf(error)}.`,
+      hint: 'Write it with `docker --config FOLDER login REGISTRY`, which makes FOLDER/config.json.',
+      cause: error,
+    });
+  }
+  for (const address of registry === null ? [DOCKER_HUB] : [registry, `https://${registry}`, `https://${registry}/v1/`]) {
+    if (fieldOf(config, 'auths', address) === undefined) continue;
+    const [username = '', ...password] = Buffer.from(textOf(config, 'auths', address, 'auth') ?? '', 'base64')
+      .toString('utf8')
+      .split(':');
+    const identitytoken = textOf(config, 'auths', address, 'identitytoken') ?? undefined;
+    const login = { username, password: password.join(':'), serveraddress: registry ?? DOCKER_HUB, identitytoken };
+    return Buffer.from(JSON.stringify(login)).toString('base64url');
+  }
+  return null;
+}
+
+/** Has the image at hand: fetched only where it is not there yet. `not_found`: there is none of that name, or not for us. */
+export async function fetchImage(engine: Engine, reference: string, loginFile: string | null, signal: AbortSignal): Promise<void> {
+  if ((await engine.image(reference)) !== null) return;
+  const { registry, name, version, digest } = parseReference(reference);
+  const login = loginFile === null ? null : registryLogin(loginFile, registry);
+  const idle = new AbortController();
+  let timer = setTimeout(() => undefined, 0);
+  const alive = (): void => {
+    clearTimeout(timer);
+    timer = setTimeout(
+      () => idle.abort(new Failure('timeout', { message: `The registry sent nothing of ${reference} for two minutes.` })),
+      IDLE_MS,
+    );
+  };
+  try {
+    alive();
+    const progress = await engine.pull(name, version, login, AbortSignal.any([signal, idle.signal]), IDLE_MS);
+    for await (const message of readMessages(progress)) {
+      alive();
+      const error = textOf(message, 'error');
+      if (error !== null) throw new Failure('unreachable', { message: error });
+    }
+  } catch (error) {
+    signal.throwIfAborted();
+    if (idle.signal.aborted) throw idle.signal.reason;
+    if (isFailure(error) && (engineStatus(error) !== null || error.code === 'unreachable')) throw pullFailure(error, reference);
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+  const image = await engine.image(reference);
+  if (image === null) throw new Failure('not_found', { message: `The image ${reference} is not there although it was fetched.` });
+  if (digest !== null && !image.digests.some((each) => each.endsWith(`@${digest}`))) {
+    throw new Failure('conflict', { message: `What the registry sent for ${reference} has another digest: ${image.digests.join(', ')}.` });
+  }
+}
+
+function pullFailure(error: Failure, reference: string): Failure {
+  const isMissing =
+    engineStatus(error) === 404 || /manifest unknown|not found|does not exist|denied|unauthorized|no basic auth/iu.test(error.message);
+  return new Failure(isMissing ? 'not_found' : 'unreachable', {
+    message: `The image ${reference} cannot be fetched: ${error.message.replace(/^Docker: /u, '')}`,
+    hint: isMissing
+      ? 'Check its name; where the registry asks for a login, give it to librad with --docker-logins.'
+      : 'Can this Node reach the registry? It is tried again.',
+    cause: error,
+  });
+}

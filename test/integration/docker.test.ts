@@ -1,0 +1,181 @@
+// Images on a Node with Docker, end to end: deployed, reached, redeployed under load, looked into, and found again after a kill −9.
+
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import type { ReplyOf } from '../../src/api/endpoint.ts';
+import type { ApiTable } from '../../src/api/table.ts';
+import { copyNode, startTestDocker } from '../../src/driver/docker/dockerd-fixture.ts';
+import type { TestDocker } from '../../src/driver/docker/dockerd-fixture.ts';
+import { serverApp, writeApp } from '../fixtures/app-folder.ts';
+import { startLoad } from '../fixtures/load.ts';
+import { Platform, until } from '../platform.ts';
+import { lacking } from '../requirements.ts';
+
+type Instance = ReplyOf<ApiTable['instances']['get']>;
+
+const RESOURCES = 'resources: { cpu: 0.2, memory: 128Mi }';
+
+describe('images on Docker', { skip: lacking('dockerd') }, () => {
+  let docker: TestDocker;
+  let platform: Platform;
+
+  before(async () => {
+    docker = await startTestDocker();
+    platform = new Platform({ env: { LIBRA_DOCKER: docker.url, LIBRA_DOCKER_SUBNETS: '10.244.0.0/16' } });
+    await platform.start();
+    await docker.image(
+      'node-test',
+      (root) => {
+        copyNode(root);
+        for (const text of ['one', 'two']) writeFileSync(join(root, `${text}.mjs`), serverApp({ text })['server.mjs'] ?? '');
+      },
+      ['ENV PATH=/bin', 'WORKDIR /', 'CMD ["node","one.mjs"]'],
+    );
+  });
+  after(async () => {
+    await platform.dispose();
+    await docker.stop();
+  });
+
+  const shop = (web: readonly string[] = [], image = 'node-test', deadline = '30s'): string =>
+    writeApp(platform, 'shop', {
+      'libra.yaml': [
+        'app: shop',
+        `build: { image: ${image} }`,
+        'entrypoints:',
+        '  web:',
+        '    health: { http: /healthz }',
+        `    ${RESOURCES}`,
+        `    rollout: { drain: 1s, deadline: ${deadline} }`,
+        ...web.map((line) => `    ${line}`),
+      ].join('\n'),
+    });
+  const deploy = async (folder: string): Promise<void> => {
+    const result = await platform.cli('deploy', folder);
+    assert.equal(result.code, 0, result.stderr + result.stdout);
+  };
+  const instances = async (app: string): Promise<readonly Instance[]> => {
+    const { items } = await platform.client().instances.list({ params: { app, environment: 'production' } });
+    return items.filter((item) => item.role === 'service');
+  };
+  const containers = async (): Promise<readonly string[]> =>
+    (await docker.engine.listContainers(['libra.platform'])).filter(({ state }) => state === 'running').map(({ id }) => id);
+
+  test('an image is deployed, reached through the Edge and looked into', async () => {
+    await deploy(shop());
+    assert.equal((await platform.get('shop.localhost')).body, 'one');
+    const env = JSON.parse((await platform.get('shop.localhost', '/env')).body) as Record<string, string>;
+    assert.deepEqual([env['HOST'], env['PATH'], env['LIBRA_APP'], env['LIBRA_NODE']], ['0.0.0.0', '/bin', 'shop', 'test-node']);
+    const exec = await platform.cli('exec', '-a', 'shop', '--', 'sh', '-c', 'echo $LIBRA_APP; exit 3');
+    assert.deepEqual([exec.code, exec.stdout], [3, 'shop\n']);
+    await until('what it takes is measured', 20_000, async () => (await instances('shop'))[0]?.usage?.memoryBytes ?? null);
+  });
+
+  test('a fixed port is the one inside: two Instances of it stand side by side', async () => {
+    await deploy(shop(['port: 3000', 'instances: 2']));
+    assert.deepEqual(
+      (await instances('shop')).map(({ healthy }) => healthy),
+      [true, true],
+    );
+    const env = JSON.parse((await platform.get('shop.localhost', '/env')).body) as Record<string, string>;
+    assert.equal(env['PORT'], '3000');
+  });
+
+  test('is redeployed under load without losing a request', async () => {
+    const load = startLoad({
+      port: platform.edgePort,
+      host: 'shop.localhost',
+      keptAlive: 2,
+      fresh: 2,
+      large: { loops: 0, bytes: 0 },
+      webSockets: 0,
+      eventStreams: 0,
+      pauseMs: 5,
+      accept: (status, body) => status === 200 && (body === 'one' || body === 'two'),
+    });
+    await deploy(shop(['port: 3000', 'instances: 2', 'command: node two.mjs']));
+    const { requests, failures } = await load.stop();
+    assert.deepEqual(failures, []);
+    assert.ok(requests > 100, `${requests} requests`);
+    assert.equal((await platform.get('shop.localhost')).body, 'two');
+  });
+
+  test('kill −9 of librad: the same containers serve on and are adopted, and no line of output is lost or repeated', async () => {
+    const code =
+      'let n = 0; setInterval(() => console.log(`tick ${(n += 1)}`), 20); require("http").createServer((q, r) => r.end("ok")).listen(process.env.PORT);';
+    await deploy(
+      writeApp(platform, 'clock', {
+        'libra.yaml': `app: clock\nbuild: { image: node-test }\nentrypoints:\n  web:\n    command: [node, -e, '${code}']\n    ${RESOURCES}\n`,
+      }),
+    );
+    const running = (await containers()).toSorted();
+    const [before] = await instances('clock');
+    await platform.kill();
+    assert.deepEqual((await containers()).toSorted(), running);
+    assert.equal((await platform.get('clock.localhost')).body, 'ok');
+    await platform.start();
+    await until('it is adopted', 20_000, async () => (await instances('clock'))[0]?.healthy === true);
+    assert.deepEqual((await containers()).toSorted(), running);
+    const [now] = await instances('clock');
+    assert.deepEqual([now?.id, now?.pid, now?.restarts], [before?.id, before?.pid, 0]);
+    const ticks = async (): Promise<readonly string[]> => {
+      const { stdout } = await platform.cli('logs', '-a', 'clock', '--tail', '10000');
+      return [...stdout.matchAll(/tick (\d+)/gu)].map(([, n = '']) => n);
+    };
+    const seen = await until('it ticks on', 20_000, async () => {
+      const all = await ticks();
+      return all.length > 200 ? all : null;
+    });
+    assert.deepEqual(
+      seen,
+      Array.from(seen, (_unused, at) => String(at + 1)),
+    );
+  });
+
+  test('a folder runs in its base image where the Node offers Docker alone; volumes and secret files are there', async () => {
+    await platform.stop();
+    await platform.startWith({ LIBRA_DRIVERS: 'docker' });
+    const { 'server.mjs': code = '' } = serverApp({ text: 'from a folder', before: "import { readFileSync } from 'node:fs';" });
+    assert.equal((await platform.cli('apps', 'create', 'folder')).code, 0);
+    assert.equal((await platform.cliWith({ input: 'the key\n' }, 'secrets', 'set', 'tls-key', '-a', 'folder')).code, 0);
+    await deploy(
+      writeApp(platform, 'folder', {
+        'libra.yaml': [
+          'app: folder',
+          'build: { base: node-test }',
+          'entrypoints:',
+          '  web:',
+          '    command: node server.mjs',
+          '    health: { http: /healthz }',
+          `    ${RESOURCES}`,
+          '    volumes: [{ name: data, path: /data, size: 10Mi }]',
+          '    files: [{ secret: tls-key, path: /etc/key }]',
+        ].join('\n'),
+        'server.mjs': code,
+      }),
+    );
+    assert.equal((await platform.get('folder.localhost')).body, 'from a folder');
+    const run = async (script: string): Promise<string> => {
+      const { code: exit, stdout, stderr } = await platform.cli('exec', '-a', 'folder', '--', 'sh', '-c', script);
+      assert.equal(exit, 0, stderr);
+      return stdout;
+    };
+    assert.equal(
+      await run('cat /etc/key etc/key; echo kept > /data/file; cat data/file $LIBRA_VOLUME_DATA/file'),
+      'the keythe keykept\nkept\n',
+    );
+    assert.match(await run('cat /proc/mounts'), /^tmpfs \/etc\/key tmpfs ro/mu);
+  });
+
+  test('an image that is nowhere, and a command that is not in it, end the deploy with the reason', async () => {
+    const missing = await platform.cli('deploy', shop([], '127.0.0.1:9/nothing:1', '3s'));
+    assert.equal(missing.code, 1);
+    assert.match(missing.stdout + missing.stderr, /127\.0\.0\.1:9\/nothing:1 cannot be fetched/u);
+    const wrong = await platform.cli('deploy', shop(['command: no-such-program']));
+    assert.equal(wrong.code, 1);
+    assert.match(wrong.stdout + wrong.stderr, /no-such-program/u);
+    assert.equal((await platform.get('shop.localhost')).body, 'two');
+  });
+});
