@@ -8,7 +8,6 @@ import { createAccessLog, noAccessLog } from '../proxy/access-log.ts';
 import type { AccessLog } from '../proxy/access-log.ts';
 import { createTrusted } from '../proxy/client-address.ts';
 import { createDeadlines } from '../proxy/deadlines.ts';
-import type { Dial } from '../proxy/dial.ts';
 import { createOpenCounts } from '../proxy/drain.ts';
 import { DEFAULT_LIMITS } from '../proxy/limits.ts';
 import type { ProxyLimits } from '../proxy/limits.ts';
@@ -110,7 +109,8 @@ function portsOf(
 export function createEdge(options: EdgeOptions): Edge {
   const { clock, log, link } = options;
   const limits: ProxyLimits = { ...DEFAULT_LIMITS, ...options.limits };
-  const dial: Dial = createNodeDial({ nodeId: options.nodeId ?? null, identity: options.identity ?? (() => null), clock });
+  const nodes = createNodeDial({ nodeId: options.nodeId ?? null, identity: options.identity ?? (() => null), clock });
+  const { dial } = nodes;
   const pool = createPool({ dial, limits, clock });
   const deadlines = createDeadlines(clock);
   const trusted = createTrusted(options.trusted ?? []);
@@ -228,6 +228,7 @@ export function createEdge(options: EdgeOptions): Edge {
       await sync?.stop();
       deadlines.stop();
       pool.stop();
+      nodes.stop();
       await accessLog.stop();
     },
     addresses: () => front.addresses(),

@@ -15,12 +15,18 @@ export interface NodeDialOptions {
   readonly clock: Clock;
 }
 
-export function createNodeDial({ nodeId, identity, clock }: NodeDialOptions): Dial {
-  if (nodeId === null) return dialDirect;
+export interface NodeDial {
+  readonly dial: Dial;
+  /** Lets go of what it keeps for later. */
+  stop(): void;
+}
+
+export function createNodeDial({ nodeId, identity, clock }: NodeDialOptions): NodeDial {
+  if (nodeId === null) return { dial: dialDirect, stop: () => undefined };
   const client = createDataPortClient({ identity, clock });
   /** A table that an older version has kept may not say where; there was one machine then. */
   const isHere = (target: Target): boolean => target.nodeId === nodeId || (target.nodeId ?? '') === '';
-  return async (target, timeoutMs, reader, halfEnds = false) => {
+  const dial: Dial = async (target, timeoutMs, reader, halfEnds = false) => {
     if (isHere(target)) return await dialDirect(target, timeoutMs, reader);
     const { id: instanceId, nodeId: there, generation = 0, via } = target;
     if (via === undefined) {
@@ -32,4 +38,5 @@ export function createNodeDial({ nodeId, identity, clock }: NodeDialOptions): Di
     const end = halfEnds ? 'half' : 'reset';
     return await client.connect({ nodeId: there, ...via }, { instanceId, generation, end }, timeoutMs, reader);
   };
+  return { dial, stop: () => client.stop() };
 }

@@ -79,6 +79,7 @@ async function setUp(limits: Partial<DataPortLimits> = {}, ofClient: () => Machi
   const address = await port.start();
   ending.push(() => port.stop());
   const client = createDataPortClient({ identity: ofClient, clock: systemClock });
+  ending.push(() => client.stop());
   return {
     port,
     client,
@@ -191,6 +192,30 @@ test('a peer that goes amid its message is a reset to the Instance, one that goe
   after.destroy();
   await until(() => ends.length === 2, 'the Instance has heard of the second');
   assert.deepEqual(ends, ['reset', 'end']);
+});
+
+test('a peer that has ended before its Instance is reached is not forgotten', async () => {
+  const { at, instances, port } = await setUp();
+  const ends: string[] = [];
+  instances.set(
+    'i',
+    await listen((socket) => {
+      socket.on('error', () => ends.push('reset'));
+      socket.on('end', () => {
+        ends.push('end');
+        socket.end();
+      });
+      socket.resume();
+    }),
+  );
+  for (const end of ['half', 'reset']) {
+    const socket = await connectRaw(at);
+    socket.resume();
+    socket.end(`connect i 1 ${end}\n`);
+    await until(() => port.counts().connections === 0, `${end}: it is over`);
+  }
+  await until(() => ends.length === 2, 'the Instance has heard of both');
+  assert.deepEqual(ends, ['end', 'reset']);
 });
 
 test('whoever is no Edge of this cluster gets nowhere', async () => {
@@ -434,6 +459,7 @@ test('200 streams of random sizes at once come back as they went', async () => {
       assert.equal(got.digest('hex'), digest(bytes));
     }),
   );
+  client.stop();
   await until(() => port.counts().connections === 0, 'all are over on the other side');
 });
 

@@ -52,6 +52,7 @@ export function splice({ peer, target, reader, end, first, clock }: SpliceOption
     from.destroy();
     to.destroy();
   };
+  const onPeerEnd = (): void => void (end === 'half' ? to.end() : leave());
   const onClose = (other: Socket): void => {
     cancelLinger?.();
     if (over || other.destroyed) return;
@@ -67,7 +68,7 @@ export function splice({ peer, target, reader, end, first, clock }: SpliceOption
   };
   from.on('drain', () => to.resume());
   from.on('data', toTarget);
-  from.on('end', () => (end === 'half' ? to.end() : leave()));
+  from.on('end', onPeerEnd);
   from.on('close', () => onClose(to));
   from.on('error', breakOff);
   to.on('drain', () => from.resume());
@@ -77,4 +78,6 @@ export function splice({ peer, target, reader, end, first, clock }: SpliceOption
   from.resume();
   to.resume();
   if (first.length > 0) toTarget(first);
+  // It may have ended while the target was being connected.
+  if (from.readableEnded) onPeerEnd();
 }
