@@ -7,9 +7,6 @@ import type { Z } from './endpoint.ts';
 /** The name that every control plane is known by in its certificate, whatever address it is reached at. */
 export const CONTROL_NAME = 'control.libra.internal';
 
-/** Names in the certificate of a machine. */
-export const machineName = (nodeId: string, role: 'node' | 'edge' | 'control'): string => `${nodeId}.${role}.libra.internal`;
-
 const certificateShape = (z: Z) =>
   z.object({
     nodeId: z.string(),

@@ -5,7 +5,9 @@ import { hostname, networkInterfaces } from 'node:os';
 import type { EndpointTable } from '../api/endpoint.ts';
 import { messageOf } from '../lib/failure.ts';
 import { startLoop } from '../lib/loop.ts';
-import type { MachineIdentity, Machines } from './cluster/machines.ts';
+import { isEverywhere, outerAddress } from '../sys/own-address.ts';
+import type { MachineIdentity } from '../tunnel/identity.ts';
+import type { Machines } from './cluster/machines.ts';
 import { createServer } from './server.ts';
 import type { ServerAddress, ServerOptions, ServerTls } from './server.ts';
 
@@ -32,7 +34,13 @@ export async function startTlsServer<T extends EndpointTable>(options: TlsServer
   const { machines, nodeId, listen } = options;
   const { clock, log } = options.server;
   const names = namesOf(listen.host);
-  let identity = machines.ownIdentity(nodeId, names);
+  let untilMs = 0;
+  const fresh = (): MachineIdentity => {
+    const own = machines.ownIdentity(nodeId, names);
+    untilMs = own.untilMs;
+    return own.identity;
+  };
+  const identity = fresh();
   const server = createServer({ ...options.server, tls: tlsOf(identity) });
   const address = await server.start(listen);
   options.onIdentity(identity);
@@ -42,10 +50,10 @@ export async function startTlsServer<T extends EndpointTable>(options: TlsServer
     everyMs: LOOK_EVERY_MS,
     onError: (error) => log.error({ error: messageOf(error) }, 'the certificate of this machine cannot be renewed'),
     run: async () => {
-      if (identity.untilMs - clock.now() > RENEW_BEFORE_MS) return;
-      identity = machines.ownIdentity(nodeId, names);
-      server.renew(tlsOf(identity));
-      options.onIdentity(identity);
+      if (untilMs - clock.now() > RENEW_BEFORE_MS) return;
+      const next = fresh();
+      server.renew(tlsOf(next));
+      options.onIdentity(next);
     },
   });
   return {
@@ -66,12 +74,4 @@ function namesOf(host: string): readonly string[] {
   const addresses = Object.values(networkInterfaces()).flatMap((list) => (list ?? []).map(({ address }) => address.replace(/%.*$/u, '')));
   const names = isEverywhere(host) ? ['localhost', hostname(), ...addresses] : [host];
   return [...new Set(names)].slice(0, 100);
-}
-
-const isEverywhere = (host: string): boolean => host === '0.0.0.0' || host === '::';
-
-/** One that other machines may know this one by. */
-function outerAddress(): string | null {
-  const all = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
-  return all.find(({ internal, family }) => !internal && family === 'IPv4')?.address ?? null;
 }

@@ -1,15 +1,22 @@
 // The agent of this machine, on whatever machine: its drivers, the programs that it brings, and the way to control that it is given.
 
 import { chmod, copyFile, mkdir, rename, stat } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { basename, join } from 'node:path';
 import { createAgent } from '../agent/agent.ts';
 import type { Agent } from '../agent/agent.ts';
+import type { AgentDataPortOptions } from '../agent/data-port.ts';
 import type { AgentLink } from '../agent/link.ts';
 import { BUILTIN_DRIVERS } from '../driver/builtin.ts';
 import { prepareNode } from '../driver/process/folders.ts';
+import { Failure } from '../lib/failure.ts';
+import { isEverywhere, outerAddress } from '../sys/own-address.ts';
+import type { MachineIdentity } from '../tunnel/identity.ts';
 import type { Librad } from './librad-parts.ts';
 import { openDocker } from './open-docker.ts';
 import { programVersion, staticServerFile } from './program.ts';
+
+const DATA_PORT = 7402;
 
 /** As root the users of Apps must be able to read the static server, which may lie in a private home: they get a copy. */
 async function publicCopy(from: string, folder: string, name: string): Promise<string> {
@@ -24,8 +31,15 @@ async function publicCopy(from: string, folder: string, name: string): Promise<s
   return target;
 }
 
+export interface AgentRoleOptions {
+  readonly link: AgentLink;
+  readonly nodeName: string;
+  /** Who this machine is to others, and the address by which they reach it; null: there are none. */
+  readonly others: { readonly identity: () => MachineIdentity; readonly address: string } | null;
+}
+
 /** Starts it; what it started is stopped with librad, Instances included unless they are kept. */
-export async function startAgentRole(librad: Librad, options: { readonly link: AgentLink; readonly nodeName: string }): Promise<Agent> {
+export async function startAgentRole(librad: Librad, options: AgentRoleOptions): Promise<Agent> {
   const { settings, paths, keeper, clock, random, log, undo, forward } = librad;
   const nodeFolder = prepareNode(paths.node, process.execPath, settings.isRoot);
   const staticServer = settings.isRoot ? await publicCopy(staticServerFile, nodeFolder, basename(staticServerFile)) : staticServerFile;
@@ -42,12 +56,42 @@ export async function startAgentRole(librad: Librad, options: { readonly link: A
     random,
     log,
     nodeName: options.nodeName,
+    ...(options.others === null ? {} : { dataPort: dataPortOf(options.others, settings.dataPort ?? DATA_PORT) }),
     ...(forward === undefined ? {} : { forward }),
     program: programVersion,
     builtinPrograms: { static: [join(nodeFolder, 'node'), '--disable-warning=ExperimentalWarning', staticServer] },
     searchPath: `${nodeFolder}:${settings.path}`,
   });
-  await agent.start();
+  try {
+    await agent.start();
+  } catch (error) {
+    throw listenFailure(error, options.others?.address ?? '', settings.dataPort ?? DATA_PORT);
+  }
   undo.push(() => agent.stop({ stopInstances: !librad.keepsInstances() && !librad.comesBack() }));
   return agent;
+}
+
+function dataPortOf({ identity, address }: NonNullable<AgentRoleOptions['others']>, port: number): AgentDataPortOptions {
+  if (!isEverywhere(address)) return { identity, host: address, port };
+  return { identity, host: address, port, advertised: outerAddress() ?? hostname() };
+}
+
+function listenFailure(error: unknown, address: string, port: number): unknown {
+  const code = error instanceof Error && 'code' in error ? error.code : null;
+  if (code === 'EADDRINUSE') {
+    return new Failure('port_taken', {
+      message: `Port ${port} of ${address}, for Edges on other machines, is in use by another process.`,
+      hint: 'Choose another one with --data-port (0 takes a free one).',
+      details: { port, host: address },
+      cause: error,
+    });
+  }
+  if (code === 'EADDRNOTAVAIL' || code === 'EACCES' || code === 'ENOTFOUND') {
+    return new Failure('invalid_input', {
+      message: `The data port cannot be opened on ${address}:${port}: ${code === 'EACCES' ? 'no permission' : 'no such address on this machine'}.`,
+      hint: 'Choose others with --node-address and --data-port.',
+      cause: error,
+    });
+  }
+  return error;
 }

@@ -2,6 +2,7 @@
 
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
+import type { Agent } from '../agent/agent.ts';
 import { createHttpLink } from '../agent/http-link.ts';
 import { createClient } from '../api/client.ts';
 import { table } from '../api/table.ts';
@@ -11,11 +12,12 @@ import type { Settings } from '../config.ts';
 import type { AcmeSettings } from '../control/context.ts';
 import { createControl } from '../control/control.ts';
 import { Failure, messageOf } from '../lib/failure.ts';
+import type { MachineIdentity } from '../tunnel/identity.ts';
 import { startAgentRole } from './agent-role.ts';
 import { edgeMetrics } from './edge-metrics.ts';
 import { holdEdgeRole } from './edge-role.ts';
 import type { Librad } from './librad-parts.ts';
-import { writeIdentity } from './membership.ts';
+import { requireIdentity, writeIdentity } from './membership.ts';
 import { openStore } from './open-store.ts';
 import { programVersion } from './program.ts';
 
@@ -54,6 +56,8 @@ export async function startControlPlane(librad: Librad): Promise<Omit<LocalAddre
   librad.onProgress('Starting control');
   const domain = settings.domain ?? 'localhost';
   const nodeName = settings.nodeName ?? nodeLabel(hostname());
+  let identity: MachineIdentity | null = null;
+  let agent: Agent | null = null;
   const control = createControl({
     store,
     isShared,
@@ -80,8 +84,10 @@ export async function startControlPlane(librad: Librad): Promise<Omit<LocalAddre
     ownerSecret: await readTextIfThere(paths.ownerToken),
     furtherMetrics: () => edgeMetrics(edge.sockets),
     addresses: () => ({ edge: `${edge.host}:${edge.ports.http}`, edgeTls: `${edge.host}:${edge.ports.https}` }),
-    onIdentity: (identity) => {
-      writeIdentity(paths, identity).catch((error: unknown) =>
+    onIdentity: (next) => {
+      identity = next;
+      agent?.renewIdentity();
+      writeIdentity(paths, next).catch((error: unknown) =>
         log.error({ error: messageOf(error) }, 'the certificate of this machine could not be kept'),
       );
     },
@@ -101,7 +107,9 @@ export async function startControlPlane(librad: Librad): Promise<Omit<LocalAddre
   librad.onProgress('Starting the agent');
   const token = started.nodeToken;
   const link = createHttpLink({ client: createClient(table, { url: started.url, token }), url: started.url, token: () => token });
-  await startAgentRole(librad, { link, nodeName });
+  const own = (): MachineIdentity => identity ?? requireIdentity(paths);
+  const others = settings.apiTlsHost === null ? null : { identity: own, address: settings.nodeAddress ?? settings.apiTlsHost };
+  agent = await startAgentRole(librad, { link, nodeName, others });
 
   await edge.serve({ url: started.url, token: started.edgeToken }, started.nodeId);
   return { api: started.url, apps: `http://<app>.${domain}${edge.ports.http === 80 ? '' : `:${edge.ports.http}`}` };

@@ -49,12 +49,12 @@ export async function joinPlatform({ url, token, hostname, paths, clock }: JoinR
       hint: 'Join with another one: --data or LIBRA_DATA.',
     });
   }
-  const authorityPem = await findAuthority(target, fingerprint);
+  const { authorityPem, address } = await findAuthority(target, fingerprint);
   const { publicKeyPem, keyPem } = await pendingMachineKey(paths.pendingIdentity);
   const fetch = createTlsFetch(onlyParty({ ca: authorityPem, servername: CONTROL_NAME }));
   const client = createClient({ machines }, { url: target.origin, token: null, fetch, clock });
   const reply = await client.machines.join({ body: { token, hostname, publicKeyPem } });
-  const membership: Membership = { url: target.origin, nodeId: reply.nodeId, name: reply.name, roles: reply.roles };
+  const membership: Membership = { url: target.origin, nodeId: reply.nodeId, name: reply.name, roles: reply.roles, address };
   await writeIdentity(paths, { nodeId: reply.nodeId, authorityPem: reply.authorityPem, certificatePem: reply.certificatePem, keyPem });
   await writeMembership(paths, membership);
   await rm(paths.pendingIdentity, { force: true });
@@ -74,8 +74,8 @@ function parseUrl(text: string): URL {
   });
 }
 
-/** The authority that the other end is of, as PEM, if it is the one of the token. Nothing is sent before that is known. */
-function findAuthority(url: URL, fingerprint: string): Promise<string> {
+/** The authority that the other end is of, if it is the one of the token, and the address on this end. Nothing is sent before that is known. */
+function findAuthority(url: URL, fingerprint: string): Promise<{ readonly authorityPem: string; readonly address: string }> {
   const port = url.port === '' ? 443 : Number(url.port);
   const host = url.hostname.replace(/^\[|\]$/gu, '');
   return new Promise((resolve, reject) => {
@@ -98,10 +98,11 @@ function findAuthority(url: URL, fingerprint: string): Promise<string> {
       ),
     );
     socket.once('secureConnect', () => {
+      const address = socket.localAddress ?? '';
       const root = rootOf(socket.getPeerCertificate(true));
       socket.destroy();
       const found = root === null ? '' : createHash('sha256').update(root.raw).digest('hex');
-      if (root !== null && found === fingerprint) resolve(pemOf(root.raw));
+      if (root !== null && found === fingerprint) resolve({ authorityPem: pemOf(root.raw), address });
       else
         reject(
           new Failure('unauthenticated', {

@@ -1,6 +1,7 @@
 // A machine that joined a platform: its agent and its Edge reach control over TLS and show their certificate, which is renewed with a new
 // key when half of its time is over. Only this side opens connections.
 
+import type { Agent } from '../agent/agent.ts';
 import { createHttpLink } from '../agent/http-link.ts';
 import { createClient } from '../api/client.ts';
 import { agent } from '../api/agent.ts';
@@ -11,10 +12,11 @@ import { SETTINGS } from '../config.ts';
 import { Failure, messageOf } from '../lib/failure.ts';
 import { startLoop } from '../lib/loop.ts';
 import { createTlsFetch } from '../sys/http-fetch.ts';
+import { addressTowards } from '../sys/own-address.ts';
 import { startAgentRole } from './agent-role.ts';
 import { holdEdgeRole } from './edge-role.ts';
 import type { Librad } from './librad-parts.ts';
-import { controlParty, isOver, makeMachineKey, renewAtMs, requireIdentity, writeIdentity } from './membership.ts';
+import { controlParty, isOver, makeMachineKey, renewAtMs, requireIdentity, writeIdentity, writeMembership } from './membership.ts';
 import type { Membership } from './membership.ts';
 
 const RENEWAL_LOOK_MS = 3_600_000;
@@ -42,6 +44,7 @@ export async function startMember(librad: Librad, membership: Membership): Promi
   const fetch = createTlsFetch(() => party);
   const client = createClient({ agent, blobs, machines }, { url, token: null, fetch, clock });
 
+  let agentRole: Agent | null = null;
   const renewal = startLoop({
     clock,
     everyMs: RENEWAL_LOOK_MS,
@@ -55,6 +58,7 @@ export async function startMember(librad: Librad, membership: Membership): Promi
       await writeIdentity(paths, next);
       identity = next;
       party = controlParty(next);
+      agentRole?.renewIdentity();
       log.info({}, 'the certificate of this machine was renewed');
     },
   });
@@ -66,8 +70,24 @@ export async function startMember(librad: Librad, membership: Membership): Promi
   if (roles.includes('agent')) {
     librad.onProgress('Starting the agent');
     const link = createHttpLink({ client, url, token: () => null, tls: () => party });
-    await startAgentRole(librad, { link, nodeName: name });
+    const others = { identity: () => identity, address: settings.nodeAddress ?? (await ownAddress(librad, membership)) };
+    agentRole = await startAgentRole(librad, { link, nodeName: name, others });
   }
   await edge?.serve({ url, identityFile: paths.identity }, nodeId);
   return { api: url, apps: edge === null ? '' : `${edge.host}:${edge.ports.http}`, node: name };
+}
+
+/** Machines get other addresses; where the way cannot be found now, the one of before may still hold. */
+async function ownAddress({ paths, clock, log }: Librad, membership: Membership): Promise<string> {
+  try {
+    const address = await addressTowards(membership.url, clock);
+    if (address !== membership.address) await writeMembership(paths, { ...membership, address });
+    return address;
+  } catch (error) {
+    log.warn(
+      { error: messageOf(error), address: membership.address },
+      'the way to the platform is not known; the address of before is taken',
+    );
+    return membership.address;
+  }
 }

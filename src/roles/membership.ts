@@ -7,6 +7,7 @@ import { Failure } from '../lib/failure.ts';
 import { readJsonFile, replaceFileDurably } from '../sys/durable-file.ts';
 import type { TlsParty } from '../sys/http-fetch.ts';
 import { CONTROL_NAME } from '../api/machines.ts';
+import type { MachineIdentity } from '../tunnel/identity.ts';
 import type { DataPaths } from './paths.ts';
 
 /** Of a machine that is no control plane of its own. */
@@ -17,15 +18,8 @@ export interface Membership {
   /** Of the Node. */
   readonly name: string;
   readonly roles: readonly MachineRole[];
-}
-
-/** What a machine shows to others, and what it knows them by. */
-export interface Identity {
-  readonly nodeId: string;
-  readonly authorityPem: string;
-  readonly certificatePem: string;
-  /** PKCS#8 PEM. */
-  readonly keyPem: string;
+  /** By which other machines reached it last. */
+  readonly address: string;
 }
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -40,7 +34,7 @@ function texts<const Name extends string>(value: unknown, names: readonly Name[]
 /** null: this machine is a platform of its own, or nothing yet. */
 export function readMembership(paths: Pick<DataPaths, 'membership'>): Membership | null {
   const value = readJsonFile(paths.membership);
-  const found = texts(value, ['url', 'nodeId', 'name']);
+  const found = texts(value, ['url', 'nodeId', 'name', 'address']);
   if (found === null || typeof value !== 'object' || value === null || !('roles' in value) || !Array.isArray(value.roles)) return null;
   return { ...found, roles: value.roles.filter((role): role is MachineRole => role === 'agent' || role === 'edge') };
 }
@@ -49,12 +43,12 @@ export async function writeMembership(paths: Pick<DataPaths, 'membership'>, memb
   await replaceFileDurably(paths.membership, `${JSON.stringify(membership)}\n`);
 }
 
-export function readIdentity(paths: Pick<DataPaths, 'identity'>): Identity | null {
+export function readIdentity(paths: Pick<DataPaths, 'identity'>): MachineIdentity | null {
   return texts(readJsonFile(paths.identity), ['nodeId', 'authorityPem', 'certificatePem', 'keyPem']);
 }
 
 /** Throws `storage_failed` where a machine that joined has none. */
-export function requireIdentity(paths: Pick<DataPaths, 'identity'>): Identity {
+export function requireIdentity(paths: Pick<DataPaths, 'identity'>): MachineIdentity {
   const identity = readIdentity(paths);
   if (identity !== null) return identity;
   throw new Failure('storage_failed', {
@@ -63,7 +57,7 @@ export function requireIdentity(paths: Pick<DataPaths, 'identity'>): Identity {
   });
 }
 
-export async function writeIdentity(paths: Pick<DataPaths, 'identity'>, identity: Identity): Promise<void> {
+export async function writeIdentity(paths: Pick<DataPaths, 'identity'>, identity: MachineIdentity): Promise<void> {
   const { nodeId, authorityPem, certificatePem, keyPem } = identity;
   await replaceFileDurably(paths.identity, `${JSON.stringify({ nodeId, authorityPem, certificatePem, keyPem })}\n`);
 }
@@ -93,16 +87,16 @@ export async function pendingMachineKey(file: string): Promise<MachineKey> {
 }
 
 /** When half of the certificate's time is over, UTC milliseconds. */
-export function renewAtMs({ certificatePem }: Pick<Identity, 'certificatePem'>): number {
+export function renewAtMs({ certificatePem }: Pick<MachineIdentity, 'certificatePem'>): number {
   const { validFrom, validTo } = new X509Certificate(certificatePem);
   return (Date.parse(validFrom) + Date.parse(validTo)) / 2;
 }
 
-export function isOver({ certificatePem }: Pick<Identity, 'certificatePem'>, nowMs: number): boolean {
+export function isOver({ certificatePem }: Pick<MachineIdentity, 'certificatePem'>, nowMs: number): boolean {
   return Date.parse(new X509Certificate(certificatePem).validTo) <= nowMs;
 }
 
 /** How the machine speaks to control. */
-export function controlParty({ authorityPem, certificatePem, keyPem }: Identity): TlsParty {
+export function controlParty({ authorityPem, certificatePem, keyPem }: MachineIdentity): TlsParty {
   return { ca: authorityPem, cert: certificatePem, key: keyPem, servername: CONTROL_NAME };
 }

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { createServer } from 'node:tls';
 import type { TLSSocket } from 'node:tls';
-import { serverApp, writeApp } from '../fixtures/app-folder.ts';
+import { writeApp } from '../fixtures/app-folder.ts';
 import { makeAuthority } from '../fixtures/certificate.ts';
 import { Platform, until, withPlatform } from '../platform.ts';
 
@@ -38,6 +38,10 @@ async function withMachine(name: string, body: (machine: Platform) => Promise<vo
 const stateOf = async (platform: Platform, name: string): Promise<string | undefined> =>
   (await platform.client().nodes.list({})).items.find((node) => node.name === name)?.state;
 
+const server = `import http from 'node:http';
+http.createServer((request, response) => response.end(process.env.LIBRA_NODE)).listen(process.env.PORT, process.env.HOST);
+`;
+
 const manifest = `app: two
 entrypoints:
   web:
@@ -58,7 +62,7 @@ test('a machine joins, runs Instances and an Edge, is killed and comes back, and
       assert.deepEqual([node?.roles, node?.labels], [['agent', 'edge'], { disk: 'ssd' }]);
       for (const file of ['identity.json', 'membership.json']) assert.equal(statSync(join(machine.data, file)).mode & 0o777, 0o600);
 
-      const app = writeApp(platform, 'two', { ...serverApp({ text: 'here' }), 'libra.yaml': manifest });
+      const app = writeApp(platform, 'two', { 'server.mjs': server, 'libra.yaml': manifest });
       const deployed = await platform.cli('deploy', app);
       assert.equal(deployed.code, 0, deployed.stderr);
       const instances = async () =>
@@ -74,8 +78,17 @@ test('a machine joins, runs Instances and an Edge, is killed and comes back, and
       assert.match(ran.stdout, /LIBRA_NODE=second/u, ran.stderr);
       assert.equal((await platform.cli('logs', '-a', 'two')).code, 0);
       // Its own Edge has the same table.
+      // Each Edge has the same table, and reaches both: what runs on the other machine by its data port.
       machine.readAddresses();
-      assert.equal((await machine.get('two.localhost')).status, 200);
+      for (const edge of [platform, machine]) {
+        const served = new Set<string>();
+        await until('both serve', 10_000, async () => {
+          const reply = await edge.get('two.localhost');
+          assert.equal(reply.status, 200, reply.body);
+          return served.add(reply.body).size === 2;
+        });
+        assert.deepEqual([...served].sort(), ['first', 'second']);
+      }
 
       const told = await machine.cli('apps');
       assert.equal(told.code, 4);

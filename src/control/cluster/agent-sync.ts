@@ -77,6 +77,7 @@ export function createAgentSync(context: ControlContext, deps: AgentSyncDeps): A
   const peers = (stream: NodeStream): AgentMessage | null => {
     const edges = view
       .list(nodeSpecRecords)
+      .filter(({ document: { machine } }) => machine === undefined || machine.roles.includes('edge'))
       .map((stored) => stored.document.id)
       .sort();
     if (isDeepStrictEqual(stream.peers, edges)) return null;

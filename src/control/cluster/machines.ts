@@ -4,7 +4,7 @@
 import { createHash, createPublicKey } from 'node:crypto';
 import type { KeyObject, X509Certificate } from 'node:crypto';
 import type { Permission } from '../../api/endpoint.ts';
-import { CONTROL_NAME, machineName } from '../../api/machines.ts';
+import { CONTROL_NAME } from '../../api/machines.ts';
 import type { table } from '../../api/table.ts';
 import { Failure, isFailure } from '../../lib/failure.ts';
 import { newId } from '../../lib/id.ts';
@@ -12,6 +12,8 @@ import type { Invitation, MachineRole, NodeSpec } from '../../model/documents.ts
 import { toName } from '../../model/names.ts';
 import type { Stored } from '../../store/collection.ts';
 import { create, update } from '../../store/records.ts';
+import { machineIdOf, machineName } from '../../tunnel/identity.ts';
+import type { MachineIdentity } from '../../tunnel/identity.ts';
 import { PERMISSIONS_OF } from '../auth/permissions.ts';
 import { makePair, openAuthority } from '../certificates/authority.ts';
 import type { Sealer } from '../config/sealer.ts';
@@ -28,16 +30,6 @@ const CERTIFICATE_DAYS = 30;
 const KEYS_KEPT = 2;
 const NAME_ATTEMPTS = 100;
 
-/** What a machine shows to others, and knows them by. */
-export interface MachineIdentity {
-  readonly nodeId: string;
-  readonly authorityPem: string;
-  readonly certificatePem: string;
-  /** PKCS#8 PEM. */
-  readonly keyPem: string;
-  readonly untilMs: number;
-}
-
 export interface Machines {
   readonly handlers: {
     readonly machines: NounHandlers<typeof table.machines>;
@@ -48,7 +40,7 @@ export interface Machines {
   /** Who meets another machine of the platform knows it by this. */
   readonly authorityPem: string;
   /** A fresh one for a machine of the control plane, whose servers are also known by these names and addresses. */
-  ownIdentity(nodeId: string, names: readonly string[]): MachineIdentity;
+  ownIdentity(nodeId: string, names: readonly string[]): { readonly identity: MachineIdentity; readonly untilMs: number };
 }
 
 export async function createMachines(
@@ -141,7 +133,7 @@ export async function createMachines(
     authenticate: (certificate, permission) => {
       let facts = known.get(certificate);
       if (facts === undefined) {
-        facts = { nodeId: nodeIdOf(certificate), key: keyIdOf(certificate.publicKey) };
+        facts = { nodeId: machineIdOf(certificate, 'node'), key: keyIdOf(certificate.publicKey) };
         known.set(certificate, facts);
       }
       const node = facts.nodeId === null ? undefined : view.get(nodeSpecRecords, facts.nodeId)?.document;
@@ -161,7 +153,7 @@ export async function createMachines(
       const untilMs = clock.now() + CERTIFICATE_DAYS * DAY_MS;
       const own = (['node', 'edge', 'control'] as const).map((role) => machineName(nodeId, role));
       const certificatePem = certify(nodeId, publicKey, [CONTROL_NAME, ...own, ...names], untilMs);
-      return { nodeId, authorityPem: authority.certificatePem, certificatePem, keyPem, untilMs };
+      return { identity: { nodeId, authorityPem: authority.certificatePem, certificatePem, keyPem }, untilMs };
     },
   };
 }
@@ -171,10 +163,6 @@ function principalOf(node: NodeSpec, roles: readonly MachineRole[], permission: 
   const asEdge = roles.includes('edge') && (permission === 'edge.sync' || !roles.includes('agent'));
   const kind = asEdge ? 'edge' : 'node';
   return { kind, nodeId: node.id, name: `${kind}/${node.name}`, permissions: PERMISSIONS_OF[kind] };
-}
-
-function nodeIdOf(certificate: X509Certificate): string | null {
-  return /(?:^|, )DNS:([0-9a-f-]{36})\.node\.libra\.internal(?:,|$)/u.exec(certificate.subjectAltName ?? '')?.[1] ?? null;
 }
 
 function keyIdOf(publicKey: KeyObject): string {

@@ -3,7 +3,7 @@
 import http from 'node:http';
 import https from 'node:https';
 import type { ClientRequest, IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http';
-import { machineName } from '../../api/machines.ts';
+import { machineName } from '../../tunnel/identity.ts';
 
 /** Another control plane. */
 export interface Peer {
