@@ -20,7 +20,6 @@ import { ensureLocalNode } from './cluster/bootstrap.ts';
 import { openAuthorityKey } from './certificates/authority.ts';
 import { authorityRecords } from './certificates/records.ts';
 import { createMachines } from './cluster/machines.ts';
-import { nodeSpecRecords } from './cluster/records.ts';
 import { allCollections } from './collections.ts';
 import { createSealer, loadMasterKey } from './config/sealer.ts';
 import type { Sealer } from './config/sealer.ts';
@@ -218,7 +217,7 @@ async function startControl(
             forward: createForward({ peers, clock, waitFor: (revision, signal) => view.waitFor(revision, signal) }),
             revision: () => view.revision,
             vouching,
-            nodeExists: (id) => view.get(nodeSpecRecords, id) !== undefined,
+            machines,
           },
         }
       : {}),

@@ -11,6 +11,14 @@ export type Principal =
   | { readonly kind: 'edge'; readonly nodeId: string; readonly name: string; readonly permissions: ReadonlySet<Permission> }
   | { readonly kind: 'anonymous'; readonly name: string; readonly permissions: ReadonlySet<Permission> };
 
+/** Who a machine says to be, and with which key it has shown that. */
+export interface MachineClaim {
+  /** null: no machine. */
+  readonly nodeId: string | null;
+  /** SHA-256 of the public key, in hex. */
+  readonly key: string;
+}
+
 export interface Call<E> {
   readonly params: ParamsOf<E>;
   readonly query: ParsedQueryOf<E>;

@@ -12,15 +12,15 @@ import { isLostRace } from '../store/view.ts';
 import { checkParams } from './server-bind.ts';
 import type { AnyCall, Bound } from './server-bind.ts';
 import type { ByteRange } from './server-transfer.ts';
-import type { Principal } from './handler.ts';
+import type { MachineClaim, Principal } from './handler.ts';
 
 /** Each time somebody else has won, so even many writers of one record get their turn. */
 const RACE_ATTEMPTS = 10;
 
 /** What a machine shows in place of a token. */
 export interface MachineCredential {
-  /** Checked by TLS against the authority of machines. */
-  readonly certificate: X509Certificate;
+  /** A certificate that TLS has checked against the authority of machines, or what another control plane says of one. */
+  readonly shown: X509Certificate | MachineClaim;
   /** For what it comes. */
   readonly permission: Permission;
 }
@@ -28,8 +28,8 @@ export interface MachineCredential {
 export interface Gate {
   /** The principal of the `authorization` header, else of the certificate; throws `unauthenticated`. */
   readonly authenticate: (header: string | undefined, machine?: MachineCredential) => Principal | Promise<Principal>;
-  /** Whom another control plane that hands the call on has identified; null or absent: nobody. */
-  readonly vouched?: (request: IncomingMessage) => Principal | null;
+  /** What another control plane, which hands the call on, has seen of a machine; null or absent: nothing. */
+  readonly vouched?: (request: IncomingMessage) => MachineClaim | null;
   /** Whether the principal may do this to the object that the path parameters name; throws `forbidden`. */
   readonly authorise: (principal: Principal, endpoint: Endpoint, params: Readonly<Record<string, string>>) => void | Promise<void>;
 }
@@ -40,20 +40,14 @@ export const ANONYMOUS: Principal = { kind: 'anonymous', name: 'anonymous', perm
 export async function identify(gate: Gate, bound: Bound, request: IncomingMessage): Promise<Principal> {
   const { permission } = bound.endpoint;
   if (permission === 'public') return ANONYMOUS;
-  const vouched = gate.vouched?.(request) ?? null;
-  if (vouched !== null) return vouched;
-  const certificate = peerCertificate(request.socket);
-  return await gate.authenticate(request.headers.authorization, certificate === null ? undefined : { certificate, permission });
+  const shown = gate.vouched?.(request) ?? peerCertificate(request.socket);
+  return await gate.authenticate(request.headers.authorization, shown === null ? undefined : { shown, permission });
 }
 
 const certificates = new WeakMap<Socket, X509Certificate>();
 
-export function showsCertificate(request: IncomingMessage): boolean {
-  return peerCertificate(request.socket) !== null;
-}
-
 /** What the other end has shown and TLS has found to be of our authority; null: nothing. */
-function peerCertificate(socket: Socket): X509Certificate | null {
+export function peerCertificate(socket: Socket): X509Certificate | null {
   if (!('authorized' in socket) || socket.authorized !== true || !(socket instanceof TLSSocket)) return null;
   const certificate = certificates.get(socket) ?? socket.getPeerX509Certificate();
   if (certificate === undefined) return null;

@@ -76,7 +76,7 @@ export function createSockets(deps: SocketDeps): Sockets {
       }
       const leader = deps.handOn?.leaderFor(bound, request.headers) ?? null;
       if (leader !== null && deps.handOn !== null) {
-        const headers = await vouchFor(deps.handOn, deps.gate, bound, request);
+        const headers = vouchFor(deps.handOn, bound, request);
         return { leader, headMs: headMsOf(bound.endpoint, deps.limits), headers };
       }
       const principal = await identify(deps.gate, bound, request);

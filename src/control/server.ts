@@ -25,7 +25,7 @@ import type { AuditEntry, ServerLimits } from './server-http.ts';
 import type { IdempotencyStore } from './server-idempotency.ts';
 import { parseJsonBody } from './server-json.ts';
 import { FORWARDED, REVISION } from './leadership/peer.ts';
-import { headMsOf, vouchedPrincipal, vouchFor } from './server-hand-on.ts';
+import { headMsOf, vouchedIn, vouchFor } from './server-hand-on.ts';
 import type { HandOn } from './server-hand-on.ts';
 import { ANONYMOUS, identify, requirePermission } from './server-pipeline.ts';
 import type { Gate } from './server-pipeline.ts';
@@ -89,7 +89,7 @@ export function createServer<T extends EndpointTable>(options: ServerOptions<T>)
   const { clock, log } = options;
   const limits: ServerLimits = { ...SERVER_LIMITS, ...options.limits };
   const { handOn } = options;
-  const gate: Gate = handOn === undefined ? options : { ...options, vouched: (request) => vouchedPrincipal(handOn, request) };
+  const gate: Gate = handOn === undefined ? options : { ...options, vouched: (request) => vouchedIn(handOn, request) };
   const all = bindTable(options.table, options.handlers);
   const stopping = new AbortController();
   let boundToLoopback = true;
@@ -156,7 +156,7 @@ export function createServer<T extends EndpointTable>(options: ServerOptions<T>)
         if (leader !== null && options.handOn !== undefined) {
           // What has no end of its own ends with this server.
           const moved = endpoint.kind === 'json' ? leader.moved : AbortSignal.any([leader.moved, stopping.signal]);
-          const headers = await vouchFor(options.handOn, gate, bound, request.raw);
+          const headers = vouchFor(options.handOn, bound, request.raw);
           const to = { leader: { ...leader, moved }, requestId: request.id, headMs: headMsOf(endpoint, limits), headers };
           await options.handOn.forward.call(request.raw, reply.raw, to);
           // Only now: what failed before the reply is answered as any failure is.

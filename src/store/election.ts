@@ -25,6 +25,8 @@ export interface ElectionOptions {
 }
 
 export interface Election {
+  /** It leads, and has renewed its lease within the time that it lasts: one that was stopped knows it before it has asked. */
+  leads(): boolean;
   /** The key may have gone: look at once. */
   wake(): void;
   /** Somebody has seen that the key is another's. */
@@ -123,6 +125,7 @@ export function standForElection(options: ElectionOptions): Election {
   });
 
   return {
+    leads: () => term !== null && clock.monotonic() - aliveMs < ELECTION_TTL_MS,
     wake: () => loop.wake(),
     lost: (reason) => {
       lose(reason);

@@ -7,6 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import { makeAuthority } from '../../test/fixtures/certificate.ts';
 import { lacking } from '../../test/requirements.ts';
 import { systemClock } from '../lib/clock.ts';
+import { defineCollection } from './collection.ts';
 import { storeContract } from './contract-suite.ts';
 import { put, rejectsWith, take, write } from './contract-support.ts';
 import { startTestCluster } from './etcd-fixture.ts';
@@ -15,6 +16,7 @@ import { createEtcdGateway } from './etcd-gateway.ts';
 import { openEtcdStore } from './etcd.ts';
 import { compareKeys } from './key-order.ts';
 import type { Store } from './store.ts';
+import { createView } from './view.ts';
 
 describe('on etcd', { skip: lacking('etcd') }, () => {
   let etcd: TestCluster;
@@ -43,6 +45,30 @@ describe('on etcd', { skip: lacking('etcd') }, () => {
       };
     },
     { durable: true, remote: true },
+  );
+
+  it(
+    'gives a view that starts all there is, while others write to the cluster and the platform does not',
+    { timeout: 20_000 },
+    async () => {
+      const store = await open(fresh());
+      const others = await open(fresh());
+      const records = ['one', 'two'].map((name) => defineCollection<{ readonly id: string }>({ name }));
+      // Between two reads the cluster is at another revision, of which this platform's history knows nothing.
+      const disturbed: Store = {
+        ...store,
+        list: async (options) => {
+          const page = await store.list(options);
+          await write(others, put('a'));
+          return page;
+        },
+      };
+      const { view, start, stop } = createView({ store: disturbed, collections: records, clock: systemClock });
+      await start();
+      assert.ok(view.revision > 0);
+      await stop();
+      await Promise.all([store.close(), others.close()]);
+    },
   );
 
   describe('leases, in real time', { timeout: 60_000 }, () => {

@@ -17,6 +17,7 @@ export interface SnapshotOptions {
 }
 
 const MAX_ATTEMPTS = 10;
+const MARK_KEY = 'pulse/reader';
 
 /** Throws `compacted` only when the store again and again forgets faster than it can be read. */
 export async function readSnapshot(options: SnapshotOptions): Promise<Snapshot> {
@@ -45,7 +46,12 @@ async function readOnce({ store, prefixes, signal }: SnapshotOptions): Promise<S
       if (!page.more || after === undefined) break;
     }
   }
-  if (first < last) await catchUp({ store, prefixes, signal }, entries, { from: first + 1, to: last });
+  if (first < last) {
+    // The store may count revisions that are none of ours: only one that we have written surely comes by.
+    const mark = await store.commit({ compare: [], writes: [{ kind: 'put', key: MARK_KEY, value: '' }] });
+    last = mark.revision;
+    await catchUp({ store, prefixes, signal }, entries, { from: first + 1, to: last });
+  }
   return { entries: entries.values(), revision: last };
 }
 

@@ -2,8 +2,6 @@
 // time means that neither the store nor the time of a refusal tells anything about a secret.
 
 import { createHash, timingSafeEqual } from 'node:crypto';
-import type { X509Certificate } from 'node:crypto';
-import type { Permission } from '../../api/endpoint.ts';
 import { Failure, isFailure } from '../../lib/failure.ts';
 import { newId, newToken } from '../../lib/id.ts';
 import type { Token } from '../../model/documents.ts';
@@ -100,10 +98,10 @@ function principalOf(token: Token): Principal {
 /** The principal of an `authorization: Bearer …` header, or of a machine's certificate. The function throws `unauthenticated` for none, a malformed or an unknown one. */
 export function createAuthenticate(
   view: Pick<View, 'byName'>,
-  machine: (certificate: X509Certificate, permission: Permission) => Principal,
+  machine: (credential: MachineCredential) => Principal,
 ): (header: string | undefined, machine?: MachineCredential) => Principal {
   return (header, credential) => {
-    if (header === undefined && credential !== undefined) return machine(credential.certificate, credential.permission);
+    if (header === undefined && credential !== undefined) return machine(credential);
     if (header === undefined) {
       throw new Failure('unauthenticated', {
         message: 'This needs a credential, and none came with the request.',

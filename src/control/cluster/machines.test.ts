@@ -61,8 +61,8 @@ test('an invited machine becomes a Node, and its certificate is who it is from t
     const root = new X509Certificate(reply.authorityPem);
     assert.ok(certificate.checkIssued(root) && certificate.verify(root.publicKey));
     assert.equal(certificate.subjectAltName, `DNS:${reply.nodeId}.node.libra.internal, DNS:${reply.nodeId}.edge.libra.internal`);
-    const asNode = machines.authenticate(certificate, 'agent.sync');
-    const asEdge = machines.authenticate(certificate, 'edge.sync');
+    const asNode = machines.authenticate({ shown: certificate, permission: 'agent.sync' });
+    const asEdge = machines.authenticate({ shown: certificate, permission: 'edge.sync' });
     assert.ok(asNode.kind === 'node' && asEdge.kind === 'edge' && asNode.nodeId === reply.nodeId);
     assert.ok(asNode.permissions.has('agent.sync') && asEdge.permissions.has('edge.sync'));
     assert.ok(!asNode.permissions.has('apps.read') && !asEdge.permissions.has('blobs.read'));
@@ -72,7 +72,7 @@ test('one that was invited without an Edge has none of its rights', () =>
   withMachines(async ({ machines, invite, join }) => {
     const certificate = new X509Certificate((await join(await invite())).certificatePem);
     assert.equal(certificate.subjectAltName?.includes('edge'), false);
-    assert.equal(machines.authenticate(certificate, 'edge.sync').permissions.has('edge.sync'), false);
+    assert.equal(machines.authenticate({ shown: certificate, permission: 'edge.sync' }).permissions.has('edge.sync'), false);
   }));
 
 test('an invitation is for one machine, which may ask again, and for its time', () =>
@@ -110,7 +110,7 @@ test('a key is renewed while the one before still counts, and the one before tha
   withMachines(async ({ machines, invite, join }) => {
     const first = await join(await invite());
     const certificates = [new X509Certificate(first.certificatePem)];
-    const principal = machines.authenticate(new X509Certificate(first.certificatePem), 'machine.renew');
+    const principal = machines.authenticate({ shown: new X509Certificate(first.certificatePem), permission: 'machine.renew' });
     for (let round = 0; round < 2; round += 1) {
       const body = { publicKeyPem: makeKey() };
       const call = callOf<typeof table.machines.renew>({ params: {}, query: undefined, body, principal });
@@ -118,7 +118,7 @@ test('a key is renewed while the one before still counts, and the one before tha
     }
     const counts = certificates.map((certificate) => {
       try {
-        return machines.authenticate(certificate, 'agent.sync').kind;
+        return machines.authenticate({ shown: certificate, permission: 'agent.sync' }).kind;
       } catch (error) {
         assert.ok(isFailure(error, 'unauthenticated'));
         return 'nobody';
@@ -134,7 +134,7 @@ test('a Node that was removed is nobody, whatever its certificate says', () =>
     assert.ok(stored !== undefined);
     await context.view.commit(remove(nodeSpecRecords, stored));
     assert.throws(
-      () => machines.authenticate(new X509Certificate(reply.certificatePem), 'agent.sync'),
+      () => machines.authenticate({ shown: new X509Certificate(reply.certificatePem), permission: 'agent.sync' }),
       (error) => isFailure(error, 'unauthenticated') && error.details?.['removed'] === true,
     );
   }));

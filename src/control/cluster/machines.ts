@@ -1,8 +1,8 @@
 // Machines that joined: who they are is what their certificate says and what the store says of its key. A Node that was removed, or a key
 // that was replaced twice, is nobody, whatever the certificate's end.
 
-import { createHash, createPublicKey } from 'node:crypto';
-import type { KeyObject, X509Certificate } from 'node:crypto';
+import { createHash, createPublicKey, X509Certificate } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import type { Permission } from '../../api/endpoint.ts';
 import { CONTROL_NAME } from '../../api/machines.ts';
 import type { table } from '../../api/table.ts';
@@ -18,7 +18,8 @@ import { PERMISSIONS_OF } from '../auth/permissions.ts';
 import { makePair, openAuthority } from '../certificates/authority.ts';
 import type { Sealer } from '../config/sealer.ts';
 import type { ControlContext } from '../context.ts';
-import type { NounHandlers, Principal } from '../handler.ts';
+import type { MachineClaim, NounHandlers, Principal } from '../handler.ts';
+import type { MachineCredential } from '../server-pipeline.ts';
 import { freeNodeName } from './bootstrap.ts';
 import { createInvitationHandlers, hashOfToken } from './invitations.ts';
 import { invitationRecords, nodeSpecRecords } from './records.ts';
@@ -35,8 +36,10 @@ export interface Machines {
     readonly machines: NounHandlers<typeof table.machines>;
     readonly invitations: NounHandlers<typeof table.invitations>;
   };
-  /** Who comes with this certificate, which TLS has checked, to do what needs the permission. Throws `unauthenticated`. */
-  readonly authenticate: (certificate: X509Certificate, permission: Permission) => Principal;
+  /** What a certificate says, which TLS has checked. */
+  readonly claimOf: (certificate: X509Certificate) => MachineClaim;
+  /** Who comes with such a credential. Throws `unauthenticated`. */
+  readonly authenticate: (credential: MachineCredential) => Principal;
   /** Who meets another machine of the platform knows it by this. */
   readonly authorityPem: string;
   /** A fresh one for a machine of the control plane, whose servers are also known by these names and addresses. */
@@ -49,7 +52,13 @@ export async function createMachines(
 ): Promise<Machines> {
   const { view, clock, random } = context;
   const authority = await openAuthority(context, deps.sealer, { id: 'machines', title: 'Libra machines' });
-  const known = new WeakMap<X509Certificate, { readonly nodeId: string | null; readonly key: string }>();
+  const known = new WeakMap<X509Certificate, MachineClaim>();
+
+  const claimOf = (certificate: X509Certificate): MachineClaim => {
+    const claim = known.get(certificate) ?? { nodeId: machineIdOf(certificate, 'node'), key: keyIdOf(certificate.publicKey) };
+    known.set(certificate, claim);
+    return claim;
+  };
 
   const certify = (nodeId: string, publicKey: KeyObject, names: readonly string[], untilMs: number): string =>
     authority.sign({ commonName: nodeId, publicKey, use: { kind: 'machine', names }, untilMs });
@@ -130,20 +139,17 @@ export async function createMachines(
         },
       },
     },
-    authenticate: (certificate, permission) => {
-      let facts = known.get(certificate);
-      if (facts === undefined) {
-        facts = { nodeId: machineIdOf(certificate, 'node'), key: keyIdOf(certificate.publicKey) };
-        known.set(certificate, facts);
-      }
-      const node = facts.nodeId === null ? undefined : view.get(nodeSpecRecords, facts.nodeId)?.document;
+    claimOf,
+    authenticate: ({ shown, permission }) => {
+      const { nodeId, key } = shown instanceof X509Certificate ? claimOf(shown) : shown;
+      const node = nodeId === null ? undefined : view.get(nodeSpecRecords, nodeId)?.document;
       if (node?.machine === undefined)
         throw new Failure('unauthenticated', {
           message: 'This machine is no Node of the platform: it was removed, or never joined.',
           hint: 'Invite it anew: libra nodes invite',
           details: { removed: true },
         });
-      if (!node.machine.keys.includes(facts.key))
+      if (!node.machine.keys.includes(key))
         throw new Failure('unauthenticated', { message: `The key that Node ${node.name} comes with was replaced by a newer one.` });
       return principalOf(node, node.machine.roles, permission);
     },

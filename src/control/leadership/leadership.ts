@@ -29,6 +29,8 @@ export interface LeaderElsewhere {
 export interface Leadership {
   /** null: this one does not lead. */
   term(): Term | null;
+  /** Whether its term surely lasts at this moment. */
+  isSure(): boolean;
   /** The other one that leads; null where none is known to. */
   elsewhere(): LeaderElsewhere | null;
   planes(): readonly (ControlPlane & { readonly leads: boolean })[];
@@ -43,6 +45,7 @@ export function aloneInLead(): Leadership {
   let self: ControlPlane | null = null;
   return {
     term: () => term,
+    isSure: () => true,
     elsewhere: () => null,
     planes: () => (self === null ? [] : [{ ...self, leads: true }]),
     start: async (plane) => {
@@ -110,6 +113,7 @@ export function createLeadership({ store, view, clock, log, onChange, onTakenOve
 
   return {
     term: () => term,
+    isSure: () => election?.leads() ?? false,
     elsewhere: () => elsewhere,
     planes: () => {
       const leader = view.get(leaderRecords, LEADER_ID)?.document.controlId;

@@ -12,7 +12,7 @@ interface Served {
 }
 
 export interface SeatsOptions<M extends Served> {
-  readonly leadership: Pick<Leadership, 'term'>;
+  readonly leadership: Pick<Leadership, 'term' | 'isSure'>;
   readonly build: (context: ControlContext, leads: boolean) => Promise<M>;
 }
 
@@ -69,7 +69,7 @@ export async function createSeats<M extends Served>(context: ControlContext, { l
 
   return {
     modules: () => current.modules,
-    leads: () => current.term !== null && current.term === leadership.term(),
+    leads: () => current.term !== null && current.term === leadership.term() && leadership.isSure(),
     wake: () => loop.wake(),
     settled: () => loop.settled(),
     stop: async () => {
