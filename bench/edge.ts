@@ -1,13 +1,16 @@
 // The Edge beside nginx, HAProxy and Caddy from Debian and the fastest proxy from npm: all in one run, in turn, each with one worker on a
 // core of its own, with their logs on. What counts is requests per second of the proxy's CPU, for that is what a machine is bought for.
-// Run: node bench/edge.ts [--json] [--quick] [--only=keep-alive,bodies,connections,tls,h2,routes,sockets,workers]
+// Run: node bench/edge.ts [--json] [--quick] [--only=keep-alive,bodies,connections,tls,h2,node,routes,sockets,workers]
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { systemClock } from '../src/lib/clock.ts';
 import { CASES, IN_FLIGHT, figuresOf, formatMeasured, requireCores } from './edge/cases.ts';
 import { buildLibra, startLibra } from './edge/libra.ts';
+import { startFarNode, together } from './edge/far-node.ts';
 import { wrk } from './edge/load.ts';
+import type { Round } from './edge/load.ts';
 import { startNpmProxy } from './edge/npm-proxy.ts';
 import { freePorts } from './edge/program.ts';
 import type { Program } from './edge/program.ts';
@@ -19,13 +22,16 @@ import { startUpstream, writeBenchCertificate } from './edge/setting.ts';
 import type { Setting } from './edge/setting.ts';
 import { measureSockets, possibleSockets, startSocketsApp } from './edge/sockets.ts';
 import { rulesOf, writeRequests } from './edge/tables.ts';
-import { runBench } from './report.ts';
+import { median, runBench } from './report.ts';
 import type { Figure, Report } from './report.ts';
 
 const MIB = 2 ** 20;
 const FEW_ROUTES = 10;
 const MANY_ROUTES = 50_000;
 const SOCKETS = 10_000;
+/** Longer than an unused connection to an Instance is kept. */
+const PAUSE_MS = 2_500;
+const PAUSES = 9;
 
 interface Run {
   readonly setting: Setting;
@@ -70,6 +76,63 @@ async function runCases(run: Run, names: readonly string[]): Promise<readonly Fi
   }
   for (const { program } of proxies) await stopped(run, program);
   return figures;
+}
+
+/** What it costs that an Instance runs on another machine. */
+async function runNode(run: Run): Promise<readonly Figure[]> {
+  const { setting, effort, say, programs } = run;
+  const far = await startFarNode(setting);
+  programs.push(far.program);
+  const near = await started(run, startLibra(setting, { name: 'directly' }));
+  const through = await started(run, startLibra(setting, { name: 'through a data port', far }));
+  const both = together('Edge and data port', through.program, far.program);
+  const figures: Figure[] = [];
+  for (const path of ['small', 'large']) {
+    const load =
+      ({ plainUrl }: Proxy) =>
+      (seconds: number): Promise<Round> =>
+        wrk({ url: `${plainUrl}/${path}`, seconds, connections: IN_FLIGHT });
+    const measured = await measureInTurn(
+      [
+        { name: 'directly', program: near.program, load: load(near) },
+        { name: 'through a data port', program: through.program, load: load(through) },
+        { name: 'the same, with the CPU of the data port', program: both, load: load(through) },
+      ],
+      effort,
+    );
+    const title = `${path === 'small' ? '1 KiB' : '64 KiB'} answers of an Instance on another machine, 64 keep-alive connections`;
+    say(formatMeasured(title, measured, 'directly'));
+    const [direct, ...others] = measured;
+    for (const { name, perCpuSecond, p99Ms } of others) {
+      figures.push(
+        { name: `${title}: ${name}: part of the requests per CPU-second`, value: perCpuSecond / (direct?.perCpuSecond ?? 1), unit: '×' },
+        { name: `${title}: ${name}: slowest hundredth from`, value: p99Ms, unit: 'ms' },
+      );
+    }
+  }
+  const pauses = await measurePauses([near, through]);
+  say(
+    `a request after a pause in which its connection to the Instance was let go, median: ${pauses.map((ms) => `${ms.toFixed(2)} ms`).join(' directly, ')} through a data port`,
+  );
+  const [direct = 0, port = 0] = pauses;
+  figures.push({ name: 'a request after a pause: through a data port, longer by', value: port - direct, unit: 'ms' });
+  for (const { program } of [near, through]) await stopped(run, program);
+  await stopped(run, far.program);
+  return figures;
+}
+
+/** Median of each, milliseconds: one request at a time, each on a new connection to the Instance. */
+async function measurePauses(proxies: readonly Proxy[]): Promise<readonly number[]> {
+  const took = proxies.map((): number[] => []);
+  for (let times = 0; times < PAUSES; times += 1) {
+    await systemClock.sleep(PAUSE_MS);
+    for (const [index, { plainUrl }] of proxies.entries()) {
+      const beganMs = systemClock.monotonic();
+      await (await fetch(`${plainUrl}/small`)).text();
+      took[index]?.push(systemClock.monotonic() - beganMs);
+    }
+  }
+  return took.map(median);
 }
 
 /** The same requests per CPU-second, whether there are few Routes or many. */
@@ -140,7 +203,7 @@ async function main(): Promise<Report> {
   const quick = process.argv.includes('--quick');
   const json = process.argv.includes('--json');
   const only = process.argv.find((word) => word.startsWith('--only='));
-  const all = [...CASES.map(({ name }) => name), 'routes', 'sockets', 'workers'];
+  const all = [...CASES.map(({ name }) => name), 'node', 'routes', 'sockets', 'workers'];
   const names = only?.slice('--only='.length).split(',') ?? all;
   const unknown = names.filter((name) => !all.includes(name));
   if (unknown.length > 0) throw new Error(`there is no case ${unknown.join(', ')}; there are ${all.join(', ')}`);
@@ -162,6 +225,7 @@ async function main(): Promise<Report> {
     const load = loadavg().map((value) => value.toFixed(1));
     run.say(`load average before: ${load.join(' ')}`);
     const figures = [...(await runCases(run, names))];
+    if (names.includes('node')) figures.push(...(await runNode(run)));
     if (names.includes('routes')) figures.push(...(await runRoutes(run)));
     if (names.includes('sockets')) figures.push(...(await runSockets(run)));
     if (names.includes('workers')) figures.push(...(await runWorkers(run)));

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { RouteGroup, RouteRule, RouteTable } from '../../src/api/dataplane.ts';
 import type { DataPlaneFile } from '../../src/roles/data-plane-process.ts';
 import { programArgv, programEnv, programRoot } from '../../src/roles/program.ts';
+import type { FarNode } from './far-node.ts';
 import { PROXY_CORE, startProgram } from './program.ts';
 import { folderOf, proxyOf, takePorts } from './proxies.ts';
 import type { Proxy } from './proxies.ts';
@@ -21,13 +22,14 @@ export function buildLibra(): void {
   if (built.status !== 0) throw new Error(`The bundle cannot be built: ${built.stderr}`);
 }
 
-function groupOf(id: string, port: number): RouteGroup {
+function groupOf(id: string, port: number, far: FarNode | null): RouteGroup {
   const target = {
     instanceId: `${id}-1`,
     deploymentId: 'd',
-    nodeId: 'n',
+    nodeId: far?.nodeId ?? 'n',
     host: '127.0.0.1',
     port,
+    ...(far === null ? {} : { via: far.via, generation: 1 }),
     state: 'active',
     drainUntilMs: null,
   } as const;
@@ -38,16 +40,18 @@ export interface LibraOptions {
   readonly name?: string;
   /** Beside those that every case needs. */
   readonly rules?: readonly RouteRule[];
+  /** Runs the upstream; absent: the Edge's own machine does. */
+  readonly far?: FarNode;
 }
 
 /** After `buildLibra`. */
-export async function startLibra(setting: Setting, { name = 'Libra', rules = [] }: LibraOptions = {}): Promise<Proxy> {
+export async function startLibra(setting: Setting, { name = 'Libra', rules = [], far }: LibraOptions = {}): Promise<Proxy> {
   const folder = folderOf(setting, name.replaceAll(' ', '-'));
   const ports = await takePorts();
   const { chainPem, keyPem } = setting.certificate;
   const table: RouteTable = {
     rules: [{ host: HOST, path: '/', headers: {}, group: 'app' }, { host: HOST, path: '/socket', headers: {}, group: 'sockets' }, ...rules],
-    groups: [groupOf('app', setting.upstreamPort), groupOf('sockets', setting.socketsPort)],
+    groups: [groupOf('app', setting.upstreamPort, far ?? null), groupOf('sockets', setting.socketsPort, null)],
     certificates: [{ name: HOST, chainPem, keyPem, untilMs: Number.MAX_SAFE_INTEGER }],
   };
   const tableFile = join(folder, 'table.json');
@@ -67,6 +71,7 @@ export async function startLibra(setting: Setting, { name = 'Libra', rules = [] 
       accessLog: { file: join(folder, 'access.log'), fileBytes: 256 * 1024 * 1024 },
       admin: { socketPath: join(folder, 'admin.sock') },
       drainMs: 500,
+      ...far?.edge,
     },
   };
   const optionsFile = join(folder, 'options.json');

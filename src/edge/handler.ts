@@ -449,6 +449,7 @@ function statusOf(result: ExchangeResult): number | null {
 
 function reasonOf(result: ExchangeResult, page: Situation | null): string | null {
   if (result.type === 'failed' || result.type === 'cut') return result.message;
+  if (result.type === 'no_target' && result.reason === 'refused') return result.message;
   if (page?.type === 'client_certificate' && page.problem !== null) return `${page.type} ${page.problem}`;
   return page === null ? null : page.type;
 }

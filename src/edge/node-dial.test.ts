@@ -2,9 +2,11 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import http from 'node:http';
 import http2 from 'node:http2';
-import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import { WebSocket, WebSocketServer } from 'ws';
 import { makeAuthority } from '../../test/fixtures/certificate.ts';
@@ -16,6 +18,7 @@ import { silentLog } from '../sys/log.ts';
 import { createDataPort } from '../tunnel/data-port.ts';
 import type { DataPort, Resolved } from '../tunnel/data-port.ts';
 import type { MachineIdentity } from '../tunnel/identity.ts';
+import { listenOnLoopback } from '../tunnel/loopback-fixture.ts';
 import { call, group, read, rule, startEdge, startInstance, text, until } from './edge-fixture.ts';
 import type { TestEdge, TestInstance } from './edge-fixture.ts';
 
@@ -24,6 +27,7 @@ const authority = makeAuthority();
 const [edgeNode, farNode] = [newId(), newId()];
 let identity: MachineIdentity | null;
 let edge: TestEdge;
+let folder: string;
 let port: DataPort;
 let via: { readonly host: string; readonly port: number };
 const instances = new Map<string, Resolved>();
@@ -44,12 +48,20 @@ before(async () => {
     log: silentLog,
   });
   via = await port.start();
-  edge = await startEdge({ nodeId: edgeNode, identity: () => identity, h2c: true, limits: { connectTimeoutMs: 1_000 } });
+  folder = await mkdtemp(join(tmpdir(), 'libra-node-dial-'));
+  edge = await startEdge({
+    accessLog: { file: join(folder, 'access.log'), fileBytes: 1024 * 1024 },
+    nodeId: edgeNode,
+    identity: () => identity,
+    h2c: true,
+    limits: { connectTimeoutMs: 1_000 },
+  });
 });
 after(async () => {
   await edge.stop();
   await port.stop();
   for (const cleanup of cleanups) await cleanup();
+  await rm(folder, { recursive: true, force: true });
 });
 beforeEach(() => {
   identity = authority.issueMachine(edgeNode);
@@ -189,7 +201,7 @@ test('what runs here is dialled here, also where its Node has a data port or an 
   assert.deepEqual(asked, []);
 });
 
-test('what runs elsewhere is never looked for here', async () => {
+test('what runs elsewhere is never looked for here', { timeout: 30_000 }, async () => {
   let reached = 0;
   const other = await startInstance('other', (_request, response) => {
     reached += 1;
@@ -213,24 +225,30 @@ test('what runs elsewhere is never looked for here', async () => {
   await serve({ ...target, instanceId: 'e', via, generation: 4 });
   assert.equal(await refused(), 502, 'the Node has fallen behind');
   assert.equal(reached, 0);
+  const reasons = async (): Promise<string[]> =>
+    (await readFile(join(folder, 'access.log'), 'utf8'))
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => String((JSON.parse(line) as { reason?: string }).reason)) // a line of the Edge's
+      .slice(-5);
+  while (!(await reasons()).at(-1)?.includes('older generation')) await systemClock.sleep(20);
+  for (const [index, reason] of [
+    /has no data port/u,
+    /no certificate of the cluster/u,
+    /may not reach Instances/u,
+    /no such Instance/u,
+  ].entries())
+    assert.match((await reasons())[index] ?? '', reason);
   instances.set('f', { host: '127.0.0.1', port: other.port });
   await serve({ ...target, instanceId: 'f', via, generation: 3 });
   assert.equal(await refused(), 200);
 });
 
 test('a data port that accepts and says nothing is given up in time', async () => {
-  const open = new Set<net.Socket>();
-  const mute = net.createServer((socket) => void open.add(socket));
-  mute.listen(0, '127.0.0.1');
-  await once(mute, 'listening');
-  cleanups.push(() => {
-    for (const socket of open) socket.destroy();
-    mute.close();
-  });
-  const address = mute.address();
-  assert.ok(typeof address === 'object' && address !== null);
+  const mute = await listenOnLoopback(() => undefined);
+  cleanups.push(() => mute.end());
   await farInstance('alive', (_request, response) => text(response, 'alive'));
-  await serve(far('alive'), far('lost', { via: { host: '127.0.0.1', port: address.port } }));
+  await serve(far('alive'), far('lost', { via: mute }));
   const began = performance.now();
   for (let times = 0; times < 4; times += 1) assert.equal((await call(edge.port, HOST, '/')).body.toString(), 'alive');
   assert.ok(performance.now() - began < 5_000, 'no request waited for longer than one connection may take');

@@ -48,7 +48,9 @@ export type ExchangeResult =
   /** An upgraded stream has ended. */
   | { readonly type: 'upgraded' }
   /** No target is left to try and the client has got nothing yet: the caller answers. `waited`: there is none still, after a wait. */
-  | { readonly type: 'no_target'; readonly reason: 'none' | 'waited' | 'refused' | 'busy' }
+  | { readonly type: 'no_target'; readonly reason: 'none' | 'waited' | 'busy' }
+  /** The same, since no connection to those that were tried came about. */
+  | { readonly type: 'no_target'; readonly reason: 'refused'; readonly message: string }
   /** The request may have reached the target, which then failed; the client has got nothing yet: the caller answers. */
   | {
       readonly type: 'failed';

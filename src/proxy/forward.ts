@@ -153,10 +153,10 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
     this.deadlineMs = this.#deps.deadlines.now() + ms;
   }
 
-  onOpenFailed(): void {
+  onOpenFailed(message: string): void {
     this.#opening = null;
     this.#tries.refused(this.#deps.clock.monotonic());
-    this.#tryElsewhere(this.#givenUp.type === 'no_target' ? REFUSED : this.#givenUp);
+    this.#tryElsewhere(this.#givenUp.type === 'no_target' ? { type: 'no_target', reason: 'refused', message } : this.#givenUp);
   }
 
   /** After a try that failed and may be repeated; `givenUp` is what it comes to where it cannot. */
@@ -483,5 +483,4 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
 }
 
 const NO_TARGET: ExchangeResult = { type: 'no_target', reason: 'none' };
-const REFUSED: ExchangeResult = { type: 'no_target', reason: 'refused' };
 const BUSY: ExchangeResult = { type: 'no_target', reason: 'busy' };

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import net from 'node:net';
-import type { AddressInfo, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { afterEach, test } from 'node:test';
 import tls from 'node:tls';
 import { createHash } from 'node:crypto';
@@ -15,6 +15,8 @@ import type { DataPortClient } from './data-port-client.ts';
 import { createDataPort } from './data-port.ts';
 import type { DataPort, DataPortLimits, Resolved } from './data-port.ts';
 import type { MachineIdentity } from './identity.ts';
+import { listenOnLoopback, until } from './loopback-fixture.ts';
+import type { Loopback } from './loopback-fixture.ts';
 import { PROTOCOL } from './preface.ts';
 
 const authority = makeAuthority();
@@ -27,29 +29,11 @@ afterEach(async () => {
   for (const end of ending.splice(0).reverse()) await end();
 });
 
-async function until(holds: () => boolean, what: string): Promise<void> {
-  const deadline = performance.now() + 10_000;
-  while (!holds()) {
-    if (performance.now() > deadline) assert.fail(`never came true: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
-/** A program on loopback. */
-async function listen(onConnection: (socket: Socket) => void): Promise<{ readonly host: string; readonly port: number }> {
-  const sockets = new Set<Socket>();
-  const server = net.createServer({ allowHalfOpen: true }, (socket) => {
-    sockets.add(socket);
-    socket.on('error', () => undefined);
-    onConnection(socket);
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  ending.push(() => {
-    for (const socket of sockets) socket.destroy();
-    server.close();
-  });
-  return { host: '127.0.0.1', port: (server.address() as AddressInfo).port };
+/** A program on loopback that ends with the test. */
+async function listen(onConnection: (socket: Socket) => void): Promise<Loopback> {
+  const program = await listenOnLoopback(onConnection);
+  ending.push(() => program.end());
+  return program;
 }
 
 interface Setting {
@@ -273,7 +257,7 @@ test('an Edge does not talk to a Node that is another one, or none', async () =>
 test('an Instance that is not there is refused by name, and a target that refuses too', async () => {
   const { client, at, instances } = await setUp();
   const gone = await listen(echo);
-  await ending.pop()?.();
+  gone.end();
   instances.set('old', 'stale_generation').set('stopped', 'not_running').set('gone', gone);
   const of = (instanceId: string): Promise<string> => refusal(client.connect(at, { ...asks, instanceId }, 2_000));
   assert.match(await of('who'), /unreachable: .* refuses Instance who: it has no such Instance/u);

@@ -1,7 +1,6 @@
 // Connections that wait for their use, between a real client and a real data port, with a wire that the test holds.
 
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import net from 'node:net';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
@@ -17,35 +16,18 @@ import type { DataPortClient } from './data-port-client.ts';
 import { createDataPort } from './data-port.ts';
 import type { DataPort } from './data-port.ts';
 import type { MachineIdentity } from './identity.ts';
+import { listenOnLoopback, until } from './loopback-fixture.ts';
+import type { Loopback } from './loopback-fixture.ts';
 
 const authority = makeAuthority();
 const [nodeId, edgeId] = [newId(), newId()];
 const edge = authority.issueMachine(edgeId);
 
-async function until(holds: () => boolean, what: string): Promise<void> {
-  const deadline = performance.now() + 10_000;
-  while (!holds()) {
-    if (performance.now() > deadline) assert.fail(`never came true: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
-async function listen(context: TestContext, onConnection: (socket: Socket) => void): Promise<net.Server & { readonly at: number }> {
-  const sockets = new Set<Socket>();
-  const server = net.createServer({ allowHalfOpen: true }, (socket) => {
-    sockets.add(socket);
-    socket.on('error', () => undefined);
-    onConnection(socket);
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  context.after(() => {
-    for (const socket of sockets) socket.destroy();
-    server.close();
-  });
-  const address = server.address();
-  assert.ok(typeof address === 'object' && address !== null);
-  return Object.assign(server, { at: address.port });
+/** A program on loopback that ends with the test. */
+async function listen(context: TestContext, onConnection: (socket: Socket) => void): Promise<Loopback> {
+  const program = await listenOnLoopback(onConnection);
+  context.after(() => program.end());
+  return program;
 }
 
 interface Setting {
@@ -71,7 +53,7 @@ async function setUp(
   const port = createDataPort({
     identity: () => authority.issueMachine(nodeId, ['node']),
     listen: { host: '127.0.0.1', port: 0 },
-    resolve: () => ({ host: '127.0.0.1', port: instance.at }),
+    resolve: () => ({ host: '127.0.0.1', port: instance.port }),
     mayConnect: (id) => edges.has(id),
     clock: systemClock,
     log: silentLog,
@@ -100,12 +82,12 @@ async function setUp(
         const { connections, handshakes } = port.counts();
         return wires.length === begun && open.length === 1 && open[0] === wires.at(-1) && connections === 1 && handshakes === 0;
       }, `${begun} connections have begun, and one waits`),
-    cut: () => void wire.close(),
+    cut: wire.close,
     greet: async () => {
       let text = '';
       try {
         const socket = await client.connect(
-          { nodeId, host: '127.0.0.1', port: wire.at },
+          { nodeId, host: '127.0.0.1', port: wire.port },
           { instanceId: 'i', generation: 1, end: 'half' },
           2_000,
           { onRead: (bytes) => void (text += String(bytes)) },
