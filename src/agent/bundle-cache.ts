@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Clock } from '../lib/clock.ts';
 import { Failure } from '../lib/failure.ts';
@@ -15,6 +16,8 @@ const READ_BYTES = 256 * 1024;
 export interface BundleCache {
   /** Unpacks the bundle into an empty folder. `bundle_invalid` where its content is refused, `unreachable` where it cannot be fetched. */
   unpack(digest: string, folder: string, signal: AbortSignal): Promise<void>;
+  /** The bytes of one, whole and verified; in use until the stream is closed. */
+  open(digest: string, signal: AbortSignal): Promise<Readable>;
   /** Deletes what was not used for `maxAgeMs`, then the longest unused until at most `maxBytes` are left. */
   collect(): Promise<void>;
 }
@@ -68,16 +71,31 @@ export function createBundleCache(options: BundleCacheOptions): BundleCache {
     return path;
   };
 
+  const hold = (digest: string): void => void inUse.set(digest, (inUse.get(digest) ?? 0) + 1);
+  const letGo = (digest: string): void => {
+    const left = (inUse.get(digest) ?? 1) - 1;
+    if (left === 0) inUse.delete(digest);
+    else inUse.set(digest, left);
+  };
+
   return {
     unpack: async (digest, target, signal) => {
-      inUse.set(digest, (inUse.get(digest) ?? 0) + 1);
+      hold(digest);
       try {
         const path = await provide(digest, signal);
         await unpackBundle(createReadStream(path, { highWaterMark: READ_BYTES }), target, { signal });
       } finally {
-        const left = (inUse.get(digest) ?? 1) - 1;
-        if (left === 0) inUse.delete(digest);
-        else inUse.set(digest, left);
+        letGo(digest);
+      }
+    },
+    open: async (digest, signal) => {
+      hold(digest);
+      try {
+        const stream = createReadStream(await provide(digest, signal), { highWaterMark: READ_BYTES });
+        return stream.once('close', () => letGo(digest));
+      } catch (error) {
+        letGo(digest);
+        throw error;
       }
     },
     collect: async () => {

@@ -18,9 +18,13 @@ export interface AgentFolders {
 /** `tls-key` → `TLS_KEY`. */
 export const variableOf = (name: string): string => name.toUpperCase().replaceAll(/[^A-Z0-9]/gu, '_');
 
+/** What it runs in; undefined: it names no image. */
+export const imageOf = (spec: DesiredInstance): string | undefined =>
+  spec.artifact.kind === 'image' ? spec.artifact.reference : spec.base;
+
 /** undefined: there is no image to run it in. @param port of the machine */
 export function containerPart(spec: DesiredInstance, port: number | null, folders: AgentFolders): ContainerPart | undefined {
-  const image = spec.artifact.kind === 'image' ? spec.artifact.reference : spec.base;
+  const image = imageOf(spec);
   if (image === undefined) return undefined;
   const isFolder = spec.artifact.kind === 'bundle';
   return {

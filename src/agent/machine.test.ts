@@ -369,3 +369,19 @@ test('what comes late from an earlier attempt changes nothing', () => {
   world.send({ kind: 'broken', attempt: 1, final: true, reason: why });
   assert.equal(world.state, before);
 });
+
+test('a build without commands goes from its folder to its result, and an agent that is restarted meanwhile makes it again', () => {
+  const spec = desiredOneOff({ role: 'build', commands: [], packResult: true, dockerfile: 'Dockerfile' });
+  let state = newInstanceState(spec);
+  const send = (event: InstanceEvent): readonly string[] => {
+    const next = step(state, event);
+    state = next.state;
+    return next.effects.map(({ kind }) => kind);
+  };
+  assert.deepEqual(send({ kind: 'desired', spec }), ['prepare']);
+  assert.deepEqual(send({ kind: 'prepared', port: null, host: null, notEnforced: [] }), ['pack']);
+  state = restoredState(state);
+  assert.deepEqual(send({ kind: 'desired', spec }), ['pack']);
+  send({ kind: 'packed', output: { digest: 'sha256:1', sizeBytes: 1 } });
+  assert.deepEqual([phaseOf(state), state.attempt], ['succeeded', 0]);
+});

@@ -103,6 +103,8 @@ export function step(state: InstanceState, event: InstanceEvent): Step {
     case 'prepared':
       if (state.activity !== 'preparing') return only(state);
       if (mustStop(state)) return begin({ ...state, activity: 'idle' });
+      // Nothing to run before: the result is made of the folder as it is.
+      if (state.packResult && state.commands === 0) return only({ ...state, activity: 'packing', reason: null }, { kind: 'pack' });
       return only(
         {
           ...state,

@@ -3,6 +3,7 @@
 
 import type { DesiredInstance } from '../api/agent.ts';
 import type { Driver, DriverHandle, RunSpec, RunState } from '../driver/contract.ts';
+import { builtImage } from '../model/built-image.ts';
 import { backoffMs } from '../lib/backoff.ts';
 import type { Clock } from '../lib/clock.ts';
 import { isFailure, messageOf } from '../lib/failure.ts';
@@ -194,12 +195,11 @@ export function createSupervisor(deps: SupervisorDeps, initial: InstanceState): 
     try {
       const driver = driverOf();
       const port = wanted.listens ? await deps.ports.take(state.id, driver.hasOwnPorts === true ? null : wanted.port) : null;
-      const { env, container } = workspace.runSpec(wanted, state.attempt, port, []);
+      const { env } = workspace.runSpec(wanted, state.attempt, port, []);
       for (const command of wanted.commands) {
         const words = commandWords(wanted, command, env, deps.staticServer);
         if ('reason' in words) return send({ kind: 'not-prepared', final: true, reason: words.reason });
       }
-      if (container !== undefined) await driver.fetchImage?.(container.image, signal);
       await workspace.prepare(wanted, driver, signal);
       send({ kind: 'prepared', port, host: port === null ? null : deps.host, notEnforced: workspace.notEnforced(wanted) });
     } catch (error) {
@@ -303,14 +303,26 @@ export function createSupervisor(deps: SupervisorDeps, initial: InstanceState): 
       ? { seen: true, code: end.code, signal: end.signal, atMs: end.atMs, ranMs: null }
       : { seen: false, code: null, signal: null, atMs: clock.now(), ranMs: null };
 
+  const makeResult = async (signal: AbortSignal): ReturnType<BuildResults['publish']> => {
+    const folder = workspace.workFolder(state.id);
+    const driver = driverOf();
+    const dockerfile = spec?.dockerfile;
+    if (spec === null || dockerfile === undefined) return deps.results.publish(folder, signal);
+    const { app, resources } = spec;
+    const order = { dockerfile, reference: builtImage(app.name, state.id), group: `${app.id}/build`, resources };
+    const output = { logFolder: workspace.logFolder(state.id), logBytes: workspace.logBytes };
+    return deps.results.publishImage(driver, folder, { ...order, ...output }, signal);
+  };
+
   const pack = async (): Promise<void> => {
     const signal = beginWork();
     for (let tries = 0; !signal.aborted; tries += 1) {
       try {
-        return send({ kind: 'packed', output: await deps.results.publish(workspace.workFolder(state.id), signal) });
+        return send({ kind: 'packed', output: await makeResult(signal) });
       } catch (error) {
-        if (isFailure(error, 'bundle_invalid') || isFailure(error, 'too_large')) {
-          return send({ kind: 'not-packed', reason: reason(state.id, 'build_failed', error.message, error.hint ?? null) });
+        if (isFailure(error, 'bundle_invalid') || isFailure(error, 'too_large') || isFailure(error, 'build_failed')) {
+          const lines = isFailure(error, 'build_failed') ? await lastLines(driverOf(), workspace.logFolder(state.id), spec) : [];
+          return send({ kind: 'not-packed', reason: reason(state.id, 'build_failed', error.message, error.hint ?? null, lines) });
         }
         if (signal.aborted) return;
         log.warn({ error: messageOf(error) }, 'the result of a build is not uploaded yet');

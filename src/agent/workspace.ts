@@ -3,11 +3,12 @@
 
 import { mkdir, rename, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import type { Readable } from 'node:stream';
 import type { DesiredInstance } from '../api/agent.ts';
 import type { Driver, RunSpec } from '../driver/contract.ts';
 import { removeTree } from '../sys/remove-tree.ts';
 import type { BundleCache } from './bundle-cache.ts';
-import { containerPart } from './container-part.ts';
+import { containerPart, imageOf } from './container-part.ts';
 import type { AgentFolders } from './container-part.ts';
 import { environmentOf } from './environment.ts';
 import type { SecretFiles } from './secret-files.ts';
@@ -35,6 +36,8 @@ export interface Workspace {
   /** Folders whose contents count against the disk quota of the Instance, and the quota of each, bytes. */
   quotas(spec: DesiredInstance): readonly { readonly path: string; readonly name: string; readonly bytes: number }[];
   workFolder(id: string): string;
+  /** Bytes of output that are kept of an Instance. */
+  readonly logBytes: number;
   logFolder(id: string): string;
   /** For people: what could not be done as it should. */
   notEnforced(spec: DesiredInstance): readonly string[];
@@ -58,6 +61,10 @@ export function createWorkspace(options: WorkspaceOptions): Workspace {
 
   return {
     prepare: async (spec, driver, signal) => {
+      const image = imageOf(spec);
+      const blob = spec.artifact.kind === 'image' ? spec.artifact.blob : undefined;
+      const open = blob === undefined ? undefined : (): Promise<Readable> => options.bundles.open(blob.digest, signal);
+      if (image !== undefined) await driver.fetchImage?.(image, signal, open);
       await mkdir(options.folder(spec.id), { recursive: true, mode: 0o711 });
       await makeWork(spec, driver, signal);
       const work = at(spec.id, 'work');
@@ -121,6 +128,7 @@ export function createWorkspace(options: WorkspaceOptions): Workspace {
       ];
     },
     workFolder: (id) => at(id, 'work'),
+    logBytes: options.logBytes,
     logFolder: (id) => at(id, 'logs'),
     notEnforced: (spec) => (spec.files.length > 0 && options.secrets.notEnforced !== null ? [options.secrets.notEnforced] : []),
     clean: async (id) => {

@@ -41,7 +41,9 @@ export interface DesiredInstance {
   readonly volumes: EntrypointSpec['volumes'];
   readonly singleton: boolean;
   readonly disconnect: EntrypointSpec['disconnect'];
-  /** For a build: the work folder is packed and uploaded when all commands succeeded. */
+  /** For a build: path of the Dockerfile in the folder that an image is made of; absent: the work folder itself is the result. */
+  readonly dockerfile?: string;
+  /** For a build: the result is uploaded when all commands succeeded. */
   readonly packResult: boolean;
   /** Longest run of a one-off, milliseconds; null for services. */
   readonly timeoutMs: number | null;

@@ -1,6 +1,7 @@
 // What a driver must do: execute one attempt of an Instance so that it survives the agent, and say truthfully how it ended.
 // Every implementation passes contract-suite.ts, the scripted fake included.
 
+import type { Readable } from 'node:stream';
 import type { Artifact, DriverInfo, Reason } from '../model/documents.ts';
 import type { Resources } from '../model/manifest-types.ts';
 
@@ -42,6 +43,18 @@ export interface ContainerPart {
   readonly workFolder: string | null;
   /** Folders and files of the agent's. `target` is a path inside; a relative one counts from the image's work folder. */
   readonly mounts: readonly Mount[];
+}
+
+/** An image that is to be built. */
+export interface ImageOrder {
+  /** Path in the folder. */
+  readonly dockerfile: string;
+  readonly reference: string;
+  /** Whose network its commands use. */
+  readonly group: string;
+  readonly resources: Resources;
+  readonly logFolder: string;
+  readonly logBytes: number;
 }
 
 export interface Mount {
@@ -107,8 +120,15 @@ export interface Driver {
   readonly info: DriverInfo;
   /** Its programs have ports of their own: whatever port they want inside, it leads there from any port of the machine. */
   readonly hasOwnPorts?: boolean;
-  /** Has the image at hand before a start needs it, which may take minutes. Idempotent. */
-  fetchImage?(reference: string, signal: AbortSignal): Promise<void>;
+  /**
+   * Has the image at hand before a start needs it, which may take minutes. Idempotent.
+   * @param open gives it as a file; absent: it comes from its registry
+   */
+  fetchImage?(reference: string, signal: AbortSignal, open?: () => Promise<Readable>): Promise<void>;
+  /** Makes an image of a folder, which comes as a tar. `build_failed`: it was tried and cannot be. */
+  buildImage?(context: Readable, order: ImageOrder, signal: AbortSignal): Promise<void>;
+  /** An image as a file that `fetchImage` of any Node takes. */
+  saveImage?(reference: string, signal: AbortSignal): Promise<Readable>;
   /**
    * Starts the attempt, or finds the one that this key started before. Resolves when the program has been started (not: healthy).
    * A program that cannot be started (no such command, no permission) rejects with `start_failed` and details.reason: Reason['code'].

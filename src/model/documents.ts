@@ -37,7 +37,12 @@ export interface App {
 
 export type Artifact =
   | { readonly kind: 'bundle'; readonly digest: string; readonly sizeBytes: number }
-  | { readonly kind: 'image'; readonly reference: string };
+  | {
+      readonly kind: 'image';
+      readonly reference: string;
+      /** Built here: the same as a file, for Nodes that have not built it. Absent: it is in its registry. */
+      readonly blob?: { readonly digest: string; readonly sizeBytes: number };
+    };
 
 /** A reason that a person can act on: a code for programs, a message, the last output, the next step. */
 export interface Reason {

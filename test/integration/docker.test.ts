@@ -169,6 +169,35 @@ describe('images on Docker', { skip: lacking('dockerd') }, () => {
     assert.match(await run('cat /proc/mounts'), /^tmpfs \/etc\/key tmpfs ro/mu);
   });
 
+  test('a Dockerfile is built with its output told, kept for other Nodes, and taken again where nothing changed', async () => {
+    await docker.image('small', undefined, ['ENV PATH=/bin']);
+    const files = (text: string, more = ''): Readonly<Record<string, string>> => ({
+      'libra.yaml': `app: built\nbuild: { dockerfile: Dockerfile }\nentrypoints: { web: { ${RESOURCES} } }\n`,
+      Dockerfile: `FROM small\nCOPY index.html /www/\nRUN echo made of it\n${more}WORKDIR /www\nCMD exec httpd -f -p $PORT\n`,
+      'index.html': text,
+    });
+    await deploy(writeApp(platform, 'built', files('built')));
+    assert.equal((await platform.get('built.localhost')).body, 'built');
+    const params = { app: 'built' };
+    const [first] = (await platform.client().releases.list({ params })).items;
+    assert.ok(first?.buildInstanceId);
+    const { stdout } = await platform.cli('logs', '-a', 'built', '--instance', first.buildInstanceId);
+    assert.match(stdout, /Step 3\/6 : RUN echo made of it[^]*made of it/u);
+    // As on a Node that has not built it.
+    await platform.cli('scale', 'web=0', '-a', 'built');
+    await until('nothing of it runs', 20_000, async () => (await instances('built')).every(({ phase }) => phase === 'stopped'));
+    await docker.forget(first.artifact ?? '');
+    await platform.cli('scale', 'web=1', '-a', 'built');
+    await until('it answers again', 30_000, async () => (await platform.get('built.localhost')).body === 'built');
+    await deploy(writeApp(platform, 'built', files('built')));
+    const [second] = (await platform.client().releases.list({ params })).items;
+    assert.deepEqual([second?.number, second?.buildInstanceId, second?.artifact], [2, null, first.artifact]);
+    const broken = await platform.cli('deploy', writeApp(platform, 'built', files('built', 'RUN no-such-command\n')));
+    assert.equal(broken.code, 1);
+    assert.match(broken.stdout + broken.stderr, /no-such-command/u);
+    assert.equal((await platform.get('built.localhost')).body, 'built');
+  });
+
   test('an image that is nowhere, and a command that is not in it, end the deploy with the reason', async () => {
     const missing = await platform.cli('deploy', shop([], '127.0.0.1:9/nothing:1', '3s'));
     assert.equal(missing.code, 1);

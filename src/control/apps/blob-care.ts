@@ -2,6 +2,7 @@
 // does it for its own, whichever leads.
 
 import type { BlobStore } from '../../blob/blob.ts';
+import { blobOf } from '../../model/built-image.ts';
 import type { View } from '../../store/view.ts';
 import { buildCacheRecords } from '../builds/records.ts';
 import { instanceStatusRecords } from '../cluster/records.ts';
@@ -18,9 +19,13 @@ function keptBlobs(view: View): ReadonlySet<string> {
   const keep = new Set<string>();
   for (const { document } of view.list(releaseRecords)) {
     if (document.bundle !== null) keep.add(document.bundle.digest);
-    if (document.artifact?.kind === 'bundle') keep.add(document.artifact.digest);
+    const digest = document.artifact === null ? null : blobOf(document.artifact);
+    if (digest !== null) keep.add(digest);
   }
-  for (const { document } of view.list(buildCacheRecords)) if (document.artifact.kind === 'bundle') keep.add(document.artifact.digest);
+  for (const { document } of view.list(buildCacheRecords)) {
+    const digest = blobOf(document.artifact);
+    if (digest !== null) keep.add(digest);
+  }
   // A result that was uploaded, but is not yet in its Release.
   for (const { document } of view.by(releaseRecords, 'state', 'building')) {
     const output = document.buildInstanceId === null ? null : view.get(instanceStatusRecords, document.buildInstanceId)?.document.output;

@@ -6,7 +6,7 @@ import type { ApiTable, table } from '../../api/table.ts';
 import type { BlobInfo } from '../../blob/blob.ts';
 import { Failure, isFailure } from '../../lib/failure.ts';
 import { newId } from '../../lib/id.ts';
-import type { Artifact, Reason, Release } from '../../model/documents.ts';
+import type { Artifact, Release } from '../../model/documents.ts';
 import type { Manifest } from '../../model/manifest-types.ts';
 import { create, update } from '../../store/records.ts';
 import { needsBuild } from '../builds/needs-build.ts';
@@ -140,16 +140,6 @@ async function bundleOf(context: ControlContext, manifest: Manifest, digest: str
 /** What is known of the artifact at the beginning. */
 function beginning(manifest: Manifest, bundle: BlobInfo | null): Pick<Release, 'artifact' | 'state' | 'reason'> {
   const { build } = manifest;
-  if (build.kind === 'dockerfile') {
-    const reason: Reason = {
-      code: 'build_failed',
-      message: 'A Dockerfile cannot be built here yet.',
-      hint: 'Build the image elsewhere and name it: `build: { image: … }`; or run the folder on the process driver.',
-      lastLines: [],
-      instanceId: null,
-    };
-    return { artifact: null, state: 'failed', reason };
-  }
   if (build.kind === 'image') return { artifact: { kind: 'image', reference: build.image }, state: 'ready', reason: null };
   if (needsBuild(build)) return { artifact: null, state: 'building', reason: null };
   const artifact: Artifact | null = bundle === null ? null : { kind: 'bundle', digest: bundle.digest, sizeBytes: bundle.sizeBytes };

@@ -4,8 +4,10 @@
 import { createHash } from 'node:crypto';
 import { isFailure } from '../../lib/failure.ts';
 import { newId } from '../../lib/id.ts';
+import { blobOf, builtImage } from '../../model/built-image.ts';
 import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
 import type { Artifact, InstanceSpec, InstanceStatus, Reason, Release } from '../../model/documents.ts';
+import type { Build } from '../../model/manifest-types.ts';
 import type { Operation, Stored } from '../../store/collection.ts';
 import { create, guard, put, update } from '../../store/records.ts';
 import { appRecords, releaseRecords } from '../apps/records.ts';
@@ -51,7 +53,7 @@ export function createBuilds(context: ControlContext): { readonly reconcilers: r
       await fail(stored, { code: 'build_failed', message: 'There is no folder to build.', hint: null, lastLines: [] });
       return null;
     }
-    const { nodeId, why } = place();
+    const { nodeId, why } = place(release.manifest.build);
     const node = nodeId === null ? undefined : view.get(nodeSpecRecords, nodeId);
     if (node === undefined) {
       if (elapsedMs(release.createdAtMs) < BUILD_MS) return RETRY_MS;
@@ -100,14 +102,14 @@ export function createBuilds(context: ControlContext): { readonly reconcilers: r
   };
 
   /** The default Runtime first, then the others by name: a Release belongs to no Environment. */
-  const place = (): { readonly nodeId: string | null; readonly why: string } => {
+  const place = (build: Build): { readonly nodeId: string | null; readonly why: string } => {
     const runtimes = view
       .list(runtimeRecords)
       .map(({ document }) => document)
       .sort((a, b) => Number(b.name === DEFAULT_RUNTIME) - Number(a.name === DEFAULT_RUNTIME) || (a.name < b.name ? -1 : 1));
     let why = 'There is no Runtime.';
     for (const runtime of runtimes) {
-      const plan = schedule(roomsOf(view, runtime.id), [buildRequest('build')]);
+      const plan = schedule(roomsOf(view, runtime.id), [buildRequest('build', build)]);
       const place = plan.placed.get('build');
       if (place !== undefined) return { nodeId: place.nodeId, why };
       why = plan.unplaced[0]?.message ?? why;
@@ -118,20 +120,21 @@ export function createBuilds(context: ControlContext): { readonly reconcilers: r
   const inputDigest = (release: Release, nodeId: string): string => {
     const platform = view.get(nodeStatusRecords, nodeId)?.document.platform;
     const { build, env } = release.manifest;
-    const input = [release.bundle?.digest, buildCommands(build), env, platform?.os, platform?.arch, platform?.program];
+    const how = build.kind === 'dockerfile' ? build : buildCommands(build);
+    const input = [release.bundle?.digest, how, env, platform?.os, platform?.arch, platform?.program];
     return createHash('sha256').update(JSON.stringify(input)).digest('hex');
   };
 
   const earlierResult = async (id: string) => {
     const cached = view.get(buildCacheRecords, id);
-    if (cached === undefined || cached.document.artifact.kind !== 'bundle') return null;
-    return (await context.blobs.stat(cached.document.artifact.digest)) === undefined ? null : cached;
+    const digest = cached === undefined ? null : blobOf(cached.document.artifact);
+    return cached === undefined || digest === null || (await context.blobs.stat(digest)) === undefined ? null : cached;
   };
 
   const conclude = async (stored: Stored<Release>, spec: InstanceSpec, status: InstanceStatus): Promise<number | null> => {
     const release = stored.document;
     if (status.phase === 'succeeded' && status.output !== null) {
-      const artifact: Artifact = { kind: 'bundle', digest: status.output.digest, sizeBytes: status.output.sizeBytes };
+      const artifact = artifactOf(release, spec, status.output);
       const id = inputDigest(release, spec.nodeId);
       await finish(stored, artifact, put(buildCacheRecords, { id, artifact, usedAtMs: clock.now() }));
       return null;
@@ -146,6 +149,12 @@ export function createBuilds(context: ControlContext): { readonly reconcilers: r
       lastLines: status.reason?.lastLines ?? [],
     });
     return null;
+  };
+
+  const artifactOf = (release: Release, spec: InstanceSpec, output: NonNullable<InstanceStatus['output']>): Artifact => {
+    const blob = { digest: output.digest, sizeBytes: output.sizeBytes };
+    if (release.manifest.build.kind !== 'dockerfile') return { kind: 'bundle', ...blob };
+    return { kind: 'image', reference: builtImage(release.manifest.app, spec.id), blob };
   };
 
   const step = async (stored: Stored<Release>): Promise<number | null> => {

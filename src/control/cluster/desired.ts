@@ -8,6 +8,7 @@ import type { Artifact, Deployment, DriverInfo, EnvSource, InstanceSpec, Reason,
 import type { EntrypointSpec, Resources } from '../../model/manifest-types.ts';
 import type { View } from '../../store/view.ts';
 import { appRecords, releaseRecords } from '../apps/records.ts';
+import { buildArtifact } from '../builds/needs-build.ts';
 import { deploymentRecords, environmentRecords } from '../deploys/records.ts';
 import { nodeStatusRecords } from './records.ts';
 
@@ -71,13 +72,15 @@ export function compileDesired(deps: DesiredDeps, spec: InstanceSpec): Compiled 
 
 function compileBuild(spec: InstanceSpec, common: Common, release: Release, drivers: readonly DriverInfo[]): Compiled {
   if (release.bundle === null) return refused(spec, 'build_failed', 'The Release has no folder to build.', null);
+  const { build } = release.manifest;
+  const kind = buildArtifact(build);
   const env: Record<string, string> = {};
   for (const [name, value] of Object.entries(release.manifest.env)) if (typeof value === 'string') env[name] = value;
   return {
     ok: true,
     instance: {
       ...common,
-      driver: drivers.find((driver) => driver.artifacts.includes('bundle'))?.name ?? 'process',
+      driver: drivers.find((driver) => driver.artifacts.includes(kind))?.name ?? (kind === 'image' ? 'docker' : 'process'),
       artifact: { kind: 'bundle', ...release.bundle },
       commands: spec.commands ?? [],
       env,
@@ -93,6 +96,7 @@ function compileBuild(spec: InstanceSpec, common: Common, release: Release, driv
       volumes: [],
       singleton: false,
       disconnect: { stopAfterMs: 0, replaceAfterMs: 0 },
+      ...(build.kind === 'dockerfile' ? { dockerfile: build.dockerfile } : {}),
       packResult: true,
       timeoutMs: BUILD_TIMEOUT_MS,
     },

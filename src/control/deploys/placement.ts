@@ -5,6 +5,7 @@ import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
 import type { InstanceSpec, NodeSpec, NodeStatus } from '../../model/documents.ts';
 import type { Build, EntrypointSpec } from '../../model/manifest-types.ts';
 import type { View } from '../../store/view.ts';
+import { buildArtifact } from '../builds/needs-build.ts';
 import { releaseRecords } from '../apps/records.ts';
 import { BUILD_RESOURCES } from '../cluster/desired.ts';
 import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords } from '../cluster/records.ts';
@@ -147,7 +148,8 @@ export function requestOf(
 }
 
 /** A build asks for a Node that runs folders. */
-export function buildRequest(key: string): PlacementRequest {
+export function buildRequest(key: string, build: Build): PlacementRequest {
+  const kind = buildArtifact(build);
   return {
     key,
     ask: askOf(BUILD_RESOURCES, []),
@@ -162,9 +164,11 @@ export function buildRequest(key: string): PlacementRequest {
     stickyNodeId: null,
     fixedPort: null,
     driver: (drivers) => {
-      const driver = drivers.find((one) => one.artifacts.includes('bundle'));
+      const driver = drivers.find((one) => one.artifacts.includes(kind));
       if (driver !== undefined) return { ok: true, driver: driver.name };
-      return { ok: false, message: 'no driver here runs folders', hint: 'A build needs a Node with the process driver.' };
+      return kind === 'image'
+        ? { ok: false, message: 'no driver here builds images', hint: 'A Dockerfile needs a Node with Docker.' }
+        : { ok: false, message: 'no driver here runs folders', hint: 'A build needs a Node with the process driver.' };
     },
   };
 }

@@ -22,6 +22,7 @@ import { tryFit } from './capacity.ts';
 import { authorityProblem } from './client-authority.ts';
 import type { Fit } from './capacity.ts';
 import type { DeploymentDraft } from './deployment-draft.ts';
+import { needsBuild } from '../builds/needs-build.ts';
 import { buildRequest, roomsOf } from './placement.ts';
 import { deploymentRecords } from './records.ts';
 
@@ -289,9 +290,8 @@ function refusalsOf({ view }: PlanDeps, draft: DeploymentDraft, fit: Fit): Refus
   }
   for (const { code, message, hint } of fit.shortages) refuse(code, message, hint);
   const { build } = draft.manifest;
-  const builds = (build.kind === 'commands' || build.kind === 'static') && build.commands.length > 0;
-  if (builds && draft.runtimeId !== null && draft.release?.state !== 'ready') {
-    const [unplaced] = schedule(roomsOf(view, draft.runtimeId), [buildRequest('build')]).unplaced;
+  if (needsBuild(build) && draft.runtimeId !== null && draft.release?.state !== 'ready') {
+    const [unplaced] = schedule(roomsOf(view, draft.runtimeId), [buildRequest('build', build)]).unplaced;
     if (unplaced !== undefined) refuse(unplaced.code, `The build finds no Node. ${unplaced.message}`, unplaced.hint);
   }
   return refusals;

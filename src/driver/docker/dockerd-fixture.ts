@@ -47,6 +47,8 @@ export interface TestDocker {
   readonly engine: Engine;
   /** Makes an image of busybox, with files of the test's own on top, and instructions of a Dockerfile such as `USER web`. */
   image(name: string, files?: (root: string) => void, changes?: readonly string[]): Promise<string>;
+  /** Deletes an image. */
+  forget(reference: string): Promise<void>;
   signal(signal: 'SIGKILL' | 'SIGTERM'): Promise<void>;
   start(): Promise<void>;
   /** Ends it with everything that it ran. */
@@ -135,6 +137,9 @@ export async function startTestDocker(options: { readonly words?: readonly strin
       for await (const _progress of await http.stream('POST', path, { upload: { stream: tar.stdout, type: 'application/x-tar' } }));
       rmSync(root, { recursive: true });
       return `${name}:latest`;
+    },
+    forget: async (reference) => {
+      await http.call('DELETE', `/images/${reference}`, { query: { force: 'true' } });
     },
     stop: async () => {
       try {

@@ -15,6 +15,7 @@ import type { ContainerPart, Driver, DriverHandle, RunSpec, RunState } from '../
 import { diagnoseSockets, NO_PORT_HINT } from '../process/diagnose.ts';
 import { preparePrivateFolders } from '../process/folders.ts';
 import { createAppUsers } from '../process/users.ts';
+import { buildImage } from './build.ts';
 import { containerBody, mountsOf } from './container-body.ts';
 import type { EngineEndpoint } from './endpoint.ts';
 import { createEngine } from './engine.ts';
@@ -28,7 +29,7 @@ import type { DockerHandle } from './handle.ts';
 import { giveMounts, idsOfUser } from './image-user.ts';
 import { createNetworks } from './networks.ts';
 import { pumpOutput } from './output-pump.ts';
-import { fetchImage } from './pull.ts';
+import { fetchImage, loadImage, registryLogins } from './pull.ts';
 import { socketsOf } from './seen-process.ts';
 
 export interface DockerDriverOptions {
@@ -72,7 +73,7 @@ function allowedCpus(): readonly number[] {
 }
 
 export async function createDockerDriver(options: DockerDriverOptions): Promise<Driver> {
-  const { dataFolder } = options;
+  const { dataFolder, loginFile = null } = options;
   const clock = options.clock ?? systemClock;
   const log = options.log ?? silentLog;
   const platform = createHash('sha256').update(dataFolder).digest('hex').slice(0, 12);
@@ -216,10 +217,21 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
     return container;
   };
 
-  const begin = async (spec: RunSpec, part: ContainerPart, fresh: boolean): Promise<string> => {
-    const network = await networks.ensure(part.group, { fresh });
+  /** Nobody removes the network meanwhile. */
+  const whileNeeded = async <T>(network: string, work: () => Promise<T>): Promise<T> => {
     needed.set(network, (needed.get(network) ?? 0) + 1);
     try {
+      return await work();
+    } finally {
+      const left = (needed.get(network) ?? 1) - 1;
+      if (left === 0) needed.delete(network);
+      else needed.set(network, left);
+    }
+  };
+
+  const begin = async (spec: RunSpec, part: ContainerPart, fresh: boolean): Promise<string> => {
+    const network = await networks.ensure(part.group, { fresh });
+    return whileNeeded(network, async () => {
       const found = await find(containerName(platform, spec.key));
       if (found !== null && textOf(found, 'State', 'Status') !== 'created') return textOf(found, 'Id') ?? '';
       const container = textOf(found, 'Id') ?? (await make(spec, part, network));
@@ -232,11 +244,7 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
         throw startFailure(error, spec);
       }
       return container;
-    } finally {
-      const left = (needed.get(network) ?? 1) - 1;
-      if (left === 0) needed.delete(network);
-      else needed.set(network, left);
-    }
+    });
   };
 
   const ensure = async (spec: RunSpec): Promise<DriverHandle> => {
@@ -283,7 +291,18 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
   return {
     info: { name: 'docker', artifacts: ['image', 'bundle'], limits },
     hasOwnPorts: true,
-    fetchImage: (reference, signal) => fetchImage(engine, reference, options.loginFile ?? null, signal),
+    fetchImage: async (reference, signal, open) => {
+      if ((await engine.image(reference)) !== null) return;
+      if (open !== undefined) await loadImage(engine, reference, open, signal);
+      else await fetchImage(engine, reference, loginFile, signal);
+    },
+    buildImage: async (context, order, signal) => {
+      const network = await networks.ensure(order.group);
+      const labels = { [PLATFORM_LABEL]: platform };
+      const logins = loginFile === null ? null : registryLogins(loginFile);
+      await whileNeeded(network, () => buildImage(engine, clock, { order, context, network, labels, logins }, signal));
+    },
+    saveImage: (reference, signal) => engine.saveImage(reference, signal),
     ensure: (spec) => {
       const known = starting.get(spec.key);
       if (known !== undefined) return known;

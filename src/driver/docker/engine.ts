@@ -1,7 +1,7 @@
 // What is said to the engine (Docker's Engine API, 1.41 and later), one function per thing said. Knows the API, and nothing of Instances.
 
 import type { IncomingMessage } from 'node:http';
-import type { Duplex } from 'node:stream';
+import type { Duplex, Readable } from 'node:stream';
 import { Failure } from '../../lib/failure.ts';
 import type { RunState } from '../contract.ts';
 import type { EngineEndpoint } from './endpoint.ts';
@@ -14,6 +14,8 @@ const OLDEST_API = 41;
 const START_MS = 60_000;
 const REMOVE_MS = 60_000;
 const VERSION_MS = 5000;
+/** Until it has taken a gigabyte. */
+const UPLOAD_MS = 600_000;
 
 export interface ImageFacts {
   readonly id: string;
@@ -55,6 +57,12 @@ export interface Engine {
   image(reference: string): Promise<ImageFacts | null>;
   /** Its progress, as JSON. @param login value of `X-Registry-Auth` */
   pull(name: string, version: string, login: string | null, signal: AbortSignal, deadlineMs: number): Promise<IncomingMessage>;
+  /** Its progress, as JSON. @param query as of `POST /build` @param logins value of `X-Registry-Config` */
+  build(context: Readable, query: Readonly<Record<string, string>>, logins: string | null, signal: AbortSignal): Promise<IncomingMessage>;
+  /** A tar of the image with its layers and names. */
+  saveImage(reference: string, signal: AbortSignal): Promise<IncomingMessage>;
+  /** Takes such a tar. Its progress, as JSON. */
+  loadImage(tar: Readable, signal: AbortSignal): Promise<IncomingMessage>;
   createContainer(name: string, body: unknown): Promise<string>;
   startContainer(id: string): Promise<void>;
   /** The whole answer about one container. */
@@ -155,6 +163,21 @@ export function createEngine(endpoint: EngineEndpoint): Engine {
         headers: login === null ? {} : { 'x-registry-auth': login },
         signal,
         deadlineMs,
+      }),
+    build: async (context, query, logins, signal) =>
+      http.stream('POST', await at('/build'), {
+        query,
+        headers: logins === null ? {} : { 'x-registry-config': logins },
+        upload: { stream: context, type: 'application/x-tar' },
+        signal,
+        deadlineMs: UPLOAD_MS,
+      }),
+    saveImage: async (reference, signal) => http.stream('GET', await at(`/images/${reference}/get`), { signal, deadlineMs: UPLOAD_MS }),
+    loadImage: async (tar, signal) =>
+      http.stream('POST', await at('/images/load'), {
+        upload: { stream: tar, type: 'application/x-tar' },
+        signal,
+        deadlineMs: UPLOAD_MS,
       }),
     createContainer: async (name, body) => {
       const answer = await call('POST', '/containers/create', { query: { name }, body, deadlineMs: START_MS });

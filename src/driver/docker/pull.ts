@@ -2,43 +2,40 @@
 // for how it ends.
 
 import { readFileSync } from 'node:fs';
-import type { IncomingMessage } from 'node:http';
+import type { Readable } from 'node:stream';
 import { Failure, isFailure, messageOf } from '../../lib/failure.ts';
 import type { Engine } from './engine.ts';
 import { engineStatus } from './engine-http.ts';
-import { fieldOf, textOf } from './fields.ts';
+import { fieldOf, keysOf, textOf } from './fields.ts';
+import { readMessages } from './messages.ts';
 import { parseReference } from './reference.ts';
 
 /** A registry that sends nothing for so long has gone. */
 const IDLE_MS = 120_000;
-const MAX_LINE_BYTES = 1024 * 1024;
 /** Whom Docker's own command line writes down for its own registry. */
 const DOCKER_HUB = 'https://index.docker.io/v1/';
 
-/** Messages of a stream of JSON, one for each line. */
-async function* readMessages(source: IncomingMessage): AsyncGenerator<unknown> {
-  let rest = '';
-  const parse = (line: string): unknown[] => {
-    if (line.trim() === '') return [];
-    try {
-      return [JSON.parse(line)];
-    } catch {
-      return [];
-    }
-  };
-  for await (const chunk of source.setEncoding('utf8')) {
-    const lines = `${rest}${String(chunk)}`.split('\n');
-    rest = (lines.pop() ?? '').slice(-MAX_LINE_BYTES);
-    for (const line of lines) yield* parse(line);
-  }
-  yield* parse(rest);
-}
-
 /** Value of `X-Registry-Auth` for a registry; null: the file has no login for it. */
 export function registryLogin(file: string, registry: string | null): string | null {
-  let config: unknown;
+  const config = readLogins(file);
+  for (const address of registry === null ? [DOCKER_HUB] : [registry, `https://${registry}`, `https://${registry}/v1/`]) {
+    if (fieldOf(config, 'auths', address) === undefined) continue;
+    return encode({ ...loginAt(config, address), serveraddress: registry ?? DOCKER_HUB });
+  }
+  return null;
+}
+
+/** Value of `X-Registry-Config`: every login of the file, for builds that begin with images of other registries. */
+export function registryLogins(file: string): string {
+  const config = readLogins(file);
+  return encode(Object.fromEntries(keysOf(config, 'auths').map((address) => [address, loginAt(config, address)])));
+}
+
+const encode = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+
+function readLogins(file: string): unknown {
   try {
-    config = JSON.parse(readFileSync(file, 'utf8'));
+    return JSON.parse(readFileSync(file, 'utf8'));
   } catch (error) {
     throw new Failure('invalid_input', {
       message: `The file with registry logins, ${file}, cannot be read: ${messageOf(error)}.`,
@@ -46,21 +43,18 @@ export function registryLogin(file: string, registry: string | null): string | n
       cause: error,
     });
   }
-  for (const address of registry === null ? [DOCKER_HUB] : [registry, `https://${registry}`, `https://${registry}/v1/`]) {
-    if (fieldOf(config, 'auths', address) === undefined) continue;
-    const [username = '', ...password] = Buffer.from(textOf(config, 'auths', address, 'auth') ?? '', 'base64')
-      .toString('utf8')
-      .split(':');
-    const identitytoken = textOf(config, 'auths', address, 'identitytoken') ?? undefined;
-    const login = { username, password: password.join(':'), serveraddress: registry ?? DOCKER_HUB, identitytoken };
-    return Buffer.from(JSON.stringify(login)).toString('base64url');
-  }
-  return null;
 }
 
-/** Has the image at hand: fetched only where it is not there yet. `not_found`: there is none of that name, or not for us. */
+function loginAt(config: unknown, address: string): object {
+  const [username = '', ...password] = Buffer.from(textOf(config, 'auths', address, 'auth') ?? '', 'base64')
+    .toString('utf8')
+    .split(':');
+  const identitytoken = textOf(config, 'auths', address, 'identitytoken') ?? undefined;
+  return { username, password: password.join(':'), identitytoken };
+}
+
+/** From its registry. `not_found`: there is none of that name, or not for us. */
 export async function fetchImage(engine: Engine, reference: string, loginFile: string | null, signal: AbortSignal): Promise<void> {
-  if ((await engine.image(reference)) !== null) return;
   const { registry, name, version, digest } = parseReference(reference);
   const login = loginFile === null ? null : registryLogin(loginFile, registry);
   const idle = new AbortController();
@@ -105,4 +99,14 @@ function pullFailure(error: Failure, reference: string): Failure {
       : 'Can this Node reach the registry? It is tried again.',
     cause: error,
   });
+}
+
+/** The same, of a file that `saveImage` of some Node made. */
+export async function loadImage(engine: Engine, reference: string, open: () => Promise<Readable>, signal: AbortSignal): Promise<void> {
+  for await (const message of readMessages(await engine.loadImage(await open(), signal))) {
+    const error = textOf(message, 'error');
+    if (error !== null) throw new Failure('unavailable', { message: `Docker does not take the image ${reference}: ${error}` });
+  }
+  if ((await engine.image(reference)) === null)
+    throw new Failure('internal', { message: `The file of the image ${reference} does not hold it.` });
 }
