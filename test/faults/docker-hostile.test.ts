@@ -1,0 +1,221 @@
+// A hostile App on Docker: it forks without end, takes memory, fills the disk, floods its output and looks for what listens. Its limits hold,
+// and whoever stands beside it notices nothing.
+
+import assert from 'node:assert/strict';
+import { readdirSync, statSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import type { ReplyOf } from '../../src/api/endpoint.ts';
+import type { ApiTable } from '../../src/api/table.ts';
+import { copyNode, startTestDocker } from '../../src/driver/docker/dockerd-fixture.ts';
+import type { TestDocker } from '../../src/driver/docker/dockerd-fixture.ts';
+import { keysOf, textOf } from '../../src/driver/docker/fields.ts';
+import { serverApp, writeApp } from '../fixtures/app-folder.ts';
+import { Platform, until } from '../platform.ts';
+import { lacking } from '../requirements.ts';
+
+type Instance = ReplyOf<ApiTable['instances']['get']>;
+
+/** As long as the neighbour may take for an answer meanwhile, on a machine of which the tests take the rest. */
+const CALM_MS = 3000;
+const MIB = 1024 * 1024;
+
+describe('a hostile App on Docker', { skip: lacking('dockerd') }, () => {
+  let docker: TestDocker;
+  let platform: Platform;
+
+  before(async () => {
+    docker = await startTestDocker();
+    platform = new Platform({ env: { LIBRA_DOCKER: docker.url, LIBRA_DOCKER_SUBNETS: '10.243.0.0/16' } });
+    await platform.start();
+    await docker.image(
+      'calm',
+      (root) => {
+        copyNode(root);
+        writeFileSync(join(root, 'server.mjs'), serverApp({ text: 'calm' })['server.mjs'] ?? '');
+      },
+      ['ENV PATH=/bin', 'CMD ["node","/server.mjs"]'],
+    );
+    assert.equal(
+      (await deploy('calm', ['build: { image: calm }', 'entrypoints: { web: { resources: { cpu: 0.2, memory: 128Mi } } }'])).code,
+      0,
+    );
+  });
+  after(async () => {
+    await platform.dispose();
+    await docker.stop();
+  });
+
+  const deploy = (app: string, lines: readonly string[]): ReturnType<Platform['cli']> =>
+    platform.cli('deploy', writeApp(platform, app, { 'libra.yaml': [`app: ${app}`, ...lines].join('\n') }));
+
+  /** A worker of one script; what it does decides about the deploy. */
+  const attack = (app: string, script: string, more: readonly string[] = []): ReturnType<Platform['cli']> =>
+    deploy(app, [
+      'build: { image: calm }',
+      'entrypoints:',
+      '  worker:',
+      `    command: [sh, -c, ${JSON.stringify(script)}]`,
+      '    resources: { cpu: 0.2, memory: 64Mi, disk: 64Mi }',
+      '    rollout: { deadline: 30s }',
+      '    stop: { timeout: 1s }',
+      ...more,
+    ]);
+  const instanceOf = async (app: string): Promise<Instance | undefined> => {
+    const { items } = await platform.client().instances.list({ params: { app, environment: 'production' }, query: { all: true } });
+    return items.toSorted((a, b) => b.createdAtMs - a.createdAtMs)[0];
+  };
+  const containerOf = async (app: string): Promise<string> => {
+    const instance = await until(`${app} runs`, 30_000, () => instanceOf(app));
+    return until(`${app} has a container`, 30_000, async () => {
+      const all = await docker.engine.listContainers(['libra.platform']);
+      return all.find(({ labels }) => labels['libra.key']?.startsWith(instance.id))?.id;
+    });
+  };
+  const remove = async (app: string): Promise<void> => {
+    assert.equal((await platform.cli('apps', 'delete', app, '--yes')).code, 0);
+    await until(`${app} is gone`, 30_000, async () => !(await platform.client().apps.list({})).items.some(({ name }) => name === app));
+  };
+
+  /** Asks the neighbour and the API all the while. Answers the slowest time, milliseconds. */
+  const besides = async (going: () => Promise<void>): Promise<number> => {
+    const done = new AbortController();
+    let slowestMs = 0;
+    let asked = 0;
+    const asking = (async (): Promise<void> => {
+      while (!done.signal.aborted) {
+        const began = performance.now();
+        assert.equal((await platform.get('calm.localhost')).body, 'calm');
+        await platform.client().apps.list({});
+        slowestMs = Math.max(slowestMs, performance.now() - began);
+        asked += 1;
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    })();
+    try {
+      await Promise.race([going(), asking.then(() => Promise.reject(new Error('the neighbour was asked no more')))]);
+    } finally {
+      done.abort();
+      await asking;
+    }
+    assert.ok(asked > 5, `asked ${asked} times`);
+    assert.ok(slowestMs < CALM_MS, `the neighbour took ${Math.round(slowestMs)} ms`);
+    return slowestMs;
+  };
+
+  test('a fork bomb ends at its limit of processes, and goes whole when its App goes', async (t) => {
+    let most = 0;
+    const slowestMs = await besides(async () => {
+      await attack('bomb', 'f() { f & f; }; while :; do f; done');
+      const container = await containerOf('bomb');
+      for (let looks = 0; looks < 20; looks += 1) {
+        const { processes } = await docker.engine.usage(container).catch(() => ({ processes: 0 }));
+        most = Math.max(most, processes);
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      await remove('bomb');
+    });
+    assert.ok(most > 5 && most <= 4096, `${most} processes`);
+    t.diagnostic(`at most ${most} processes; the neighbour and the API took ${Math.round(slowestMs)} ms at most`);
+  });
+
+  test('a memory bomb is ended by its own limit, and the reason names it', async (t) => {
+    const slowestMs = await besides(async () => {
+      const script = 'x=0123456789; while :; do x=$x$x; done';
+      await attack('hungry', script);
+      const reason = await until('it ran out of memory', 30_000, async () => {
+        const seen = (await instanceOf('hungry'))?.reason;
+        return seen?.code === 'out_of_memory' ? seen : null;
+      });
+      assert.match(reason.message, /memory/u);
+      await remove('hungry');
+    });
+    t.diagnostic(`the neighbour and the API took ${Math.round(slowestMs)} ms at most`);
+  });
+
+  test('a full disk: it is ended soon after its quota, in its own file system and in a volume', async (t) => {
+    const script = (place: string): string => `i=0; while :; do i=$((i+1)); head -c 4194304 /dev/zero >> ${place}; sleep 0.1; done`;
+    let writtenBytes = 0;
+    const slowestMs = await besides(async () => {
+      await attack('filler', script('/fill'));
+      const container = await containerOf('filler');
+      await until('it is ended for its quota', 60_000, async () => {
+        writtenBytes = Math.max(writtenBytes, await docker.engine.writtenBytes(container).catch(() => 0));
+        return (await instanceOf('filler'))?.reason?.code === 'disk_quota';
+      });
+      await remove('filler');
+      await attack('hoarder', script('/data/fill'), ['    volumes: [{ name: data, path: /data, size: 32Mi }]']);
+      await until('it is ended for its volume', 60_000, async () => (await instanceOf('hoarder'))?.reason?.code === 'disk_quota');
+      await remove('hoarder');
+    });
+    t.diagnostic(`${Math.round(writtenBytes / MIB)} MiB written of 64 allowed; the others took ${Math.round(slowestMs)} ms at most`);
+    assert.ok(writtenBytes < 1024 * MIB);
+  });
+
+  test('a flood of output stays within its bounds on disk, and its end is still told', async (t) => {
+    let keptBytes = 0;
+    const slowestMs = await besides(async () => {
+      assert.equal((await attack('flood', 'yes 0123456789012345678901234567890123456789')).code, 0);
+      const instance = await instanceOf('flood');
+      const folder = join(platform.data, 'node/instances', instance?.id ?? '', 'logs');
+      const sizes = (): number =>
+        readdirSync(folder).reduce((sum, name) => sum + (statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0), 0);
+      await until('as much is kept as may be', 60_000, () => {
+        keptBytes = Math.max(keptBytes, sizes());
+        return keptBytes > 5 * MIB;
+      });
+      const { stdout } = await platform.cli('logs', '-a', 'flood', '--tail', '5');
+      assert.match(stdout, /0123456789/u);
+      const container = await docker.engine.inspectContainer(await containerOf('flood'));
+      const own = textOf(container, 'LogPath') ?? '';
+      const kept = readdirSync(join(own, '..')).filter((name) => name.includes('json.log'));
+      const bytes = kept.reduce((sum, name) => sum + (statSync(join(own, '..', name), { throwIfNoEntry: false })?.size ?? 0), 0);
+      assert.ok(bytes < 32 * MIB, `Docker keeps ${bytes} bytes`);
+      await remove('flood');
+    });
+    assert.ok(keptBytes < 12 * MIB, `${keptBytes} bytes are kept`);
+    t.diagnostic(`${Math.round(keptBytes / MIB)} MiB kept; the neighbour and the API took ${Math.round(slowestMs)} ms at most`);
+  });
+
+  test('nothing of the machine that listens on loopback is found from inside, and no way out of the container', async () => {
+    // What shows that the scan finds what is open.
+    const open = createServer((socket) => socket.end('found'));
+    await new Promise<void>((resolve) => open.listen(0, '0.0.0.0', resolve));
+    // Parsed from our own server.
+    const openPort = (open.address() as AddressInfo).port;
+    try {
+      const calm = await docker.engine.inspectContainer(await containerOf('calm'));
+      const [network = ''] = keysOf(calm, 'NetworkSettings', 'Networks');
+      const gateway = textOf(calm, 'NetworkSettings', 'Networks', network, 'Gateway') ?? '';
+      assert.match(gateway, /^10\.243\./u);
+      const hosts = [...new Set([gateway, '127.0.0.1', ...machineAddresses()])];
+      const inside = Number(JSON.parse((await platform.get('calm.localhost', '/env')).body).PORT);
+      const ports = [new URL(platform.addresses.api).port, String(platform.edgePort), String(inside), String(openPort)];
+      const asks = hosts.flatMap((host) => ports.map((port) => `${host} ${port}`));
+      const script = asks.map((ask) => `nc -w 1 ${ask} </dev/null >/dev/null 2>&1 && echo ${ask}`).join('\n');
+      const { stdout } = await platform.cli('exec', '-a', 'calm', '--', 'sh', '-c', `${script}\ntrue`);
+      const found = stdout.trim().split('\n');
+      // Its own port on its own loopback, and what the machine opened to everybody.
+      assert.ok(found.includes(`${gateway} ${openPort}`), stdout);
+      assert.deepEqual(
+        found.filter((ask) => !ask.endsWith(` ${openPort}`)),
+        [`127.0.0.1 ${inside}`],
+      );
+      const powers =
+        'mknod /tmp/disk b 254 0; mount -t tmpfs none /tmp; echo 1 > /proc/sys/kernel/panic; chown 5 /server.mjs; kill -9 1; ls /var/run/docker.sock';
+      const tried = await platform.cli('exec', '-a', 'calm', '--', 'sh', '-c', `for word in 1; do ${powers}; done 2>&1; id -u`);
+      assert.equal(tried.stdout.match(/not permitted|denied|Read-only|not found|No such/gu)?.length, 5, tried.stdout);
+      assert.equal((await platform.get('calm.localhost')).body, 'calm');
+    } finally {
+      await new Promise((resolve) => open.close(resolve));
+    }
+  });
+});
+
+const machineAddresses = (): readonly string[] =>
+  Object.values(networkInterfaces()).flatMap((list) =>
+    (list ?? []).flatMap(({ family, internal, address }) => (family === 'IPv4' && !internal ? [address] : [])),
+  );
