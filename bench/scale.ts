@@ -100,7 +100,7 @@ async function withBench(folder: string, body: (bench: Bench) => Promise<void>):
     const driver = createFakeDriver({ clock, name: 'process', script: () => ({ listens: true }) });
     undo.push(() => driver.close());
     const agent = createAgent({
-      link: createHttpLink({ client: createClient(table, { url, token: nodeToken }), url, token: () => nodeToken }),
+      link: createHttpLink({ client: createClient(table, { url, token: nodeToken }), url: () => url, token: () => nodeToken }),
       drivers: { process: driver },
       dataFolder: join(folder, 'node'),
       clock,

@@ -2,10 +2,23 @@
 // The only reader of the process environment.
 
 import { Failure } from './lib/failure.ts';
-import { splitCommand } from './model/command.ts';
 import { acmeDirectory, resolvers } from './model/acme-settings.ts';
 import { dockerEngine, dockerSubnets, driverNames } from './model/docker-settings.ts';
-import { logTargetName, parseLogTarget } from './model/log-target.ts';
+import {
+  argv,
+  count,
+  email,
+  grace,
+  host,
+  label,
+  logTargets,
+  oneOf,
+  path,
+  port,
+  ranges,
+  seconds,
+  storeUrl,
+} from './model/setting-values.ts';
 
 interface Setting<T> {
   /** Flag of `libra up`, without dashes; null where only the variable exists. */
@@ -20,110 +33,6 @@ interface Setting<T> {
   readonly defaultText: string;
   /** Throws a Failure when the text is not valid. */
   readonly parse: (text: string, source: string) => T;
-}
-
-function port(text: string, source: string): number {
-  const value = Number(text);
-  if (!/^\d{1,5}$/u.test(text) || value > 65_535) {
-    throw new Failure('invalid_input', {
-      message: `${source} must be a port from 0 to 65535, not ${JSON.stringify(text)}.`,
-      hint: '0 takes a free one.',
-    });
-  }
-  return value;
-}
-
-function host(text: string, source: string): string {
-  if (!/^[0-9A-Za-z.:-]{1,253}$/u.test(text))
-    throw new Failure('invalid_input', { message: `${source} must be an IP address or host name, not ${JSON.stringify(text)}.` });
-  return text;
-}
-
-function oneOf<const T extends string>(...choices: readonly T[]): (text: string, source: string) => T {
-  return (text, source) => {
-    const found = choices.find((choice) => choice === text);
-    if (found === undefined)
-      throw new Failure('invalid_input', { message: `${source} must be one of ${choices.join(', ')}, not ${JSON.stringify(text)}.` });
-    return found;
-  };
-}
-
-function seconds(text: string, source: string): number {
-  if (!/^\d{1,6}(?:\.\d{1,3})?$/u.test(text))
-    throw new Failure('invalid_input', { message: `${source} must be a number of seconds, not ${JSON.stringify(text)}.` });
-  return Math.round(Number(text) * 1000);
-}
-
-const label = (text: string, source: string): string => {
-  if (!/^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/u.test(text)) {
-    throw new Failure('invalid_input', { message: `${source} must be a lower-case host name, not ${JSON.stringify(text)}.` });
-  }
-  return text;
-};
-
-function count(text: string, source: string): number {
-  if (!/^[1-9]\d?$/u.test(text) || Number(text) > 64)
-    throw new Failure('invalid_input', { message: `${source} must be a number from 1 to 64, not ${JSON.stringify(text)}.` });
-  return Number(text);
-}
-
-/** Ranges of addresses; whoever uses them looks at them more closely. */
-function ranges(text: string, source: string): readonly string[] {
-  const list = text.split(',').map((entry) => entry.trim());
-  const wrong = list.find((entry) => !/^[0-9A-Fa-f.:]{2,45}(?:\/\d{1,3})?$/u.test(entry));
-  if (wrong !== undefined || list.length > 256) {
-    throw new Failure('invalid_input', {
-      message: `${source} must be addresses or ranges such as 10.0.0.0/8, with commas between them, not ${JSON.stringify(wrong ?? text)}.`,
-    });
-  }
-  return list;
-}
-
-/** An engine, or the members of an etcd cluster with the name of this platform there. */
-function storeUrl(text: string, source: string): string {
-  const isEtcd =
-    /^etcds?:\/\/(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}(?:,(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}){0,15}(?:\/[A-Za-z0-9][A-Za-z0-9._-]{0,62})?$/u;
-  if (text !== 'sqlite' && text !== 'memory' && !isEtcd.test(text)) {
-    throw new Failure('invalid_input', {
-      message: `${source} must be sqlite, memory, or an etcd cluster such as etcd://10.0.0.1:2379,10.0.0.2:2379/libra, not ${JSON.stringify(text)}.`,
-    });
-  }
-  return text;
-}
-
-/** A program and its words; whoever calls it adds more. */
-function argv(text: string, source: string): readonly string[] {
-  const split = splitCommand(text);
-  if (!split.ok) throw new Failure('invalid_input', { message: `${source} is no command: ${split.message}` });
-  if (split.words.length === 0) throw new Failure('invalid_input', { message: `${source} names no program.` });
-  return split.words;
-}
-
-function email(text: string, source: string): string {
-  if (!/^[^\s@,;<>]{1,64}@[^\s@,;<>]{1,190}$/u.test(text))
-    throw new Failure('invalid_input', { message: `${source} must be one mail address, not ${JSON.stringify(text)}.` });
-  return text;
-}
-
-const path = (text: string, source: string): string => {
-  if (text === '' || text.includes('\0')) throw new Failure('invalid_input', { message: `${source} must be a path.` });
-  return text;
-};
-
-/** URLs of receivers, `%2C` for a comma in one. */
-function logTargets(text: string, source: string): readonly string[] {
-  const list = text.split(',').map((entry) => entry.trim());
-  const names = list.map((entry) => {
-    const target = parseLogTarget(entry);
-    if (typeof target !== 'string') return logTargetName(target);
-    // It may hold a login.
-    throw new Failure('invalid_input', {
-      message: `${source} must be URLs such as https://logs.example.com/in or syslog://10.0.0.5, with commas between them: the one at place ${list.indexOf(entry) + 1} ${target}.`,
-    });
-  });
-  if (new Set(names).size < names.length || list.length > 16)
-    throw new Failure('invalid_input', { message: `${source} must be up to sixteen URLs, each of them once.` });
-  return list;
 }
 
 export const SETTINGS = {
@@ -377,6 +286,14 @@ export const SETTINGS = {
     defaultText: 'info',
     parse: oneOf('debug', 'info', 'warn', 'error'),
   },
+  nodeGraceMs: {
+    flag: null,
+    variable: 'LIBRA_NODE_GRACE',
+    placeholder: 'seconds',
+    help: 'silence after which a Node is down and what it ran is replaced, at least 10',
+    defaultText: '30',
+    parse: grace,
+  },
   retainEndedMs: {
     flag: null,
     variable: 'LIBRA_RETAIN_ENDED',
@@ -482,6 +399,7 @@ export function loadSettings(flags: Readonly<Record<string, string | undefined>>
     logForward: read('logForward'),
     logForwardHeaders: read('logForwardHeaders'),
     logLevel: read('logLevel'),
+    nodeGraceMs: read('nodeGraceMs'),
     retainEndedMs: read('retainEndedMs'),
     bundleBytes: read('bundleBytes'),
     url: read('url'),

@@ -63,6 +63,8 @@ export interface PlatformOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** An existing data folder; it is not removed. */
   readonly data?: string;
+  /** Words in front of every command line, such as those that enter a network namespace. */
+  readonly enter?: readonly string[];
   /** The launcher; default the one of this checkout. */
   readonly program?: string;
 }
@@ -71,7 +73,7 @@ export class Platform {
   readonly data: string;
   readonly #ownsData: boolean;
   readonly #env: Record<string, string>;
-  readonly #program: string;
+  readonly #argv: readonly [string, ...string[]];
   #child: ChildProcess | null = null;
   #output = '';
   #addresses: Addresses | null = null;
@@ -79,7 +81,8 @@ export class Platform {
   constructor(options: PlatformOptions = {}) {
     this.data = options.data ?? mkdtempSync(join(tmpdir(), 'libra-test-'));
     this.#ownsData = options.data === undefined;
-    this.#program = options.program ?? join(root, 'bin/libra');
+    const [first, ...others] = [...(options.enter ?? []), options.program ?? join(root, 'bin/libra')];
+    this.#argv = [first ?? '', ...others];
     this.#env = {
       PATH: `${join(root, 'node_modules/.bin')}:${process.env['PATH'] ?? ''}`,
       HOME: this.data,
@@ -120,7 +123,8 @@ export class Platform {
       this.#env['LIBRA_API_PORT'] = new URL(this.#addresses.api).port;
       this.#env['LIBRA_EDGE_PORT'] = String(this.edgePort);
     }
-    const child = spawn(this.#program, ['up', '--json'], { env: this.#env, cwd: this.data, stdio: ['ignore', 'pipe', 'pipe'] });
+    const [program, ...words] = this.#argv;
+    const child = spawn(program, [...words, 'up', '--json'], { env: this.#env, cwd: this.data, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
     this.#output = '';
     const ready = new Promise<Addresses>((resolve, reject) => {
@@ -189,7 +193,8 @@ export class Platform {
     ...words: readonly string[]
   ): Promise<CliResult> {
     return new Promise((resolve, reject) => {
-      const child = spawn(this.#program, [...words], {
+      const [program, ...before] = this.#argv;
+      const child = spawn(program, [...before, ...words], {
         env: { ...this.#env, ...options.env },
         cwd: options.cwd ?? this.data,
         stdio: ['pipe', 'pipe', 'pipe'],

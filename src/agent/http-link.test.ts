@@ -70,7 +70,7 @@ async function platform(context: TestContext): Promise<Platform> {
     await store.close();
     await rm(folder, { recursive: true });
   });
-  const link = createHttpLink({ client: createClient(table, { url, token: nodeToken }), url, token: () => nodeToken });
+  const link = createHttpLink({ client: createClient(table, { url, token: nodeToken }), url: () => url, token: () => nodeToken });
   return { folder, link, owner: createClient(table, { url, token: ownerToken }), closeFirst: (close) => closes.push(close) };
 }
 

@@ -11,8 +11,8 @@ import type { TlsParty } from '../sys/http-fetch.ts';
 
 export interface HttpLinkOptions {
   readonly client: Client<Pick<ApiTable, 'agent' | 'blobs'>>;
-  /** Address of the API, such as `http://127.0.0.1:7400`. */
-  readonly url: string;
+  /** Address of the API, such as `http://127.0.0.1:7400`, as it is then. */
+  readonly url: () => string;
   readonly token: () => string | null | Promise<string | null>;
   /** What is shown and asked for over TLS; absent: as the machine does. */
   readonly tls?: () => TlsParty;
@@ -48,7 +48,7 @@ export function createHttpLink(options: HttpLinkOptions): AgentLink {
       });
     },
     openCall: async (callId, signal) =>
-      openSocket(socketUrl(options.url, agent.call, { params: { call: callId } }), await options.token(), options.tls?.() ?? {}, signal),
+      openSocket(socketUrl(options.url(), agent.call, { params: { call: callId } }), await options.token(), options.tls?.() ?? {}, signal),
   };
 }
 

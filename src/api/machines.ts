@@ -31,6 +31,15 @@ export const machines = {
     errors: ['unsupported'],
     internal: true,
   }),
+  controls: endpoint({
+    method: 'GET',
+    path: '/v1/machines/controls',
+    summary: 'Where the calling machine reaches the control planes that there are.',
+    permission: 'machine.renew',
+    scope: 'none',
+    reply: (z) => z.object({ urls: z.array(z.string()).describe('over TLS; the one that answers first') }),
+    internal: true,
+  }),
   renew: endpoint({
     method: 'POST',
     path: '/v1/machines/renew',

@@ -10,7 +10,9 @@ import type { EdgeReport, TableMessage, TapBatch } from '../api/dataplane.ts';
 import type { Clock } from '../lib/clock.ts';
 import { Failure } from '../lib/failure.ts';
 import { createTlsFetch } from '../sys/http-fetch.ts';
-import type { TlsParty } from '../sys/http-fetch.ts';
+import type { HttpFetch, TlsParty } from '../sys/http-fetch.ts';
+import { createControlWays, fetchOverWays } from '../tunnel/control-ways.ts';
+import type { ControlWays } from '../tunnel/control-ways.ts';
 
 export interface EdgeLink {
   /** Table messages, a snapshot first. Ends or throws when the connection does; the caller connects again. */
@@ -22,7 +24,8 @@ export interface EdgeLink {
 
 /** What the connection file holds: a token, or the file that says which machine this is to servers that ask. */
 interface ControlConnection {
-  readonly url: string;
+  /** Of control planes, any of which will do. */
+  readonly urls: readonly [string, ...string[]];
   readonly token: string | null;
   readonly identityFile: string | null;
 }
@@ -37,10 +40,12 @@ async function readConnection(file: string): Promise<ControlConnection> {
   } catch (error) {
     throw new Failure('unavailable', { message: `The connection file ${file} cannot be read.`, cause: error });
   }
-  if (typeof value === 'object' && value !== null && 'url' in value && typeof value.url === 'string') {
+  if (typeof value === 'object' && value !== null) {
     const token = 'token' in value && typeof value.token === 'string' ? value.token : null;
     const identityFile = 'identityFile' in value && typeof value.identityFile === 'string' ? value.identityFile : null;
-    if (token !== null || identityFile !== null) return { url: value.url, token, identityFile };
+    const named = 'urls' in value && Array.isArray(value.urls) ? value.urls : 'url' in value ? [value.url] : [];
+    const [first, ...others] = named.filter((url) => typeof url === 'string');
+    if (first !== undefined && (token !== null || identityFile !== null)) return { urls: [first, ...others], token, identityFile };
   }
   throw new Failure('unavailable', { message: `The connection file ${file} holds no url with a token or an identity.` });
 }
@@ -64,20 +69,23 @@ async function readParty(file: string): Promise<TlsParty> {
 
 export function createHttpLink(options: HttpLinkOptions): EdgeLink {
   let party: TlsParty | null = null;
-  const kept = createTlsFetch(() => {
+  let ways: ControlWays | null = null;
+  const tlsFetch = createTlsFetch(() => {
     if (party === null) throw new Failure('internal', { message: 'Nobody has said which machine this is.' });
     return party;
   });
   /** Connections are kept as long as it is the same machine with the same key. */
-  const fetchAs = (next: TlsParty): typeof kept => {
+  const fetchAs = (next: TlsParty, urls: ControlConnection['urls']): HttpFetch => {
     if (party?.cert !== next.cert) party = next;
-    return kept;
+    ways ??= createControlWays(urls);
+    ways.learn(urls);
+    return fetchOverWays(ways, tlsFetch);
   };
   const connect = async (): Promise<Client<{ dataplane: typeof dataplane }>> => {
-    const { url, token, identityFile } = await readConnection(options.connectionFile);
-    const fetch = identityFile === null ? {} : { fetch: fetchAs(await readParty(identityFile)) };
+    const { urls, token, identityFile } = await readConnection(options.connectionFile);
+    const fetch = identityFile === null ? {} : { fetch: fetchAs(await readParty(identityFile), urls) };
     // One attempt each: trying again begins with reading the file again.
-    return createClient({ dataplane }, { url, token, ...fetch, clock: options.clock, attempts: 1 });
+    return createClient({ dataplane }, { url: urls[0], token, ...fetch, clock: options.clock, attempts: 1 });
   };
   return {
     sync: async function* (signal) {

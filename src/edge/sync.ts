@@ -34,6 +34,8 @@ export interface Sync {
 }
 
 const RECONNECT = { minMs: 50, maxMs: 2_000 } as const;
+/** Control pings every three seconds. */
+const SILENCE_MS = 12_000;
 const REPORT_WHILE_DRAINING_MS = 2_000;
 /** Two versions are compared by what is reported. */
 const REPORT_WHILE_SPLIT_MS = 1_000;
@@ -68,8 +70,26 @@ export function startSync(options: SyncOptions): Sync {
     run: () => options.save(),
   });
 
-  const follow = async (signal: AbortSignal): Promise<void> => {
+  /** Ends with its connection, which is dead where nothing comes although control pings. */
+  const follow = async (): Promise<void> => {
+    const connection = new AbortController();
+    const signal = AbortSignal.any([stopping.signal, connection.signal]);
+    let cancelSilence = (): void => undefined;
+    const listen = (): void => {
+      cancelSilence();
+      cancelSilence = clock.timer(SILENCE_MS, () => connection.abort(new Error(`nothing came for ${SILENCE_MS / 1000} s`)));
+    };
+    listen();
+    try {
+      await takeAll(signal, listen);
+    } finally {
+      cancelSilence();
+      connection.abort(new Error('the connection is over'));
+    }
+  };
+  const takeAll = async (signal: AbortSignal, heard: () => void): Promise<void> => {
     for await (const message of link.sync(signal)) {
+      heard();
       const first = !connected;
       connected = true;
       if (first) {
@@ -93,7 +113,7 @@ export function startSync(options: SyncOptions): Sync {
     let attempt = 0;
     while (!stopping.signal.aborted) {
       try {
-        await follow(stopping.signal);
+        await follow();
       } catch (error) {
         if (stopping.signal.aborted) return;
         if (connected) log.warn({ error }, `connection to control is lost: ${messageOf(error)}; serving on from the last table`);

@@ -76,7 +76,7 @@ export async function startControlPlane(librad: Librad): Promise<Omit<LocalAddre
       apiThroughEdge: settings.edgeApi !== 'off',
       acme: acmeSettings(settings),
       bundleBytes: settings.bundleBytes ?? 1024 ** 3,
-      nodeGraceMs: 30_000,
+      nodeGraceMs: settings.nodeGraceMs ?? 30_000,
       retainEndedMs: settings.retainEndedMs ?? 86_400_000,
       retainReleases: 10,
     },
@@ -106,7 +106,7 @@ export async function startControlPlane(librad: Librad): Promise<Omit<LocalAddre
 
   librad.onProgress('Starting the agent');
   const token = started.nodeToken;
-  const link = createHttpLink({ client: createClient(table, { url: started.url, token }), url: started.url, token: () => token });
+  const link = createHttpLink({ client: createClient(table, { url: started.url, token }), url: () => started.url, token: () => token });
   const own = (): MachineIdentity => identity ?? requireIdentity(paths);
   const others = settings.apiTlsHost === null ? null : { identity: own, address: settings.nodeAddress ?? settings.apiTlsHost };
   agent = await startAgentRole(librad, { link, nodeName, others });

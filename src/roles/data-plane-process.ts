@@ -21,7 +21,9 @@ const TLS_LISTENER = 'edge-https';
 const STOP_MS = 10_000;
 
 /** How Edges reach control: with a token on this machine, else over TLS as the machine that the file says it is. */
-export type EdgeConnection = { readonly url: string } & ({ readonly token: string } | { readonly identityFile: string });
+export type EdgeConnection =
+  | { readonly url: string; readonly token: string }
+  | { readonly urls: readonly string[]; readonly identityFile: string };
 
 export interface DataPlaneProcessOptions {
   readonly keeper: KeeperClient;
@@ -51,6 +53,8 @@ export interface DataPlaneProcess {
   hold(): Promise<HeldPorts>;
   /** Makes sure that a data plane of this version serves on the held port. */
   serve(connection: EdgeConnection, machine: Machine): Promise<void>;
+  /** Where control is from the next connection on. */
+  readonly reconnect: (connection: EdgeConnection) => void;
   /** Called with the id of an Edge whose process has ended, however it did; the returned function stops that. */
   readonly onEnded: (listener: (edgeId: string) => void) => () => void;
   /** Ends it and gives the port back. */
@@ -108,6 +112,8 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
       });
     }
   };
+
+  const reconnect = (connection: EdgeConnection): void => replaceFileSync(paths.edgeConnection, `${JSON.stringify(connection)}\n`);
 
   const end = async (record: ProcessRecord, waitMs: number): Promise<void> => {
     await keeper.request({ op: 'retire', key: record.key });
@@ -184,7 +190,7 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
       return ports;
     },
     serve: async (connection, machine) => {
-      replaceFileSync(paths.edgeConnection, `${JSON.stringify(connection)}\n`);
+      reconnect(connection);
       const wanted = Array.from({ length: options.workers }, (_, worker) => workerOf(worker, machine));
       const isWanted = (record: ProcessRecord): boolean => wanted.some(({ key }) => key === record.key);
       // A keeper that came anew holds another socket for the same address: the old workers have to go, whatever their version.
@@ -196,6 +202,7 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
         if (!isWanted(record))
           void end(record, 60_000).catch((error: unknown) => options.log.warn({ error }, 'an old data plane could not be ended'));
     },
+    reconnect,
     onEnded: (listener) =>
       keeper.onEvent(({ record }) => {
         if (!record.key.startsWith(KEY_PREFIX) || record.state === 'running' || record.identity === null) return;

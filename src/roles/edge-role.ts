@@ -15,6 +15,7 @@ export interface EdgeRole {
   /** Of the workers. */
   readonly sockets: readonly string[];
   readonly onEnded: DataPlaneProcess['onEnded'];
+  readonly reconnect: DataPlaneProcess['reconnect'];
   /** Starts the workers and waits a while for them to serve. */
   serve(connection: EdgeConnection, nodeId: string): Promise<void>;
 }
@@ -50,6 +51,7 @@ export async function holdEdgeRole(librad: Librad, name: string): Promise<EdgeRo
     ports,
     sockets,
     onEnded: dataPlane.onEnded,
+    reconnect: dataPlane.reconnect,
     serve: async (connection, nodeId) => {
       await dataPlane.serve(connection, { nodeId, identityFile: paths.identity });
       // Whoever is told that the platform is up may ask at once.

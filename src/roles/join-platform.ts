@@ -54,7 +54,7 @@ export async function joinPlatform({ url, token, hostname, paths, clock }: JoinR
   const fetch = createTlsFetch(onlyParty({ ca: authorityPem, servername: CONTROL_NAME }));
   const client = createClient({ machines }, { url: target.origin, token: null, fetch, clock });
   const reply = await client.machines.join({ body: { token, hostname, publicKeyPem } });
-  const membership: Membership = { url: target.origin, nodeId: reply.nodeId, name: reply.name, roles: reply.roles, address };
+  const membership: Membership = { urls: [target.origin], nodeId: reply.nodeId, name: reply.name, roles: reply.roles, address };
   await writeIdentity(paths, { nodeId: reply.nodeId, authorityPem: reply.authorityPem, certificatePem: reply.certificatePem, keyPem });
   await writeMembership(paths, membership);
   await rm(paths.pendingIdentity, { force: true });

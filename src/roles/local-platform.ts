@@ -125,7 +125,9 @@ export function createLocalPlatform(around: Surroundings): LocalPlatform {
       const target = dataPaths(settings.data);
       await makeDataFolders(target, settings.isRoot);
       const [{ joinPlatform }, { hostname }] = await Promise.all([import('./join-platform.ts'), import('node:os')]);
-      return await joinPlatform({ url, token, hostname: settings.nodeName ?? hostname(), paths: target, clock: systemClock });
+      const joined = await joinPlatform({ url, token, hostname: settings.nodeName ?? hostname(), paths: target, clock: systemClock });
+      const { name, roles, urls } = joined.membership;
+      return { already: joined.already, membership: { name, roles, url: urls[0] } };
     },
     stopMember: async () => {
       const running = await readAddresses(paths);
@@ -173,7 +175,8 @@ function settingVariables(settings: Settings): Readonly<Record<string, string>> 
   for (const [name, setting] of Object.entries(SETTINGS)) {
     if (!isVariable(setting) || name === 'url' || name === 'token') continue;
     const value = settings[name as keyof typeof SETTINGS /* Object.entries gives the names of the table */];
-    if (value !== null) variables[setting.variable] = name === 'retainEndedMs' ? String(Number(value) / 1000) : String(value);
+    if (value !== null)
+      variables[setting.variable] = name === 'retainEndedMs' || name === 'nodeGraceMs' ? String(Number(value) / 1000) : String(value);
   }
   return variables;
 }

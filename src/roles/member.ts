@@ -13,7 +13,9 @@ import { Failure, messageOf } from '../lib/failure.ts';
 import { startLoop } from '../lib/loop.ts';
 import { createTlsFetch } from '../sys/http-fetch.ts';
 import { addressTowards } from '../sys/own-address.ts';
+import { createControlWays, fetchOverWays } from '../tunnel/control-ways.ts';
 import { startAgentRole } from './agent-role.ts';
+import type { EdgeConnection } from './data-plane-process.ts';
 import { holdEdgeRole } from './edge-role.ts';
 import type { Librad } from './librad-parts.ts';
 import { controlParty, isOver, makeMachineKey, renewAtMs, requireIdentity, writeIdentity, writeMembership } from './membership.ts';
@@ -21,11 +23,14 @@ import type { Membership } from './membership.ts';
 
 const RENEWAL_LOOK_MS = 3_600_000;
 const RENEWAL_RETRY_MS = 60_000;
+const LEARN_EVERY_MS = 60_000;
+const LEARN_RETRY_MS = 5_000;
 
 /** Resolves when all that it runs has been started; control need not answer. */
 export async function startMember(librad: Librad, membership: Membership): Promise<Omit<LocalAddresses, 'pid' | 'version'>> {
   const { settings, paths, clock, log, undo, startedAtMs } = librad;
-  const { url, name, nodeId, roles } = membership;
+  const { name, nodeId, roles } = membership;
+  const [url] = membership.urls;
   const idle = (['store', 'apiTlsHost', 'acme', 'domain'] as const).find((setting) => settings[setting] !== null);
   if (idle !== undefined) {
     throw new Failure('invalid_input', {
@@ -41,8 +46,12 @@ export async function startMember(librad: Librad, membership: Membership): Promi
     });
   }
   let party = controlParty(identity);
-  const fetch = createTlsFetch(() => party);
-  const client = createClient({ agent, blobs, machines }, { url, token: null, fetch, clock });
+  const ways = createControlWays(membership.urls);
+  const fetch = fetchOverWays(
+    ways,
+    createTlsFetch(() => party),
+  );
+  const client = createClient({ agent, blobs, machines }, { url: 'https://control', token: null, fetch, clock });
 
   let agentRole: Agent | null = null;
   const renewal = startLoop({
@@ -65,22 +74,40 @@ export async function startMember(librad: Librad, membership: Membership): Promi
   undo.push(() => renewal.stop());
   librad.lock.describe({ pid: process.pid, startedAtMs, apiUrl: url });
 
+  const address = await ownAddress(librad, membership);
+
   if (roles.includes('edge')) librad.onProgress('Starting the Edge');
   const edge = roles.includes('edge') ? await holdEdgeRole(librad, nodeId) : null;
   if (roles.includes('agent')) {
     librad.onProgress('Starting the agent');
-    const link = createHttpLink({ client, url, token: () => null, tls: () => party });
-    const others = { identity: () => identity, address: settings.nodeAddress ?? (await ownAddress(librad, membership)) };
+    const link = createHttpLink({ client, url: () => ways.current(), token: () => null, tls: () => party });
+    const others = { identity: () => identity, address: settings.nodeAddress ?? address };
     agentRole = await startAgentRole(librad, { link, nodeName: name, others });
   }
-  await edge?.serve({ url, identityFile: paths.identity }, nodeId);
+  const edgeConnection = (): EdgeConnection => ({ urls: ways.all(), identityFile: paths.identity });
+  await edge?.serve(edgeConnection(), nodeId);
+  const learning = startLoop({
+    clock,
+    everyMs: LEARN_EVERY_MS,
+    errorDelayMs: LEARN_RETRY_MS,
+    onError: (error) => log.debug({ error: messageOf(error) }, 'the control planes could not be asked for'),
+    run: async (signal) => {
+      const { urls } = await client.machines.controls({ signal });
+      if (!ways.learn(urls)) return;
+      log.info({ urls }, 'the control planes are known anew');
+      const others = ways.all().filter((each) => each !== ways.current());
+      await writeMembership(paths, { ...membership, address, urls: [ways.current(), ...others] });
+      edge?.reconnect(edgeConnection());
+    },
+  });
+  undo.push(() => learning.stop());
   return { api: url, apps: edge === null ? '' : `${edge.host}:${edge.ports.http}`, node: name };
 }
 
 /** Machines get other addresses; where the way cannot be found now, the one of before may still hold. */
 async function ownAddress({ paths, clock, log }: Librad, membership: Membership): Promise<string> {
   try {
-    const address = await addressTowards(membership.url, clock);
+    const address = await addressTowards(membership.urls[0], clock);
     if (address !== membership.address) await writeMembership(paths, { ...membership, address });
     return address;
   } catch (error) {

@@ -12,8 +12,8 @@ import type { DataPaths } from './paths.ts';
 
 /** Of a machine that is no control plane of its own. */
 export interface Membership {
-  /** Of the API over TLS. */
-  readonly url: string;
+  /** Of the APIs of its control planes over TLS; the first is the one that it came by, or that it reached last. */
+  readonly urls: readonly [string, ...string[]];
   readonly nodeId: string;
   /** Of the Node. */
   readonly name: string;
@@ -34,9 +34,16 @@ function texts<const Name extends string>(value: unknown, names: readonly Name[]
 /** null: this machine is a platform of its own, or nothing yet. */
 export function readMembership(paths: Pick<DataPaths, 'membership'>): Membership | null {
   const value = readJsonFile(paths.membership);
-  const found = texts(value, ['url', 'nodeId', 'name', 'address']);
-  if (found === null || typeof value !== 'object' || value === null || !('roles' in value) || !Array.isArray(value.roles)) return null;
-  return { ...found, roles: value.roles.filter((role): role is MachineRole => role === 'agent' || role === 'edge') };
+  const found = texts(value, ['nodeId', 'name', 'address']);
+  if (found === null || typeof value !== 'object' || value === null) return null;
+  if (!('roles' in value) || !Array.isArray(value.roles) || !('urls' in value) || !Array.isArray(value.urls)) return null;
+  const [first, ...others] = value.urls.filter((url) => typeof url === 'string');
+  if (first === undefined) return null;
+  return {
+    ...found,
+    urls: [first, ...others],
+    roles: value.roles.filter((role): role is MachineRole => role === 'agent' || role === 'edge'),
+  };
 }
 
 export async function writeMembership(paths: Pick<DataPaths, 'membership'>, membership: Membership): Promise<void> {

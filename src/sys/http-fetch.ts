@@ -3,6 +3,7 @@
 
 import type { IncomingMessage } from 'node:http';
 import type { Agent } from 'node:https';
+import { systemClock } from '../lib/clock.ts';
 
 /** A subset of RequestInit. */
 export interface FetchRequest {
@@ -31,7 +32,7 @@ export interface TlsParty {
   readonly servername: string;
 }
 
-type HttpFetch = (url: string, request: FetchRequest) => Promise<FetchReply>;
+export type HttpFetch = (url: string, request: FetchRequest) => Promise<FetchReply>;
 
 /** The body as a stream that holds nothing: bytes stay in the socket until they are asked for. */
 function bodyOf(message: IncomingMessage): ReadableStream<Uint8Array> {
@@ -69,6 +70,8 @@ function replyOf(message: IncomingMessage): FetchReply {
 /** Each request has a connection of its own, so nothing of an earlier one keeps the program alive or breaks a later one. */
 export const httpFetch: HttpFetch = (url, request) => fetchOver(url, request, false);
 
+/** For the connection and its handshake: where packets vanish, the kernel would try for minutes. */
+const CONNECT_MS = 5_000;
 const IDLE_SOCKETS = 4;
 const IDLE_MS = 30_000;
 
@@ -108,6 +111,14 @@ function fetchOver(url: string, { method, headers, body, signal }: FetchRequest,
       resolve(replyOf(message));
     });
     call.on('error', reject);
+    if (agent !== false) {
+      call.once('socket', (socket) => {
+        if (!socket.connecting) return;
+        const cancel = systemClock.timer(CONNECT_MS, () => call.destroy(new Error(`no connection within ${CONNECT_MS / 1000} s`)));
+        socket.once('secureConnect', cancel);
+        socket.once('close', cancel);
+      });
+    }
     if (body === null) call.end();
     else if (typeof body === 'string' || body instanceof Uint8Array) call.end(body);
     else {

@@ -19,6 +19,7 @@ import { makePair, openAuthority } from '../certificates/authority.ts';
 import type { Sealer } from '../config/sealer.ts';
 import type { ControlContext } from '../context.ts';
 import type { MachineClaim, NounHandlers, Principal } from '../handler.ts';
+import { controlPlaneRecords } from '../leadership/records.ts';
 import type { MachineCredential } from '../server-pipeline.ts';
 import { freeNodeName } from './bootstrap.ts';
 import { createInvitationHandlers, hashOfToken } from './invitations.ts';
@@ -124,6 +125,13 @@ export async function createMachines(
           const key = keyIdOf(publicKey);
           const node = await join(findInvitation(call.body.token, key), key, call.body.hostname);
           return replyFor(node, publicKey);
+        },
+        controls: async () => {
+          const own = deps.url();
+          const others = view
+            .list(controlPlaneRecords)
+            .flatMap(({ document: { url } }) => (url?.startsWith('https:') === true ? [url] : []));
+          return { urls: [...new Set([...(own === null ? [] : [own]), ...others.sort()])] };
         },
         renew: async (call) => {
           const { principal } = call;

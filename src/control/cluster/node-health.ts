@@ -79,7 +79,7 @@ export function createNodeHealth(context: ControlContext, deps: { readonly heart
   const hold = (nodes: readonly NodeSpec[]): void => {
     for (const id of gaveUp.keys()) if (view.get(nodeSpecRecords, id) === undefined) gaveUp.delete(id);
     const known = nodes.filter(({ id }) => view.get(nodeStatusRecords, id) !== undefined);
-    const isSilent = ({ id }: NodeSpec): boolean => silenceMs(id) > SUSPECT_MS;
+    const isSilent = ({ id }: NodeSpec): boolean => silenceMs(id) > Math.min(SUSPECT_MS, context.settings.nodeGraceMs);
     const heard = known.filter((node) => !isSilent(node)).length;
     const silent = known.filter((node) => isSilent(node) && isAtStake(node.id));
     const now = isMassLoss(silent.length, heard)
