@@ -185,12 +185,12 @@ function repeatable(error: unknown): boolean {
 }
 
 /** Another control plane takes over from the one that led, which is known to take only seconds. */
-function isMoving(error: unknown): boolean {
+export function isMoving(error: unknown): boolean {
   return isFailure(error, 'unavailable') && error.details?.['moving'] === true;
 }
 
-/** So long a call waits for a control plane that leads. */
-const MOVING_MS = 20_000;
+/** So long a call waits for a control plane that leads, milliseconds. */
+export const MOVING_MS = 20_000;
 
 /** Runs `attempt` again while it fails in a way that is safe to repeat. */
 export async function withRetries<T>(transport: Transport, safe: boolean, signal: AbortSignal, attempt: () => Promise<T>): Promise<T> {

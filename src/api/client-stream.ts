@@ -5,7 +5,7 @@ import { backoffMs } from '../lib/backoff.ts';
 import { Failure, FAILURE_CODES, isFailure, messageOf } from '../lib/failure.ts';
 import { createSseParser } from '../lib/sse.ts';
 import type { StreamOptions } from './client-types.ts';
-import { connectionFailure, createDeadline, readReply, send } from './client-request.ts';
+import { connectionFailure, createDeadline, isMoving, MOVING_MS, readReply, send } from './client-request.ts';
 import type { HttpReply, RequestInput, Transport } from './client-request.ts';
 import type { Endpoint } from './endpoint.ts';
 import { failureOf } from './problem.ts';
@@ -117,7 +117,9 @@ export async function* followStream(
       if (!(error instanceof Broken)) throw error;
       attempt += 1;
       const silentMs = transport.clock.monotonic() - lastAnswerMs;
-      const patient = giveUpAfterMs === Infinity || (connected ? silentMs < giveUpAfterMs : attempt < transport.attempts);
+      // Whoever gives up at once has a loop of its own.
+      const tries = giveUpAfterMs > 0 && isMoving(error.why) ? silentMs < MOVING_MS : attempt < transport.attempts;
+      const patient = giveUpAfterMs === Infinity || (connected ? silentMs < giveUpAfterMs : tries);
       if (!patient) throw error.why;
       options.onReconnect?.(attempt, error.why);
       await transport.clock.sleep(backoffMs(attempt - 1, RETRY, transport.random), options.signal);

@@ -197,6 +197,33 @@ test('a patient stream waits for a platform that is not there yet', async () => 
   assert.equal(seen.length, 6);
 });
 
+test('calls that may be repeated, and streams, wait for a control plane that leads, but not for ever', async () => {
+  const moving = { moving: true };
+  const timed = (): ReturnType<typeof createFakeClock> & { sleep: (ms: number) => Promise<void> } => {
+    const fake = createFakeClock();
+    return { ...fake, sleep: (ms: number) => fake.advance(ms) };
+  };
+  const later = clientWith((_seen, count) => (count < 9 ? failing('unavailable', moving) : json({ items: [], next: null })), {
+    clock: timed(),
+  });
+  assert.deepEqual((await later.client.apps.list()).items, []);
+  const stream = clientWith((_seen, count) => (count < 9 ? failing('unavailable', moving) : sse('event: end\ndata: {}\n\n')), {
+    clock: timed(),
+  });
+  for await (const item of stream.client.events.follow()) assert.fail(item.id);
+  assert.equal(stream.seen.length, 9);
+  const clock = timed();
+  const never = clientWith(() => failing('unavailable', moving), { clock, timeoutMs: 120_000 });
+  assert.equal(await codeOf(never.client.apps.list()), 'unavailable');
+  assert.ok(clock.monotonic() >= 20_000 && clock.monotonic() < 25_000, String(clock.monotonic()));
+  const once = clientWith(() => failing('unavailable', moving), { clock: timed() });
+  assert.equal(await codeOf(once.client.apps.create({ body: { name: 'x' } })), 'unavailable', 'a write without a key is not repeated');
+  assert.equal(once.seen.length, 1);
+  const other = clientWith(() => failing('unavailable'), { clock: timed() });
+  assert.equal(await codeOf(other.client.apps.list()), 'unavailable');
+  assert.equal(other.seen.length, 1);
+});
+
 test('an established stream gives up when nothing answers for too long', async () => {
   const fake = createFakeClock();
   const clock = { ...fake, sleep: (ms: number) => fake.advance(ms) };
