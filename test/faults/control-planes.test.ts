@@ -4,51 +4,13 @@ import assert from 'node:assert/strict';
 import { copyFileSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { isFailure } from '../../src/lib/failure.ts';
 import { startTestCluster } from '../../src/store/etcd-fixture.ts';
 import { serverApp, writeApp } from '../fixtures/app-folder.ts';
+import { leaderOf, nodesAreUp, withPair } from '../fixtures/control-planes.ts';
 import { startLoad } from '../fixtures/load.ts';
 import { Platform, until } from '../platform.ts';
 import { lacking } from '../requirements.ts';
-
-interface Pair {
-  /** It led first. */
-  readonly first: Platform;
-  readonly second: Platform;
-  readonly store: string;
-}
-
-const leaderNameOf = async (platform: Platform): Promise<string | null> => {
-  const { controls } = await platform.client().system.status({});
-  return controls.find(({ leads }) => leads)?.name ?? null;
-};
-
-const isUp = async (platform: Platform, nodes: number): Promise<boolean> => {
-  const { items } = await platform.client().nodes.list({});
-  return items.filter((node) => node.state === 'up').length === nodes;
-};
-
-async function withPair(body: (pair: Pair) => Promise<void>): Promise<void> {
-  const cluster = await startTestCluster();
-  const env = (name: string) => ({ LIBRA_STORE: cluster.url, LIBRA_NODE_NAME: name });
-  const first = new Platform({ env: env('one') });
-  const second = new Platform({ env: env('two') });
-  try {
-    await first.start();
-    copyFileSync(join(first.data, 'master.key'), join(second.data, 'master.key'));
-    await second.start();
-    await until('both Nodes are up', 20_000, () => isUp(first, 2));
-    await body({ first, second, store: cluster.url });
-  } catch (error) {
-    for (const { data } of [first, second]) {
-      console.error(data, readFileSync(join(data, 'logs/librad.log'), 'utf8').split('\n').slice(-30).join('\n'));
-    }
-    throw error;
-  } finally {
-    await first.dispose();
-    await second.dispose();
-    await cluster.stop();
-  }
-}
 
 const deploy = async (platform: Platform, text: string, instances = 2): Promise<void> => {
   const deployed = await platform.cli('deploy', writeApp(platform, 'shop', serverApp({ text, instances })));
@@ -58,8 +20,8 @@ const deploy = async (platform: Platform, text: string, instances = 2): Promise<
 describe('control planes', { skip: lacking('etcd') }, () => {
   test('both answer everything: what only the one that leads knows comes from there, with the own credential', () =>
     withPair(async ({ first, second }) => {
-      assert.equal(await leaderNameOf(first), 'one');
-      assert.equal(await leaderNameOf(second), 'one');
+      assert.equal(await leaderOf(first), 'one');
+      assert.equal(await leaderOf(second), 'one');
       await deploy(second, 'through the second');
       await until('both Edges have it', 10_000, async () => {
         const replies = await Promise.all([first, second].map((platform) => platform.get('shop.localhost', '/')));
@@ -89,6 +51,20 @@ describe('control planes', { skip: lacking('etcd') }, () => {
       assert.ok(items.length >= 1, 'who wrote through the second reads it there at once');
     }));
 
+  test('asked at once for the same, both make one of it', () =>
+    withPair(async ({ first, second }) => {
+      const clients = [first.client(), second.client()];
+      for (let round = 0; round < 10; round += 1) {
+        const named = await Promise.allSettled(clients.map((client) => client.apps.create({ body: { name: `named-${round}` } })));
+        assert.deepEqual(named.map(({ status }) => status).sort(), ['fulfilled', 'rejected'], 'a name is given once');
+        const failed = named.find(({ status }) => status === 'rejected');
+        assert.ok(failed?.status === 'rejected' && isFailure(failed.reason, 'exists'), String(round));
+        const idempotencyKey = `key-${round}`;
+        const keyed = await Promise.all(clients.map((client) => client.apps.create({ body: { name: `keyed-${round}` }, idempotencyKey })));
+        assert.equal(keyed[0]?.id, keyed[1]?.id, 'the same request is carried out once');
+      }
+    }));
+
   test('a kill -9 of the one that leads in the middle of a Deployment is not seen by who follows it, nor by clients of the Edge', (t) =>
     withPair(async ({ first, second }) => {
       await deploy(second, 'one', 4);
@@ -111,7 +87,7 @@ describe('control planes', { skip: lacking('etcd') }, () => {
       });
       const killedMs = performance.now();
       await first.kill();
-      const leads = until('the other one leads', 15_000, async () => (await leaderNameOf(second)) === 'two');
+      const leads = until('the other one leads', 15_000, async () => (await leaderOf(second)) === 'two');
       await leads;
       const tookMs = performance.now() - killedMs;
       assert.ok(tookMs < 9_000, `${Math.round(tookMs)} ms`);
@@ -126,25 +102,28 @@ describe('control planes', { skip: lacking('etcd') }, () => {
       await restarted;
       assert.equal((await second.get('shop.localhost', '/')).body, 'two');
       await until('the Edge of the first has it too', 15_000, async () => (await first.get('shop.localhost', '/')).body === 'two');
-      assert.equal(await leaderNameOf(first), 'two', 'who comes back stands by');
+      assert.equal(await leaderOf(first), 'two', 'who comes back stands by');
     }));
 
   test('the one that leads hangs, another one takes over, and when it wakes up it writes nothing and stands by', (t) =>
     withPair(async ({ first, second }) => {
       await deploy(second, 'one');
+      const again = { body: { name: 'other' }, idempotencyKey: 'once' };
+      const made = await first.client().apps.create(again);
       const { pid } = first.addresses;
       process.kill(pid, 'SIGSTOP');
       try {
         const stoppedMs = performance.now();
-        await until('the other one leads', 20_000, async () => (await leaderNameOf(second)) === 'two');
+        await until('the other one leads', 20_000, async () => (await leaderOf(second)) === 'two');
         t.diagnostic(`another one led after ${Math.round(performance.now() - stoppedMs)} ms`);
+        assert.equal((await second.client().apps.create(again)).id, made.id, 'what was asked of the one is known to the other');
       } finally {
         process.kill(pid, 'SIGCONT');
       }
-      await until('it knows', 15_000, async () => (await leaderNameOf(first)) === 'two');
+      await until('it knows', 15_000, async () => (await leaderOf(first)) === 'two');
       const log = readFileSync(join(first.data, 'logs/librad.log'), 'utf8');
       assert.match(log, /leads no longer/u);
-      await until('its Node is up', 20_000, () => isUp(first, 2));
+      await until('its Node is up', 20_000, () => nodesAreUp(first, 2));
       await deploy(first, 'two');
       await until('both Edges have it', 15_000, async () => {
         const replies = await Promise.all([first, second].map((platform) => platform.get('shop.localhost', '/')));
@@ -156,7 +135,7 @@ describe('control planes', { skip: lacking('etcd') }, () => {
   test('an orderly stop hands over at once', (t) =>
     withPair(async ({ first, second }) => {
       await deploy(second, 'one');
-      const other = until('the other one leads', 30_000, async () => ((await leaderNameOf(second)) === 'two' ? performance.now() : false));
+      const other = until('the other one leads', 30_000, async () => ((await leaderOf(second)) === 'two' ? performance.now() : false));
       await first.stop();
       const goneMs = performance.now();
       const tookMs = (await other) - goneMs;
@@ -165,6 +144,46 @@ describe('control planes', { skip: lacking('etcd') }, () => {
       await second.client().apps.create({ body: { name: 'other' } });
       assert.match((await second.cli('events')).stdout, /two leads now; one did before/u);
     }));
+
+  test('a machine that joined through one that stands by works, and stays when another one leads', () =>
+    withPair(
+      async ({ first, second }) => {
+        const invited = await second.cli('nodes', 'invite', '--json', '--roles', 'agent');
+        assert.equal(invited.code, 0, invited.stderr);
+        const { token } = JSON.parse(invited.stdout) as { token: string }; // printed by our own command
+        const url = (await second.client().system.status({})).controls.find(({ name }) => name === 'two')?.url ?? '';
+        assert.match(url, /^https:/u);
+        const machine = new Platform({ env: { LIBRA_NODE_NAME: 'three' } });
+        try {
+          const joined = await machine.cliWith({ input: token }, 'join', url, '--token', '-', '--detach', '--json');
+          assert.equal(joined.code, 0, joined.stderr);
+          await until('three Nodes are up', 20_000, () => nodesAreUp(second, 3));
+          const app = {
+            ...serverApp({ text: 'everywhere' }),
+            'libra.yaml':
+              'app: shop\nentrypoints: { web: { command: node server.mjs, instances: 3, placement: { strategy: fill, perNode: 1 } } }\n',
+          };
+          const deployed = await second.cli('deploy', writeApp(second, 'shop', app));
+          assert.equal(deployed.code, 0, deployed.stdout + deployed.stderr);
+          const params = { app: 'shop', environment: 'production' };
+          const there = (await second.client().instances.list({ params })).items.find(({ node }) => node === 'three');
+          assert.ok(there !== undefined);
+          const ran = await second.cli('exec', '-a', 'shop', there.id, '--', 'echo', 'over there');
+          assert.match(ran.stdout, /over there/u, ran.stderr);
+          await first.kill();
+          await until('the other one leads', 15_000, async () => (await leaderOf(second)) === 'two');
+          await until('its agent is heard there', 15_000, async () => {
+            const again = await second.cli('exec', '-a', 'shop', there.id, '--', 'echo', 'still');
+            return again.stdout.includes('still');
+          });
+          await first.start();
+        } finally {
+          await machine.cli('down');
+          await machine.dispose();
+        }
+      },
+      { env: { LIBRA_API_TLS_HOST: '127.0.0.1', LIBRA_API_TLS_PORT: '0' } },
+    ));
 
   test('a second one with another master key, or without one, is refused and leaves nothing behind', async () => {
     const cluster = await startTestCluster();
