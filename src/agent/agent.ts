@@ -183,6 +183,7 @@ export function createAgent(options: AgentOptions): Agent {
           driver.logs(workspace.logFolder(spec.id), { after: after ?? undefined, follow: false, wholeLines: true, signal }),
       };
     };
+    const facts = await nodeFacts(options, drivers, at('volumes'));
     const dataPort =
       options.dataPort === undefined
         ? null
@@ -192,7 +193,7 @@ export function createAgent(options: AgentOptions): Agent {
       clock,
       random,
       log,
-      node: { ...(await nodeFacts(options, drivers, at('volumes'))), ...(dataPort === null ? {} : { dataPort: dataPort.address }) },
+      node: { ...facts, ...(dataPort === null ? {} : { dataPort: dataPort.address }) },
       status: statusNow,
       measured: () => {
         const usage = measured;
@@ -202,7 +203,10 @@ export function createAgent(options: AgentOptions): Agent {
       },
       ids: () => instances.all().map((supervisor) => supervisor.state().id),
     });
-    await instances.recover();
+    await instances.recover().catch(async (error: unknown) => {
+      await dataPort?.stop();
+      throw error;
+    });
     const contact = createContact(clock, instances);
     forwarder =
       options.forward === undefined

@@ -7,6 +7,7 @@ import tls from 'node:tls';
 import { createHash } from 'node:crypto';
 import { makeAuthority } from '../../test/fixtures/certificate.ts';
 import { systemClock } from '../lib/clock.ts';
+import type { Clock } from '../lib/clock.ts';
 import { isFailure } from '../lib/failure.ts';
 import { createSeededRandom, newId } from '../lib/id.ts';
 import { silentLog } from '../sys/log.ts';
@@ -47,7 +48,11 @@ interface Setting {
   setIdentity(identity: MachineIdentity): void;
 }
 
-async function setUp(limits: Partial<DataPortLimits> = {}, ofClient: () => MachineIdentity | null = () => edge): Promise<Setting> {
+async function setUp(
+  limits: Partial<DataPortLimits> = {},
+  ofClient: () => MachineIdentity | null = () => edge,
+  clock: Clock = systemClock,
+): Promise<Setting> {
   const instances = new Map<string, Resolved>();
   const edges = new Set([edgeId]);
   let identity = node;
@@ -56,7 +61,7 @@ async function setUp(limits: Partial<DataPortLimits> = {}, ofClient: () => Machi
     listen: { host: '127.0.0.1', port: 0 },
     resolve: (id) => instances.get(id) ?? 'unknown_instance',
     mayConnect: (id) => edges.has(id),
-    clock: systemClock,
+    clock,
     log: silentLog,
     limits,
   });
@@ -331,12 +336,13 @@ test('connections are bounded: those that have not shown who they are, and those
 test('a slow reader holds the other side up instead of filling the memory, in both directions', async () => {
   const { client, at, instances } = await setUp();
   const total = 64 * 1024 * 1024;
-  const piece = Buffer.alloc(64 * 1024, 7);
+  const size = 64 * 1024;
   const fill = (socket: Socket): (() => number) => {
     let sent = 0;
     const more = (): void => {
       while (sent < total) {
-        sent += piece.length;
+        const piece = Buffer.alloc(size, (sent / size) % 251);
+        sent += size;
         if (!socket.write(piece)) return;
       }
       socket.end();
@@ -345,7 +351,13 @@ test('a slow reader holds the other side up instead of filling the memory, in bo
     more();
     return () => sent;
   };
-  const drained = async (socket: Socket): Promise<number> => (await readAll(socket)).length;
+  /** All of it, and in its place. */
+  const drained = async (socket: Socket): Promise<number> => {
+    const all = await readAll(socket);
+    for (let at = 0; at < all.length; at += size)
+      assert.ok(all.subarray(at, at + size).equals(Buffer.alloc(size, (at / size) % 251)), `what was sent at ${at}`);
+    return all.length;
+  };
   /** So much is on its way when nobody reads: it no longer grows. */
   const standstill = async (sent: () => number): Promise<number> => {
     let before = -1;
@@ -407,6 +419,22 @@ test('certificates are replaced under running connections, which go on', async (
   assert.match(await refusal(client.connect(at, asks, 2_000)), /unreachable/u);
   identity = other.issueMachine(edgeId);
   assert.equal(await refusal(client.connect(at, asks, 2_000)), 'it was let in');
+});
+
+test('a session is worth no more than the certificate that it began with', async () => {
+  let aheadMs = 0;
+  const clock = { ...systemClock, now: () => Date.now() + aheadMs };
+  const { client, at, instances, port } = await setUp({}, () => edge, clock);
+  instances.set('i', await listen(echo));
+  const first = await client.connect(at, asks, 2_000);
+  await until(() => port.counts().connections === 1, 'it is in');
+  // To the library a session that is resumed is one that was checked when it began.
+  aheadMs = 7 * 86_400_000;
+  assert.match(await refusal(client.connect(at, asks, 2_000)), /may not reach Instances there/u);
+  aheadMs = 0;
+  const again = await client.connect(at, asks, 2_000);
+  assert.equal(again.isSessionReused(), true);
+  for (const socket of [first, again]) socket.destroy();
 });
 
 test('a machine that is removed is cut off at once, also with a session to take up', async () => {
