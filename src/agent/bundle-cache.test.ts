@@ -85,6 +85,25 @@ test('a fetch that broke off goes on where it stopped', async (context) => {
   assert.ok((made.fetches[1] ?? 0) > 0);
 });
 
+test('a fetch that was killed when all had come asks for nothing more, and one that has too much begins anew', async (context) => {
+  const made = await setup(context);
+  const part = join(made.folder, 'bundles', `${made.digest.replace(':', '-')}.part`);
+  await mkdir(join(made.folder, 'bundles'));
+  await writeFile(part, made.bytes);
+  (await made.cache.open(made.digest, never)).destroy();
+  assert.deepEqual(made.fetches, []);
+  await rm(part.slice(0, -'.part'.length));
+  await writeFile(part, Buffer.concat([made.bytes, Buffer.from('x')]));
+  const whole = made.serve;
+  made.serve = (startByte) => {
+    if (startByte >= made.bytes.length) throw new Failure('invalid_input', { message: 'The range is behind the end.' });
+    return whole(startByte);
+  };
+  await assert.rejects(made.cache.open(made.digest, never), (error) => isFailure(error, 'invalid_input'));
+  (await made.cache.open(made.digest, never)).destroy();
+  assert.deepEqual(made.fetches, [made.bytes.length + 1, 0]);
+});
+
 test('bytes that are not the asked-for ones are never unpacked and not kept', async (context) => {
   const made = await setup(context);
   made.serve = () => Readable.from([Buffer.from('something else')]);

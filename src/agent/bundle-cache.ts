@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Clock } from '../lib/clock.ts';
-import { Failure } from '../lib/failure.ts';
+import { Failure, isFailure } from '../lib/failure.ts';
 import { unpackBundle } from '../sys/bundle-unpack.ts';
 import type { AgentLink } from './link.ts';
 
@@ -40,7 +40,13 @@ export function createBundleCache(options: BundleCacheOptions): BundleCache {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const part = `${pathOf(digest)}.part`;
     const have = (await sizeOf(part)) ?? 0;
-    const body = await options.link.fetchBlob(digest, have, signal);
+    // All of it had come when this program was killed.
+    if (have > 0 && (await digestOf(part)) === digest) return await rename(part, pathOf(digest));
+    const body = await options.link.fetchBlob(digest, have, signal).catch(async (error: unknown) => {
+      // There is nothing behind what is here, so it is not what was asked for.
+      if (have > 0 && isFailure(error, 'invalid_input')) await rm(part, { force: true });
+      throw error;
+    });
     // Chunk by chunk, so that everything that came before a break is on disk for the next try.
     const file = await open(part, 'a', 0o600);
     try {

@@ -3,6 +3,7 @@
 
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
+import { Readable } from 'node:stream';
 import type { BlobInfo, BlobStore } from '../../blob/blob.ts';
 import { messageOf } from '../../lib/failure.ts';
 import type { Log } from '../../sys/log.ts';
@@ -32,11 +33,15 @@ export function createPeerBlobs({ own, peers, others, token, log }: PeerBlobsOpt
     outgoing.on('error', () => undefined);
     outgoing.end();
     const [reply] = (await once(outgoing, 'response')) as [IncomingMessage]; // what node emits
-    if (reply.statusCode !== (offset === 0 ? 200 : 206)) {
-      reply.resume();
-      return false;
+    const { statusCode } = reply;
+    if (statusCode === (offset === 0 ? 200 : 206)) {
+      await own.upload(digest, { offset, final: true, body: reply });
+      return true;
     }
-    await own.upload(digest, { offset, final: true, body: reply });
+    reply.resume();
+    if (statusCode !== 416) return false;
+    // There is nothing behind what is here: it is all of it, or what is no good is dropped.
+    await own.upload(digest, { offset, final: true, body: Readable.from([]) });
     return true;
   };
 
