@@ -53,6 +53,7 @@ const REQUIREMENTS = {
     met: () => process.getuid?.() === 0 && finds('dockerd') && runs('/bin/busybox', 'true'),
     hint: 'apt-get install docker.io busybox-static, and run as root',
   },
+  'docker-registry': { met: () => finds('docker-registry'), hint: 'apt-get install docker-registry' },
   etcd: { met: () => finds('etcd'), hint: 'apt-get install etcd-server' },
   python3: { met: () => finds('python3'), hint: 'apt-get install python3' },
   prometheus: { met: () => finds('prometheus'), hint: 'apt-get install prometheus' },

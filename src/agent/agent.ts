@@ -247,8 +247,11 @@ export function createAgent(options: AgentOptions): Agent {
     const collector = startLoop({
       clock,
       everyMs: COLLECT_EVERY_MS,
-      onError: (error) => log.warn({ error: messageOf(error) }, 'old bundles could not be collected'),
-      run: () => bundles.collect(),
+      onError: (error) => log.warn({ error: messageOf(error) }, 'old bundles and images could not be collected'),
+      run: async () => {
+        await bundles.collect();
+        for (const driver of drivers.values()) await driver.collect?.();
+      },
     });
     // Beside the heartbeats, which shall not wait for it.
     const meter = startLoop({

@@ -159,6 +159,8 @@ export interface Driver {
   sweep(knownKeys: ReadonlySet<string>): Promise<readonly string[]>;
   /** Makes existing folders (work folder, volumes) private to the App: called after they are filled and before `ensure`. */
   prepareFolders?(appId: string, folders: readonly string[]): Promise<void>;
+  /** Deletes what nothing uses and can be had again. Called now and then. */
+  collect?(): Promise<void>;
   /** What could not be enforced for this handle, for people. */
   notEnforced(handle: DriverHandle): readonly string[];
   close(): Promise<void>;

@@ -233,4 +233,23 @@ describe('docker', { skip: lacking('dockerd') }, () => {
     assert.deepEqual([same.lines.at(-1), other.lines.at(-1)], ['reached', 'cut off']);
     await driver.stop(server, STOP);
   });
+
+  test('images that were built here go when no container uses them, others stay', async () => {
+    const [used, unused] = [
+      await docker.image('used', undefined, ['LABEL libra.built=true']),
+      await docker.image('unused', undefined, ['LABEL libra.built=true', 'ENV A=1']),
+    ];
+    const handle = await driver.ensure(fixture.spec('user.1', 'while :; do sleep 1; done', {}, { image: used }));
+    await driver.collect?.();
+    assert.ok(await docker.engine.image(unused), 'it is young');
+    const impatient = await fixture.create({ keepBuiltS: 0 });
+    await impatient.collect?.();
+    const left = await Promise.all([used, unused, image].map((name) => docker.engine.image(name)));
+    assert.deepEqual(
+      left.map((each) => each !== null),
+      [true, false, true],
+    );
+    await driver.stop(handle, { ...STOP, timeoutMs: 0 });
+    await impatient.close();
+  });
 });

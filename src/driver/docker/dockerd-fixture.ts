@@ -13,6 +13,9 @@ import { listPids, readProcessStat } from '../../sys/process-identity.ts';
 import { createEngine } from './engine.ts';
 import type { Engine } from './engine.ts';
 import { createEngineHttp } from './engine-http.ts';
+import { textOf } from './fields.ts';
+import { readMessages } from './messages.ts';
+import { encodeHeader } from './pull.ts';
 
 const START_MS = 60_000;
 const STOP_MS = 30_000;
@@ -47,6 +50,8 @@ export interface TestDocker {
   readonly engine: Engine;
   /** Makes an image of busybox, with files of the test's own on top, and instructions of a Dockerfile such as `USER web`. */
   image(name: string, files?: (root: string) => void, changes?: readonly string[]): Promise<string>;
+  /** Pushes an image under another name, and forgets that name. Answers the reference by digest. */
+  push(image: string, repository: string, login: object): Promise<string>;
   /** Deletes an image. */
   forget(reference: string): Promise<void>;
   signal(signal: 'SIGKILL' | 'SIGTERM'): Promise<void>;
@@ -137,6 +142,20 @@ export async function startTestDocker(options: { readonly words?: readonly strin
       for await (const _progress of await http.stream('POST', path, { upload: { stream: tar.stdout, type: 'application/x-tar' } }));
       rmSync(root, { recursive: true });
       return `${name}:latest`;
+    },
+    push: async (image, repository, login) => {
+      await http.call('POST', `/images/${image}/tag`, { query: { repo: repository, tag: 'pushed' } });
+      const headers = { 'x-registry-auth': encodeHeader(login) };
+      let digest = '';
+      for await (const message of readMessages(
+        await http.stream('POST', `/images/${repository}/push`, { query: { tag: 'pushed' }, headers }),
+      )) {
+        const error = textOf(message, 'error');
+        if (error !== null) throw new Error(error);
+        digest = textOf(message, 'aux', 'Digest') ?? digest;
+      }
+      await http.call('DELETE', `/images/${repository}:pushed`);
+      return `${repository}@${digest}`;
     },
     forget: async (reference) => {
       await http.call('DELETE', `/images/${reference}`, { query: { force: 'true' } });

@@ -6,13 +6,14 @@ import { join } from 'node:path';
 import type { ContainerPart, Driver, RunSpec } from '../contract.ts';
 import type { TestDocker } from './dockerd-fixture.ts';
 import { createDockerDriver } from './driver.ts';
+import type { DockerDriverOptions } from './driver.ts';
 
 const MEBIBYTE = 1024 * 1024;
 
 export interface DriverFixture {
   readonly folder: string;
   /** A driver as a new agent would make it. */
-  create(): Promise<Driver>;
+  create(more?: Partial<DockerDriverOptions>): Promise<Driver>;
   spec(key: string, script: string, more?: Partial<RunSpec>, container?: Partial<ContainerPart>): RunSpec;
   remove(): void;
 }
@@ -23,7 +24,13 @@ export function createDriverFixture(docker: TestDocker, image: string, subnets =
   chmodSync(folder, 0o711);
   return {
     folder,
-    create: () => createDockerDriver({ endpoint: { kind: 'unix', path: docker.socketPath }, dataFolder: folder, subnets }),
+    create: (more) =>
+      createDockerDriver({
+        endpoint: { kind: 'unix', path: docker.socketPath },
+        dataFolder: folder,
+        subnets,
+        ...more,
+      }),
     spec: (key, script, more = {}, container = {}) => {
       const logFolder = join(folder, 'logs', key);
       mkdirSync(logFolder, { recursive: true });

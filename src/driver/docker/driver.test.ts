@@ -1,10 +1,16 @@
-import { after, before, describe } from 'node:test';
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
 import { lacking } from '../../../test/requirements.ts';
+import { systemClock } from '../../lib/clock.ts';
+import { createPortAllocator } from '../../sys/ports.ts';
 import { testDriverContract } from '../contract-suite.ts';
 import type { Behaviour, DriverHarness } from '../contract-suite.ts';
+import type { Driver } from '../contract.ts';
 import { startTestDocker } from './dockerd-fixture.ts';
 import type { TestDocker } from './dockerd-fixture.ts';
 import { createDriverFixture } from './driver-fixture.ts';
+import { startTestRegistry } from './registry-fixture.ts';
 
 const quote = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
 
@@ -48,4 +54,38 @@ describe('docker', { skip: lacking('dockerd') }, () => {
       },
     };
   });
+
+  test(
+    'images come from a registry, by tag and by digest, with a login where it asks for one',
+    { skip: lacking('docker-registry') },
+    async () => {
+      const fixture = createDriverFixture(docker, image);
+      const port = await createPortAllocator({ file: join(fixture.folder, 'ports.json'), clock: systemClock }).allocate('registry');
+      const registry = await startTestRegistry(port);
+      const [stranger, guest] = [await fixture.create(), await fixture.create({ loginFile: registry.loginFile })];
+      const never = new AbortController().signal;
+      const fetched = async (driver: Driver, reference: string, signal = never): Promise<void> => driver.fetchImage?.(reference, signal);
+      try {
+        const byDigest = await registry.push(docker, image, 'team/shop');
+        const byTag = `${registry.host}/team/shop:pushed`;
+        await assert.rejects(fetched(stranger, byTag, never), { code: 'not_found', hint: /--docker-logins/u });
+        for (const reference of [byDigest, byTag]) {
+          assert.equal(await docker.engine.image(reference), null);
+          await fetched(guest, reference, never);
+          assert.ok(await docker.engine.image(reference));
+          await docker.forget(reference);
+        }
+        await assert.rejects(fetched(guest, `${registry.host}/team/shop:other`, never), { code: 'not_found' });
+        await assert.rejects(fetched(guest, `${registry.host}/team/shop@sha256:${'0'.repeat(64)}`, never), { code: 'not_found' });
+        const end = await fetched(guest, byTag, AbortSignal.abort(new Error('not wanted any more'))).catch((error: unknown) => error);
+        assert.ok(end instanceof Error && end.message === 'not wanted any more');
+      } finally {
+        await registry.stop();
+      }
+      await assert.rejects(fetched(stranger, `${registry.host}/team/shop:1`, never), { code: 'unreachable' });
+      await assert.rejects(fixture.create({ loginFile: registry.loginFile }), { code: 'invalid_input' });
+      await Promise.all([stranger.close(), guest.close()]);
+      fixture.remove();
+    },
+  );
 });

@@ -24,7 +24,7 @@ import { engineStatus } from './engine-http.ts';
 import { startExec } from './exec.ts';
 import { fieldOf, textOf } from './fields.ts';
 import { createCommandFinder } from './find-command.ts';
-import { containerName, KEY_LABEL, parseHandle, PLATFORM_LABEL, toDriverHandle } from './handle.ts';
+import { BUILT_LABEL, containerName, KEY_LABEL, parseHandle, PLATFORM_LABEL, toDriverHandle } from './handle.ts';
 import type { DockerHandle } from './handle.ts';
 import { giveMounts, idsOfUser } from './image-user.ts';
 import { createNetworks } from './networks.ts';
@@ -40,11 +40,14 @@ export interface DockerDriverOptions {
   readonly subnets?: string;
   /** File with logins for registries, as `docker login` writes it; null: none. */
   readonly loginFile?: string | null;
+  /** So long after its making an image from a Dockerfile is kept that no container uses, seconds; default a day. */
+  readonly keepBuiltS?: number;
   readonly clock?: Clock;
   readonly log?: Log;
 }
 
 const SUBNETS = '10.213.0.0/16';
+const KEEP_BUILT_S = 86_400;
 
 /** Names of `/info` for what a container is confined by. */
 const LIMITS = { cpu: 'CpuCfsQuota', memory: 'MemoryLimit', processes: 'PidsLimit', cores: 'CPUSet' } as const;
@@ -77,6 +80,8 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
   const clock = options.clock ?? systemClock;
   const log = options.log ?? silentLog;
   const platform = createHash('sha256').update(dataFolder).digest('hex').slice(0, 12);
+  // A file that cannot be used is refused before anything starts.
+  if (loginFile !== null) registryLogins(loginFile);
   const engine = createEngine(options.endpoint);
   const facts: EngineFacts | null = await engine.facts().catch((error: unknown) => {
     if (isFailure(error, 'unsupported')) throw error;
@@ -298,7 +303,7 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
     },
     buildImage: async (context, order, signal) => {
       const network = await networks.ensure(order.group);
-      const labels = { [PLATFORM_LABEL]: platform };
+      const labels = { [BUILT_LABEL]: 'true' };
       const logins = loginFile === null ? null : registryLogins(loginFile);
       await whileNeeded(network, () => buildImage(engine, clock, { order, context, network, labels, logins }, signal));
     },
@@ -350,6 +355,7 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
       await networks.pruneNow();
       return ended;
     },
+    collect: () => engine.pruneImages(BUILT_LABEL, options.keepBuiltS ?? KEEP_BUILT_S),
     notEnforced: () => notEnforced,
     prepareFolders: (appId, folders) => preparePrivateFolders(dataFolder, folders, users.of(appId)),
     close: async () => {

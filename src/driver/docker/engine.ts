@@ -63,6 +63,8 @@ export interface Engine {
   saveImage(reference: string, signal: AbortSignal): Promise<IncomingMessage>;
   /** Takes such a tar. Its progress, as JSON. */
   loadImage(tar: Readable, signal: AbortSignal): Promise<IncomingMessage>;
+  /** Deletes images with that label that no container uses, made so many seconds ago or earlier. */
+  pruneImages(label: string, olderThanS: number): Promise<void>;
   createContainer(name: string, body: unknown): Promise<string>;
   startContainer(id: string): Promise<void>;
   /** The whole answer about one container. */
@@ -179,6 +181,10 @@ export function createEngine(endpoint: EngineEndpoint): Engine {
         signal,
         deadlineMs: UPLOAD_MS,
       }),
+    pruneImages: async (label, olderThanS) => {
+      const filters = JSON.stringify({ label: [label], dangling: ['false'], until: [`${olderThanS}s`] });
+      await call('POST', '/images/prune', { query: { filters }, deadlineMs: UPLOAD_MS });
+    },
     createContainer: async (name, body) => {
       const answer = await call('POST', '/containers/create', { query: { name }, body, deadlineMs: START_MS });
       const id = textOf(answer, 'Id');

@@ -8,6 +8,8 @@ import { numberOf, textOf } from './fields.ts';
 /** On every container and network of ours: of which platform. */
 export const PLATFORM_LABEL = 'libra.platform';
 export const KEY_LABEL = 'libra.key';
+/** On images that were built from a Dockerfile: they can be had from control again. */
+export const BUILT_LABEL = 'libra.built';
 
 export interface DockerHandle {
   readonly driver: 'docker';

@@ -20,7 +20,7 @@ export function registryLogin(file: string, registry: string | null): string | n
   const config = readLogins(file);
   for (const address of registry === null ? [DOCKER_HUB] : [registry, `https://${registry}`, `https://${registry}/v1/`]) {
     if (fieldOf(config, 'auths', address) === undefined) continue;
-    return encode({ ...loginAt(config, address), serveraddress: registry ?? DOCKER_HUB });
+    return encodeHeader({ ...loginAt(config, address), serveraddress: registry ?? DOCKER_HUB });
   }
   return null;
 }
@@ -28,10 +28,12 @@ export function registryLogin(file: string, registry: string | null): string | n
 /** Value of `X-Registry-Config`: every login of the file, for builds that begin with images of other registries. */
 export function registryLogins(file: string): string {
   const config = readLogins(file);
-  return encode(Object.fromEntries(keysOf(config, 'auths').map((address) => [address, loginAt(config, address)])));
+  return encodeHeader(Object.fromEntries(keysOf(config, 'auths').map((address) => [address, loginAt(config, address)])));
 }
 
-const encode = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+/** Base64 for URLs, with its padding, which the engine insists on. */
+export const encodeHeader = (value: unknown): string =>
+  Buffer.from(JSON.stringify(value)).toString('base64').replaceAll('+', '-').replaceAll('/', '_');
 
 function readLogins(file: string): unknown {
   try {
