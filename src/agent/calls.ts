@@ -2,7 +2,7 @@
 
 import { CALL_FRAME } from '../api/agent.ts';
 import type { AgentCall, AgentMessage } from '../api/agent.ts';
-import type { Driver, LogLine } from '../driver/contract.ts';
+import type { Driver, ExecSession, LogLine } from '../driver/contract.ts';
 import { Failure, messageOf, toFailure } from '../lib/failure.ts';
 import type { Log } from '../sys/log.ts';
 import { within } from '../lib/deadline.ts';
@@ -108,7 +108,13 @@ export function createCalls(options: CallsOptions): Calls {
     if (driver.exec === undefined)
       throw new Failure('unsupported', { message: `The driver ${driver.info.name} cannot run commands inside an Instance.` });
     const argv = expandWords(call.command, run.env).words;
-    const session = await driver.exec(handle, { argv, env: run.env, cwd: run.workFolder });
+    const { terminal } = call;
+    const session = await driver.exec(handle, {
+      argv,
+      env: run.env,
+      cwd: run.workFolder,
+      ...(terminal === undefined ? {} : { terminal }),
+    });
     const onAbort = (): void => session.kill();
     signal.addEventListener('abort', onAbort, { once: true });
     if (signal.aborted) session.kill();
@@ -116,6 +122,7 @@ export function createCalls(options: CallsOptions): Calls {
       for await (const [kind, ...rest] of typedFrames(socket)) {
         if (kind === CALL_FRAME.input) await session.write(rest[0]);
         else if (kind === CALL_FRAME.endInput) session.endInput();
+        else if (kind === CALL_FRAME.resize) await resize(session, rest[0]);
       }
       end.abort(new Error('the caller has gone'));
     })().catch(() => end.abort(new Error('the caller has gone')));
@@ -149,6 +156,18 @@ const unknownInstance = (id: string): Failure =>
     message: `Instance ${id} is not known on this Node any more.`,
     hint: 'Its output was kept until its record went.',
   });
+
+/** A size that is none changes nothing, and a terminal that has gone is no failure: its end is told soon. */
+async function resize(session: ExecSession, frame: Uint8Array): Promise<void> {
+  const [columns, rows] = sizeIn(Buffer.from(frame).toString('utf8'));
+  if (columns === undefined || rows === undefined) return;
+  await session.resize?.({ columns, rows }).catch(() => undefined);
+}
+
+function sizeIn(text: string): readonly (number | undefined)[] {
+  const match = /^\{"columns":(\d{1,3}),"rows":(\d{1,3})\}$/u.exec(text);
+  return match === null ? [] : [Number(match[1]), Number(match[2])];
+}
 
 async function untilClosed(socket: CallSocket, end: AbortController): Promise<void> {
   try {

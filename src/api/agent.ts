@@ -70,7 +70,18 @@ export type AgentCall =
       /** Absent: every line. */
       readonly filter?: LogFilter;
     }
-  | { readonly kind: 'exec'; readonly instanceId: string; readonly command: readonly string[] };
+  | {
+      readonly kind: 'exec';
+      readonly instanceId: string;
+      readonly command: readonly string[];
+      /** It gets a terminal of this size; absent: pipes. */
+      readonly terminal?: TerminalSize;
+    };
+
+export interface TerminalSize {
+  readonly columns: number;
+  readonly rows: number;
+}
 
 export type AgentMessage =
   /** Everything that this Node shall have; what is not in it is to be stopped and forgotten. */
@@ -120,7 +131,7 @@ export interface AgentReport {
 }
 
 /** Frames on a call socket: the first byte is the kind. */
-export const CALL_FRAME = { input: 0, output: 1, errors: 2, endInput: 3, exit: 4, json: 5, failure: 6 } as const;
+export const CALL_FRAME = { input: 0, output: 1, errors: 2, endInput: 3, exit: 4, json: 5, failure: 6, resize: 7 } as const;
 
 export const agent = {
   sync: endpoint({

@@ -17,6 +17,7 @@ const frame = (kind: number, payload: string): Buffer => Buffer.concat([Buffer.f
 async function call(
   serve: (socket: WebSocket) => void,
   during: (test: TestContext) => void = () => undefined,
+  terminal = false,
 ): Promise<TestContext & { readonly code: number }> {
   const server = createServer();
   const sockets = new WebSocketServer({ server });
@@ -28,7 +29,7 @@ async function call(
   const context = { ...test.context, endpoint: async () => ({ url: `http://127.0.0.1:${port}`, token: 'secret' }) };
   try {
     during(test);
-    return { ...test, code: await runCall(context, '/v1/exec?command=[]') };
+    return { ...test, code: await runCall(context, '/v1/exec?command=[]', terminal) };
   } finally {
     for (const socket of sockets.clients) socket.terminate();
     server.close();
@@ -50,6 +51,40 @@ describe('exec from a terminal', () => {
       ({ input }) => input.end('hello'),
     );
     assert.deepEqual([code, stdout(), stderr()], [7, 'got hello', 'warned']);
+  });
+
+  test('on a terminal every key goes through, its changes of size are told, and it is as before at the end', async () => {
+    const modes: boolean[] = [];
+    const told: string[] = [];
+    const { code } = await call(
+      (socket) => {
+        socket.on('message', (data: Buffer) => {
+          told.push(`${data[0]} ${data.subarray(1).toString('utf8')}`);
+          if (told.length < 2) return;
+          socket.send(frame(CALL_FRAME.exit, JSON.stringify({ code: 0, signal: null })));
+          socket.close();
+        });
+      },
+      ({ context: { streams } }) => {
+        // What a terminal has and a pipe lacks.
+        Object.assign(streams.output, { columns: 132, rows: 50 });
+        Object.assign(streams.input, {
+          setRawMode: (on: boolean) => {
+            modes.push(on);
+            if (!on) return;
+            setImmediate(() => {
+              streams.output.emit('resize');
+              streams.input.emit('data', Buffer.from('\u0003'));
+            });
+          },
+        });
+      },
+      true,
+    );
+    assert.deepEqual(
+      [code, told, modes],
+      [0, [`${CALL_FRAME.resize} {"columns":132,"rows":50}`, `${CALL_FRAME.input} \u0003`], [true, false]],
+    );
   });
 
   test('tells a signal as a shell does', () => {

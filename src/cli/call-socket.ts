@@ -47,8 +47,15 @@ async function refusal(response: {
   return new Failure('unreachable', { message: `The platform answered the connection with status ${response.statusCode ?? 'none'}.` });
 }
 
-/** Runs a call to its end. Resolves with the exit code of the remote program. */
-export async function runCall(context: CommandContext, path: string): Promise<number> {
+const MOST_CELLS = 999;
+const cells = (count: number, otherwise: number): number => Math.min(MOST_CELLS, Math.max(1, count || otherwise));
+
+/** `80x24` */
+export const terminalSize = ({ columns, rows }: Pick<NodeJS.WriteStream, 'columns' | 'rows'>): string =>
+  `${cells(columns, 80)}x${cells(rows, 24)}`;
+
+/** Runs a call to its end. Resolves with the exit code of the remote program. `terminal`: every key goes there, those that signal too. */
+export async function runCall(context: CommandContext, path: string, terminal = false): Promise<number> {
   const { url, token } = await context.endpoint();
   const { WebSocket: Socket } = await import('ws');
   const socket: WebSocket = new Socket(`${url.replace(/^http/u, 'ws')}${path}`, {
@@ -64,10 +71,18 @@ export async function runCall(context: CommandContext, path: string): Promise<nu
       socket.send(frame(CALL_FRAME.input, chunk), () => input.resume());
     };
     const onEnd = (): void => socket.send(frame(CALL_FRAME.endInput, Buffer.alloc(0)));
+    const onResize = (): void => {
+      const [columns, rows] = terminalSize(output).split('x').map(Number);
+      socket.send(frame(CALL_FRAME.resize, Buffer.from(JSON.stringify({ columns, rows }))));
+    };
     const onAbort = (): void => socket.terminate();
     const finish = (): void => {
       input.off('data', onInput);
       input.off('end', onEnd);
+      if (terminal) {
+        output.off('resize', onResize);
+        input.setRawMode(false);
+      }
       input.pause();
       context.signal.removeEventListener('abort', onAbort);
     };
@@ -77,6 +92,10 @@ export async function runCall(context: CommandContext, path: string): Promise<nu
       refusal(response).then(reject, reject);
     });
     socket.on('open', () => {
+      if (terminal) {
+        input.setRawMode(true);
+        output.on('resize', onResize);
+      }
       input.on('data', onInput);
       input.on('end', onEnd);
     });

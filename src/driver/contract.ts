@@ -102,11 +102,18 @@ export interface LogOptions {
   readonly signal: AbortSignal;
 }
 
+export interface Terminal {
+  readonly columns: number;
+  readonly rows: number;
+}
+
 export interface ExecSession {
   write(chunk: Uint8Array): Promise<void>;
   endInput(): void;
   readonly output: AsyncIterable<{ readonly stream: 'stdout' | 'stderr'; readonly chunk: Uint8Array }>;
   readonly exited: Promise<{ readonly code: number | null; readonly signal: string | null }>;
+  /** Only of a session with a terminal. */
+  resize?(terminal: Terminal): Promise<void>;
   kill(): void;
 }
 
@@ -148,7 +155,13 @@ export interface Driver {
   diagnose?(handle: DriverHandle, spec: RunSpec): Promise<Pick<Reason, 'code' | 'message' | 'hint'> | null>;
   exec?(
     handle: DriverHandle,
-    options: { readonly argv: readonly string[]; readonly env: Readonly<Record<string, string>>; readonly cwd: string },
+    options: {
+      readonly argv: readonly string[];
+      readonly env: Readonly<Record<string, string>>;
+      readonly cwd: string;
+      /** The command gets a terminal, on which both outputs are one; `unsupported` where the driver has none. */
+      readonly terminal?: Terminal;
+    },
   ): Promise<ExecSession>;
   /** Keeps a running attempt to these cores of the machine, from now on. */
   confine?(handle: DriverHandle, cores: readonly number[]): Promise<void>;

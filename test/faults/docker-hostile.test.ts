@@ -142,14 +142,13 @@ describe('a hostile App on Docker', { skip: lacking('dockerd') }, () => {
     const slowestMs = await besides(async () => {
       await attack('filler', script('/fill'));
       const container = await containerOf('filler');
+      await attack('hoarder', script('/data/fill'), ['    volumes: [{ name: data, path: /data, size: 32Mi }]']);
       await until('it is ended for its quota', 60_000, async () => {
         writtenBytes = Math.max(writtenBytes, await docker.engine.writtenBytes(container).catch(() => 0));
         return (await instanceOf('filler'))?.reason?.code === 'disk_quota';
       });
-      await remove('filler');
-      await attack('hoarder', script('/data/fill'), ['    volumes: [{ name: data, path: /data, size: 32Mi }]']);
       await until('it is ended for its volume', 60_000, async () => (await instanceOf('hoarder'))?.reason?.code === 'disk_quota');
-      await remove('hoarder');
+      await Promise.all([remove('filler'), remove('hoarder')]);
     });
     t.diagnostic(`${Math.round(writtenBytes / MIB)} MiB written of 64 allowed; the others took ${Math.round(slowestMs)} ms at most`);
     assert.ok(writtenBytes < 1024 * MIB);

@@ -1,6 +1,7 @@
 // Images on a Node with Docker, end to end: deployed, reached, redeployed under load, looked into, and found again after a kill −9.
 
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -10,7 +11,7 @@ import { copyNode, startTestDocker } from '../../src/driver/docker/dockerd-fixtu
 import type { TestDocker } from '../../src/driver/docker/dockerd-fixture.ts';
 import { serverApp, writeApp } from '../fixtures/app-folder.ts';
 import { startLoad } from '../fixtures/load.ts';
-import { Platform, until } from '../platform.ts';
+import { Platform, root, until } from '../platform.ts';
 import { lacking } from '../requirements.ts';
 
 type Instance = ReplyOf<ApiTable['instances']['get']>;
@@ -56,6 +57,17 @@ describe('images on Docker', { skip: lacking('dockerd') }, () => {
     const result = await platform.cli('deploy', folder);
     assert.equal(result.code, 0, result.stderr + result.stdout);
   };
+  /** What the command line shows on a terminal, which script(1) makes. */
+  const inTerminal = (...words: readonly string[]): string => {
+    const line = ['libra', ...words].map((word) => `'${word}'`).join(' ');
+    const env = { ...platform.env, PATH: `${join(root, 'bin')}:${platform.env['PATH']}` };
+    return execFileSync('script', ['-qec', line, '/dev/null'], {
+      encoding: 'utf8',
+      env,
+      timeout: 30_000,
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+  };
   const instances = async (app: string): Promise<readonly Instance[]> => {
     const { items } = await platform.client().instances.list({ params: { app, environment: 'production' } });
     return items.filter((item) => item.role === 'service');
@@ -70,6 +82,12 @@ describe('images on Docker', { skip: lacking('dockerd') }, () => {
     assert.deepEqual([env['HOST'], env['PATH'], env['LIBRA_APP'], env['LIBRA_NODE']], ['0.0.0.0', '/bin', 'shop', 'test-node']);
     const exec = await platform.cli('exec', '-a', 'shop', '--', 'sh', '-c', 'echo $LIBRA_APP; exit 3');
     assert.deepEqual([exec.code, exec.stdout], [3, 'shop\n']);
+    assert.match(
+      inTerminal('exec', '-a', 'shop', '--tty', '--', 'sh', '-c', 'test -t 0 && until stty size | grep 80; do sleep 0.1; done'),
+      /^24 80\r?$/mu,
+    );
+    const refused = await platform.cli('exec', '-a', 'shop', '--tty', '--', 'sh');
+    assert.deepEqual([refused.code, /no terminal/u.test(refused.stderr)], [2, true]);
     await until('what it takes is measured', 20_000, async () => (await instances('shop'))[0]?.usage?.memoryBytes ?? null);
   });
 

@@ -74,7 +74,8 @@ export const instances = {
     method: 'GET',
     path: '/v1/apps/{app}/environments/{environment}/instances/{instance}/exec',
     kind: 'socket',
-    summary: 'A command inside an Instance. Frames: first byte 0 input, 1 output, 2 errors, 3 end of input, 4 exit as JSON {code, signal}.',
+    summary:
+      'A command inside an Instance. Frames: first byte 0 input, 1 output, 2 errors, 3 end of input, 4 exit as JSON {code, signal}, 7 a new size of the terminal as JSON {columns, rows}.',
     permission: 'exec',
     scope: 'environment',
     query: (z) =>
@@ -83,6 +84,11 @@ export const instances = {
           .string()
           .max(64 * 1024)
           .describe('JSON array of words'),
+        terminal: z
+          .string()
+          .regex(/^[1-9]\d{0,2}x[1-9]\d{0,2}$/u)
+          .optional()
+          .describe('Columns and rows of a terminal that the command gets, such as 80x24; absent: pipes'),
       }),
     status: 101,
     errors: ['not_found', 'unavailable', 'unsupported'],

@@ -3,6 +3,7 @@
 
 import { createWebSocketStream } from 'ws';
 import { CALL_FRAME } from '../../api/agent.ts';
+import type { TerminalSize } from '../../api/agent.ts';
 import type { table } from '../../api/table.ts';
 import { Failure, toFailure } from '../../lib/failure.ts';
 import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
@@ -44,7 +45,11 @@ export function createInstanceExec(context: ControlContext, deps: { readonly cal
       });
     try {
       const { spec, command } = target(call);
-      const channel = await deps.calls.open(spec.nodeId, { kind: 'exec', instanceId: spec.id, command }, signal);
+      const channel = await deps.calls.open(
+        spec.nodeId,
+        { kind: 'exec', instanceId: spec.id, command, ...terminalOf(call.query.terminal) },
+        signal,
+      );
       signal.addEventListener('abort', () => channel.close(), { once: true });
       const upward = forward(client, (frame) => channel.send(frame), signal);
       for await (const frame of channel.frames) {
@@ -67,12 +72,22 @@ export function createInstanceExec(context: ControlContext, deps: { readonly cal
   return Object.assign(exec, { check: (call: Call<Exec>): void => void target(call) });
 }
 
-/** Input frames of the client to the agent, until either has gone. */
+/** Kinds of frames that a client may send. */
+const UPWARD: ReadonlySet<number | undefined> = new Set([CALL_FRAME.input, CALL_FRAME.endInput, CALL_FRAME.resize]);
+
+/** `80x24`, as the endpoint lets it through. */
+function terminalOf(text: string | undefined): { readonly terminal?: TerminalSize } {
+  if (text === undefined) return {};
+  const [columns = 0, rows = 0] = text.split('x').map(Number);
+  return { terminal: { columns, rows } };
+}
+
+/** Frames of the client to the agent, until either has gone. */
 async function forward(client: AsyncIterable<unknown>, send: (frame: Uint8Array) => Promise<void>, signal: AbortSignal): Promise<void> {
   try {
     for await (const message of client) {
       if (signal.aborted) return;
-      if (Buffer.isBuffer(message) && (message[0] === CALL_FRAME.input || message[0] === CALL_FRAME.endInput)) await send(message);
+      if (Buffer.isBuffer(message) && UPWARD.has(message[0])) await send(message);
     }
   } catch {
     // The client went away: the abort signal has told the agent already.

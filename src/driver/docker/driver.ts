@@ -336,9 +336,9 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
         hint: NO_PORT_HINT,
       };
     },
-    exec: async (handle, { argv, env }) => {
+    exec: async (handle, { argv, env, terminal }) => {
       const { container } = parseHandle(handle);
-      return startExec(engine, clock, container, { argv, env });
+      return startExec(engine, clock, container, { argv, env, terminal: terminal ?? null });
     },
     confine: async (handle, cores) => engine.updateContainer(parseHandle(handle).container, { CpusetCpus: cpusOf(cores).join(',') }),
     usage: async (handle) => engine.usage(parseHandle(handle).container),

@@ -85,7 +85,8 @@ export interface Engine {
   readPath(id: string, path: string): Promise<IncomingMessage>;
   logs(id: string, options: { readonly follow: boolean; readonly since: number }, signal: AbortSignal): Promise<IncomingMessage>;
   createExec(id: string, body: unknown): Promise<string>;
-  startExec(exec: string): Promise<Duplex>;
+  startExec(exec: string, tty: boolean): Promise<Duplex>;
+  resizeExec(exec: string, columns: number, rows: number): Promise<void>;
   inspectExec(exec: string): Promise<{ readonly isRunning: boolean; readonly code: number | null; readonly pid: number | null }>;
   networks(): Promise<readonly NetworkListing[]>;
   createNetwork(body: unknown): Promise<void>;
@@ -231,7 +232,10 @@ export function createEngine(endpoint: EngineEndpoint): Engine {
         signal,
       }),
     createExec: async (id, body) => textOf(await http.call('POST', await container(id, '/exec'), { body }), 'Id') ?? '',
-    startExec: async (exec) => http.hijack(await at(`/exec/${exec}/start`), { Detach: false, Tty: false }),
+    startExec: async (exec, tty) => http.hijack(await at(`/exec/${exec}/start`), { Detach: false, Tty: tty }),
+    resizeExec: async (exec, columns, rows) => {
+      await call('POST', `/exec/${exec}/resize`, { query: { w: String(columns), h: String(rows) } });
+    },
     inspectExec: async (exec) => {
       const answer = await call('GET', `/exec/${exec}/json`);
       const pid = numberOf(answer, 'Pid') ?? 0;

@@ -2,8 +2,9 @@
 
 import type { Duplex } from 'node:stream';
 import type { Clock } from '../../lib/clock.ts';
-import type { ExecSession } from '../contract.ts';
+import type { ExecSession, Terminal } from '../contract.ts';
 import type { Engine } from './engine.ts';
+import { engineStatus } from './engine-http.ts';
 import { readFrames } from './frames.ts';
 import { isOfContainer } from './seen-process.ts';
 import { Failure, messageOf } from '../../lib/failure.ts';
@@ -15,18 +16,23 @@ const POLL_MS = 20;
 export interface ExecRequest {
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string>>;
+  /** null: pipes. */
+  readonly terminal: Terminal | null;
 }
 
 export async function startExec(engine: Engine, clock: Clock, container: string, request: ExecRequest): Promise<ExecSession> {
+  const { terminal } = request;
   const id = await engine.createExec(container, {
     AttachStdin: true,
     AttachStdout: true,
     AttachStderr: true,
-    Tty: false,
+    Tty: terminal !== null,
     Cmd: request.argv,
-    Env: Object.entries(request.env).map(([name, value]) => `${name}=${value}`),
+    Env: Object.entries({ ...(terminal === null ? {} : { TERM: 'xterm-256color' }), ...request.env }).map(
+      ([name, value]) => `${name}=${value}`,
+    ),
   });
-  const socket = await engine.startExec(id);
+  const socket = await engine.startExec(id, terminal !== null);
   const closed = new Promise<void>((resolve) => socket.once('close', resolve));
   socket.on('error', () => undefined); // whoever reads or writes is told
 
@@ -39,6 +45,19 @@ export async function startExec(engine: Engine, clock: Clock, container: string,
       if (clock.monotonic() > untilMs) return { code: null, signal: null };
     }
   };
+  const resize = async ({ columns, rows }: Terminal): Promise<void> => {
+    // The engine refuses it until the command has begun.
+    for (const untilMs = clock.monotonic() + START_MS; ; await clock.sleep(POLL_MS)) {
+      try {
+        return await engine.resizeExec(id, columns, rows);
+      } catch (error) {
+        if (clock.monotonic() > untilMs || engineStatus(error) === null) throw error;
+        const { isRunning, code } = await engine.inspectExec(id);
+        if (!isRunning && code !== null) return;
+      }
+    }
+  };
+  if (terminal !== null) void resize(terminal).catch(() => undefined); // it stays at the size that the engine chose
   const exited = ending().catch(() => ({ code: null, signal: null }));
 
   return {
@@ -46,8 +65,9 @@ export async function startExec(engine: Engine, clock: Clock, container: string,
     endInput: () => {
       socket.end();
     },
-    output: chunksOf(socket),
+    output: terminal === null ? chunksOf(socket) : rawChunksOf(socket),
     exited,
+    ...(terminal === null ? {} : { resize }),
     kill: () => {
       void killExec(engine, clock, container, id)
         .catch(() => undefined)
@@ -68,6 +88,15 @@ function write(socket: Duplex, chunk: Uint8Array): Promise<void> {
 async function* chunksOf(socket: Duplex): ExecSession['output'] & AsyncGenerator<{ stream: 'stdout' | 'stderr'; chunk: Uint8Array }> {
   try {
     for await (const frames of readFrames(socket)) for (const { stream, payload } of frames) yield { stream, chunk: payload };
+  } finally {
+    socket.destroy();
+  }
+}
+
+/** On a terminal both outputs are one. */
+async function* rawChunksOf(socket: Duplex): AsyncGenerator<{ stream: 'stdout' | 'stderr'; chunk: Uint8Array }> {
+  try {
+    for await (const chunk of socket) yield { stream: 'stdout', chunk: Buffer.from(chunk) };
   } finally {
     socket.destroy();
   }

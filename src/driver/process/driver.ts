@@ -280,7 +280,13 @@ export function createProcessDriver(options: ProcessDriverOptions): ProcessDrive
     remove: (handle) => remove(parseHandle(handle)),
     logs: (logFolder, reading) => readLog(logFolder, { ...reading, clock }),
     diagnose: async (handle, spec) => diagnoseListening(treePids(parseHandle(handle)), spec),
-    exec: async (handle, { argv, env, cwd }) => {
+    exec: async (handle, { argv, env, cwd, terminal }) => {
+      if (terminal !== undefined) {
+        throw new Failure('unsupported', {
+          message: 'The process driver has no terminals: a command gets pipes.',
+          hint: 'Leave out --tty, or run the App in an image on a Node with Docker.',
+        });
+      }
       const parsed = parseHandle(handle);
       if ((await inspect(parsed)).state !== 'running') {
         throw new Failure('conflict', { message: 'The Instance does not run, so no command can run in it.' });
