@@ -245,7 +245,11 @@ describe('docker', { skip: lacking('dockerd') }, () => {
     await driver.collect?.();
     assert.ok(await docker.engine.image(unused), 'it is young');
     const impatient = await fixture.create({ keepBuiltS: 0 });
-    await impatient.collect?.();
+    // The engine counts whole seconds.
+    await until('the unused one goes', async () => {
+      await impatient.collect?.();
+      return (await docker.engine.image(unused)) === null;
+    });
     const left = await Promise.all([used, unused, image].map((name) => docker.engine.image(name)));
     assert.deepEqual(
       left.map((each) => each !== null),

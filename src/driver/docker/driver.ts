@@ -31,6 +31,7 @@ import { createNetworks } from './networks.ts';
 import { pumpOutput } from './output-pump.ts';
 import { fetchImage, loadImage, registryLogins } from './pull.ts';
 import { socketsOf } from './seen-process.ts';
+import { readState } from './state.ts';
 
 export interface DockerDriverOptions {
   readonly endpoint: EngineEndpoint;
@@ -151,10 +152,7 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
   const inspect = async (handle: DockerHandle): Promise<RunState> => {
     const answer = await find(handle.container);
     if (answer === null) return { state: 'unknown', message: 'Its container is gone from Docker.' };
-    const state = await engine.stateOf(handle.container).catch((error: unknown): RunState => {
-      if (engineStatus(error) === 404) return { state: 'unknown', message: 'Its container is gone from Docker.' };
-      throw error;
-    });
+    const state = readState(answer);
     const watching = watch(handle);
     // All of the output is there when an end is told.
     return state.state === 'running' ? state : watching.ended;

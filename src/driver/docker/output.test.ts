@@ -167,3 +167,42 @@ describe('docker', { skip: lacking('dockerd') }, () => {
     fixture.remove();
   });
 });
+
+test(
+  'a Docker with live-restore that is killed and restarted: the container runs on, and no line is lost or repeated',
+  { skip: lacking('dockerd') },
+  async () => {
+    const docker = await startTestDocker({ words: ['--live-restore'] });
+    try {
+      const fixture = createDriverFixture(docker, await docker.image('busybox-test'));
+      const driver = await fixture.create();
+      const spec = fixture.spec('lasting.1', 'i=0; while :; do i=$((i+1)); echo tick $i; sleep 0.05; done');
+      const handle = await driver.ensure(spec);
+      const seen = async (count: number): Promise<readonly string[]> =>
+        until(
+          `${count} ticks`,
+          async () => {
+            const texts = await textsIn(spec.logFolder);
+            return texts.length >= count ? texts : null;
+          },
+          30_000,
+        );
+      const before = await driver.inspect(handle);
+      await seen(5);
+      await docker.signal('SIGKILL');
+      await docker.start();
+      const texts = await seen((await textsIn(spec.logFolder)).length + 60);
+      assert.deepEqual(
+        texts,
+        Array.from(texts, (_unused, at) => `tick ${at + 1}`),
+      );
+      assert.deepEqual(await driver.inspect(handle), before);
+      assert.equal((await driver.stop(handle, STOP)).state, 'exited');
+      await driver.sweep(new Set());
+      await driver.close();
+      fixture.remove();
+    } finally {
+      await docker.stop();
+    }
+  },
+);
