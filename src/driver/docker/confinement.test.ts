@@ -213,10 +213,9 @@ describe('docker', { skip: lacking('dockerd') }, () => {
       pool: '10.246.0.0/16',
       clock: systemClock,
       log: silentLog,
-      isNeeded: () => false,
     });
     const names = new Set<string>();
-    for (let index = 0; index < NETWORKS; index += 1) names.add(await networks.ensure(`app/env${index}`));
+    for (let index = 0; index < NETWORKS; index += 1) names.add(await networks.using(`app/env${index}`, async (name) => name));
     const ours = async (): Promise<number> => (await docker.engine.networks()).filter(({ name }) => names.has(name)).length;
     assert.equal(await ours(), NETWORKS);
     await networks.pruneNow();

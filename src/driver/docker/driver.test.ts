@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { makeAuthority } from '../../../test/fixtures/certificate.ts';
 import { lacking } from '../../../test/requirements.ts';
 import { systemClock } from '../../lib/clock.ts';
 import { createPortAllocator } from '../../sys/ports.ts';
@@ -10,6 +13,8 @@ import type { Driver } from '../contract.ts';
 import { startTestDocker } from './dockerd-fixture.ts';
 import type { TestDocker } from './dockerd-fixture.ts';
 import { createDriverFixture } from './driver-fixture.ts';
+import { parseEngineEndpoint } from './endpoint.ts';
+import { createEngine } from './engine.ts';
 import { startTestRegistry } from './registry-fixture.ts';
 
 const quote = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
@@ -26,11 +31,29 @@ function program({ exitAfterMs, exitCode, lines, ignoresStop }: Behaviour): stri
 describe('docker', { skip: lacking('dockerd') }, () => {
   let docker: TestDocker;
   let image = '';
+  let url = '';
+  const folder = mkdtempSync(join(tmpdir(), 'libra-docker-tls-'));
   before(async () => {
-    docker = await startTestDocker();
+    const authority = makeAuthority();
+    const server = authority.issue('localhost');
+    const client = authority.issueClient('librad');
+    const write = (name: string, text: string): string => {
+      writeFileSync(join(folder, name), text);
+      return join(folder, name);
+    };
+    const ca = write('ca.pem', authority.certificatePem);
+    write('cert.pem', client.cert);
+    write('key.pem', client.key);
+    const own = ['--tlscert', write('server.pem', server.chainPem), '--tlskey', write('server-key.pem', server.keyPem)];
+    const port = await createPortAllocator({ file: join(folder, 'ports.json'), clock: systemClock }).allocate('dockerd');
+    url = `tcp://localhost:${port}`;
+    docker = await startTestDocker({ words: ['-H', `tcp://127.0.0.1:${port}`, '--tlsverify', '--tlscacert', ca, ...own] });
     image = await docker.image('busybox-test');
   });
-  after(() => docker.stop());
+  after(async () => {
+    await docker.stop();
+    rmSync(folder, { recursive: true });
+  });
 
   testDriverContract('docker', async (): Promise<DriverHarness> => {
     const fixture = createDriverFixture(docker, image);
@@ -88,4 +111,25 @@ describe('docker', { skip: lacking('dockerd') }, () => {
       fixture.remove();
     },
   );
+
+  test('the same over TCP with TLS on both sides, and not without the certificate', async () => {
+    const fixture = createDriverFixture(docker, image);
+    const driver = await fixture.create({ endpoint: parseEngineEndpoint(url, folder) });
+    const handle = await driver.ensure(fixture.spec('far.1', 'echo here; while :; do sleep 1; done'));
+    const session = await driver.exec?.(handle, { argv: ['cat'], env: {}, cwd: '/' });
+    assert.ok(session);
+    await session.write(Buffer.from('over TLS'));
+    session.endInput();
+    let seen = '';
+    for await (const { chunk } of session.output) seen += Buffer.from(chunk).toString('utf8');
+    assert.equal(seen, 'over TLS');
+    assert.deepEqual(await session.exited, { code: 0, signal: null });
+    assert.equal((await driver.stop(handle, { signal: 'SIGTERM', timeoutMs: 0 })).state, 'exited');
+    await driver.sweep(new Set());
+    await driver.close();
+    const stranger = createEngine(parseEngineEndpoint(url, null));
+    await assert.rejects(stranger.facts());
+    stranger.close();
+    fixture.remove();
+  });
 });

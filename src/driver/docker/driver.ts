@@ -11,26 +11,23 @@ import { parseCpus } from '../../sys/cgroup.ts';
 import { silentLog } from '../../sys/log.ts';
 import type { Log } from '../../sys/log.ts';
 import { readLog } from '../../sys/log-reader.ts';
-import type { ContainerPart, Driver, DriverHandle, RunSpec, RunState } from '../contract.ts';
+import type { Driver, DriverHandle, RunSpec, RunState } from '../contract.ts';
 import { diagnoseSockets, NO_PORT_HINT } from '../process/diagnose.ts';
 import { preparePrivateFolders } from '../process/folders.ts';
 import { createAppUsers } from '../process/users.ts';
 import { buildImage } from './build.ts';
-import { containerBody, mountsOf } from './container-body.ts';
 import type { EngineEndpoint } from './endpoint.ts';
 import { createEngine } from './engine.ts';
-import type { EngineFacts, ImageFacts } from './engine.ts';
-import { engineStatus } from './engine-http.ts';
+import type { EngineFacts } from './engine.ts';
 import { startExec } from './exec.ts';
 import { fieldOf, textOf } from './fields.ts';
-import { createCommandFinder } from './find-command.ts';
-import { BUILT_LABEL, containerName, KEY_LABEL, parseHandle, PLATFORM_LABEL, toDriverHandle } from './handle.ts';
+import { BUILT_LABEL, KEY_LABEL, parseHandle, PLATFORM_LABEL, toDriverHandle } from './handle.ts';
 import type { DockerHandle } from './handle.ts';
-import { giveMounts, idsOfUser } from './image-user.ts';
 import { createNetworks } from './networks.ts';
 import { pumpOutput } from './output-pump.ts';
 import { fetchImage, loadImage, registryLogins } from './pull.ts';
 import { socketsOf } from './seen-process.ts';
+import { createContainerStart, findContainer } from './start-container.ts';
 import { readState } from './state.ts';
 
 export interface DockerDriverOptions {
@@ -58,20 +55,6 @@ interface Watched {
   stop(): void;
 }
 
-/** Docker's answer to a start as a reason; what it did not answer at all stays unclear. */
-function startFailure(error: unknown, spec: RunSpec): unknown {
-  if (engineStatus(error) === null) return error;
-  const message = messageOf(error);
-  const [word = ''] = spec.argv;
-  const isMissing = /executable file not found|no such file or directory|permission denied/iu.test(message) && /exec/u.test(message);
-  const isTaken = /address already in use|port is already allocated/u.test(message);
-  return new Failure('start_failed', {
-    message: isMissing ? `“${word}” could not be started: ${message}` : `The container could not be started: ${message}`,
-    details: { reason: isMissing ? 'command_not_found' : isTaken ? 'port_taken' : 'driver_error' },
-    cause: error,
-  });
-}
-
 function allowedCpus(): readonly number[] {
   return parseCpus(/^Cpus_allowed_list:\s+(\S+)$/mu.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '');
 }
@@ -93,17 +76,9 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
   const cpus = allowedCpus();
   const closing = new AbortController();
   const starting = new Map<string, Promise<DriverHandle>>();
-  const needed = new Map<string, number>();
   const watched = new Map<string, Watched>();
-  const isFound = createCommandFinder(engine);
-  const networks = createNetworks({
-    engine,
-    platform,
-    pool: options.subnets ?? SUBNETS,
-    clock,
-    log,
-    isNeeded: (network) => (needed.get(network) ?? 0) > 0,
-  });
+  const networks = createNetworks({ engine, platform, pool: options.subnets ?? SUBNETS, clock, log });
+  const start = createContainerStart({ engine, networks, platform, userOf: (appId) => users.of(appId), cpusOf: (cores) => cpusOf(cores) });
 
   const enforcement = (limit: keyof typeof LIMITS): string => {
     if (facts === null) return 'not known: Docker did not answer when librad started';
@@ -121,15 +96,6 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
   );
 
   const cpusOf = (cores: readonly number[]): readonly number[] => cores.flatMap((core) => cpus[core] ?? []);
-
-  const find = async (name: string): Promise<unknown> => {
-    try {
-      return await engine.inspectContainer(name);
-    } catch (error) {
-      if (engineStatus(error) === 404) return null;
-      throw error;
-    }
-  };
 
   const watch = ({ container, log: place }: DockerHandle): Watched => {
     const known = watched.get(container);
@@ -150,7 +116,7 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
   };
 
   const inspect = async (handle: DockerHandle): Promise<RunState> => {
-    const answer = await find(handle.container);
+    const answer = await findContainer(engine, handle.container);
     if (answer === null) return { state: 'unknown', message: 'Its container is gone from Docker.' };
     const state = readState(answer);
     const watching = watch(handle);
@@ -171,85 +137,6 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
     }
   };
 
-  const prepareMounts = async (container: string, part: ContainerPart, image: ImageFacts): Promise<void> => {
-    if (part.workFolder !== null || part.mounts.length === 0) return;
-    const ids = await idsOfUser(engine, container, image.user);
-    if (ids === null) {
-      throw new Failure('start_failed', {
-        message: `The image ${part.image} runs as “${image.user}”, whom its own /etc/passwd does not know.`,
-        details: { reason: 'driver_error' },
-      });
-    }
-    await giveMounts(
-      part.mounts.map(({ source }) => source),
-      ids,
-    );
-  };
-
-  const make = async (spec: RunSpec, part: ContainerPart, network: string): Promise<string> => {
-    const image = await engine.image(part.image);
-    if (image === null) {
-      throw new Failure('start_failed', {
-        message: `The image ${part.image} is not there (any more).`,
-        hint: 'It is fetched again at the next try.',
-        details: { reason: 'driver_error' },
-      });
-    }
-    const own = users.of(spec.appId) ?? { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
-    const user = part.workFolder === null ? null : `${own.uid}:${own.gid}`;
-    const body = containerBody({ spec, part, image, platform, network, user, cpus: spec.cores === null ? null : cpusOf(spec.cores) });
-    const container = await engine.createContainer(containerName(platform, spec.key), body);
-    try {
-      const [word] = spec.argv;
-      const workFolder = part.workFolder ?? image.workingFolder;
-      const bins = part.workFolder === null ? '' : `${part.workFolder}/node_modules/.bin:`;
-      const path = spec.env['PATH'] ?? (image.path === null ? null : `${bins}${image.path}`);
-      const mounted = mountsOf(part, image).map(({ target }) => target);
-      if (word !== undefined && !(await isFound({ container, imageId: image.id, word, workFolder, path, mounted }))) {
-        throw new Failure('start_failed', {
-          message: `“${word}” was not found in ${part.image}.`,
-          hint: 'Check its spelling; without a command the image runs its own.',
-          details: { reason: 'command_not_found', command: word },
-        });
-      }
-      await prepareMounts(container, part, image);
-    } catch (error) {
-      await engine.removeContainer(container);
-      throw error;
-    }
-    return container;
-  };
-
-  /** Nobody removes the network meanwhile. */
-  const whileNeeded = async <T>(network: string, work: () => Promise<T>): Promise<T> => {
-    needed.set(network, (needed.get(network) ?? 0) + 1);
-    try {
-      return await work();
-    } finally {
-      const left = (needed.get(network) ?? 1) - 1;
-      if (left === 0) needed.delete(network);
-      else needed.set(network, left);
-    }
-  };
-
-  const begin = async (spec: RunSpec, part: ContainerPart, fresh: boolean): Promise<string> => {
-    const network = await networks.ensure(part.group, { fresh });
-    return whileNeeded(network, async () => {
-      const found = await find(containerName(platform, spec.key));
-      if (found !== null && textOf(found, 'State', 'Status') !== 'created') return textOf(found, 'Id') ?? '';
-      const container = textOf(found, 'Id') ?? (await make(spec, part, network));
-      try {
-        await engine.startContainer(container);
-      } catch (error) {
-        if (engineStatus(error) === null) throw error;
-        await engine.removeContainer(container);
-        if (!fresh && /network .* not found/u.test(messageOf(error))) return await begin(spec, part, true);
-        throw startFailure(error, spec);
-      }
-      return container;
-    });
-  };
-
   const ensure = async (spec: RunSpec): Promise<DriverHandle> => {
     const { container: part } = spec;
     if (part === undefined) {
@@ -259,7 +146,7 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
         details: { reason: 'driver_error' },
       });
     }
-    const container = await begin(spec, part, false);
+    const container = await start(spec, part);
     const handle: DockerHandle = { driver: 'docker', key: spec.key, container, log: { folder: spec.logFolder, bytes: spec.logBytes } };
     watch(handle);
     return toDriverHandle(handle);
@@ -300,10 +187,9 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
       else await fetchImage(engine, reference, loginFile, signal);
     },
     buildImage: async (context, order, signal) => {
-      const network = await networks.ensure(order.group);
       const labels = { [BUILT_LABEL]: 'true' };
       const logins = loginFile === null ? null : registryLogins(loginFile);
-      await whileNeeded(network, () => buildImage(engine, clock, { order, context, network, labels, logins }, signal));
+      await networks.using(order.group, (network) => buildImage(engine, clock, { order, context, network, labels, logins }, signal));
     },
     saveImage: (reference, signal) => engine.saveImage(reference, signal),
     ensure: (spec) => {
@@ -320,7 +206,7 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
     logs: (logFolder, reading) => readLog(logFolder, { ...reading, clock }),
     diagnose: async (handle, { container: part }) => {
       const { container } = parseHandle(handle);
-      const answer = await find(container);
+      const answer = await findContainer(engine, container);
       const pid = fieldOf(answer, 'State', 'Pid');
       const sockets = typeof pid === 'number' && pid !== 0 ? socketsOf(pid, container) : null;
       if (part === undefined || part.port === null || sockets === null) return null;

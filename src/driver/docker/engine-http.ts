@@ -77,7 +77,8 @@ export function createEngineHttp(endpoint: EngineEndpoint): EngineHttp {
       path: query === '' ? path : `${path}?${query}`,
       agent: own ? false : agent,
       headers: {
-        host: 'docker',
+        // Certificates are checked against it.
+        host: endpoint.kind === 'unix' ? 'docker' : place,
         ...(payload === null ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) }),
         ...(options.upload === undefined ? {} : { 'content-type': options.upload.type }),
         ...options.headers,

@@ -17,8 +17,10 @@ const PRUNE_AFTER_MS = 60_000;
 const MAX_TRIES = 16;
 
 export interface Networks {
-  /** Its name, once it is there. `fresh`: it was gone although it had been made. */
-  ensure(group: string, options?: { readonly fresh: boolean }): Promise<string>;
+  /** Does something with the network of the group, which is there and stays until that is done. */
+  using<T>(group: string, work: (network: string) => Promise<T>): Promise<T>;
+  /** It turned out to be gone. */
+  forget(group: string): void;
   /** Removes those that no container is in, some time from now. */
   pruneSoon(): void;
   pruneNow(): Promise<void>;
@@ -32,12 +34,12 @@ export interface NetworksOptions {
   readonly pool: string;
   readonly clock: Clock;
   readonly log: Log;
-  /** Groups whose containers are about to be started. */
-  readonly isNeeded: (network: string) => boolean;
 }
 
-export function createNetworks({ engine, platform, pool, clock, log, isNeeded }: NetworksOptions): Networks {
+export function createNetworks({ engine, platform, pool, clock, log }: NetworksOptions): Networks {
   const known = new Set<string>();
+  /** How many are about to use each. */
+  const needed = new Map<string, number>();
   let cancelPrune: (() => void) | null = null;
   /** Making and removing take turns. */
   let turn: Promise<unknown> = Promise.resolve();
@@ -80,25 +82,36 @@ export function createNetworks({ engine, platform, pool, clock, log, isNeeded }:
   const prune = (): Promise<void> =>
     inTurn(async () => {
       for (const { name, labels } of await engine.networks()) {
-        if (labels[PLATFORM_LABEL] !== platform || isNeeded(name)) continue;
+        if (labels[PLATFORM_LABEL] !== platform || needed.has(name)) continue;
         if ((await engine.listContainers([], name)).length > 0) continue;
         known.delete(name);
         await engine.removeNetwork(name);
       }
     });
 
+  const ensure = async (name: string): Promise<void> => {
+    if (known.has(name)) return;
+    await inTurn(async () => {
+      if (known.has(name)) return;
+      await make(name);
+      known.add(name);
+    });
+  };
+
   return {
-    ensure: async (group, { fresh } = { fresh: false }) => {
+    using: async (group, work) => {
       const name = nameOf(group);
-      if (fresh) known.delete(name);
-      if (known.has(name)) return name;
-      await inTurn(async () => {
-        if (known.has(name)) return;
-        await make(name);
-        known.add(name);
-      });
-      return name;
+      needed.set(name, (needed.get(name) ?? 0) + 1);
+      try {
+        await ensure(name);
+        return await work(name);
+      } finally {
+        const left = (needed.get(name) ?? 1) - 1;
+        if (left === 0) needed.delete(name);
+        else needed.set(name, left);
+      }
     },
+    forget: (group) => void known.delete(nameOf(group)),
     pruneSoon: () => {
       cancelPrune ??= clock.timer(PRUNE_AFTER_MS, () => {
         cancelPrune = null;

@@ -1,0 +1,129 @@
+// From a spec to a container that runs: at most one for each key, and nothing of it left where it cannot be started.
+
+import { Failure, messageOf } from '../../lib/failure.ts';
+import type { ContainerPart, RunSpec } from '../contract.ts';
+import { containerBody, mountsOf } from './container-body.ts';
+import type { Engine, ImageFacts } from './engine.ts';
+import { engineStatus } from './engine-http.ts';
+import { textOf } from './fields.ts';
+import { createCommandFinder } from './find-command.ts';
+import { containerName } from './handle.ts';
+import { giveMounts, idsOfUser } from './image-user.ts';
+import type { Ids } from './image-user.ts';
+import type { Networks } from './networks.ts';
+
+export interface ContainerStartDeps {
+  readonly engine: Engine;
+  readonly networks: Networks;
+  readonly platform: string;
+  /** Of an App whose program comes as a folder; null: our own. */
+  readonly userOf: (appId: string) => Ids | null;
+  /** Numbers of cores as the kernel has them. */
+  readonly cpusOf: (cores: readonly number[]) => readonly number[];
+}
+
+/** The engine's whole answer about a container; null: it is gone. */
+export async function findContainer(engine: Engine, idOrName: string): Promise<unknown> {
+  try {
+    return await engine.inspectContainer(idOrName);
+  } catch (error) {
+    if (engineStatus(error) === 404) return null;
+    throw error;
+  }
+}
+
+/** Docker's answer to a start as a reason; what it did not answer at all stays unclear. */
+function startFailure(error: unknown, spec: RunSpec): unknown {
+  const status = engineStatus(error);
+  // A name that is taken: another try finds whose it is.
+  if (status === null || status === 409) return error;
+  const message = messageOf(error);
+  const [word = ''] = spec.argv;
+  const isMissing = /executable file not found|no such file or directory|permission denied/iu.test(message) && /exec/u.test(message);
+  const isTaken = /address already in use|port is already allocated/u.test(message);
+  return new Failure('start_failed', {
+    message: isMissing ? `“${word}” could not be started: ${message}` : `The container could not be started: ${message}`,
+    details: { reason: isMissing ? 'command_not_found' : isTaken ? 'port_taken' : 'driver_error' },
+    cause: error,
+  });
+}
+
+/** Starts the container of the spec's key, or finds the one that was started before. Answers its id. */
+export function createContainerStart(deps: ContainerStartDeps): (spec: RunSpec, part: ContainerPart) => Promise<string> {
+  const { engine, networks, platform } = deps;
+  const isFound = createCommandFinder(engine);
+
+  const prepareMounts = async (container: string, part: ContainerPart, image: ImageFacts): Promise<void> => {
+    if (part.workFolder !== null || part.mounts.length === 0) return;
+    const ids = await idsOfUser(engine, container, image.user);
+    if (ids === null) {
+      throw new Failure('start_failed', {
+        message: `The image ${part.image} runs as “${image.user}”, whom its own /etc/passwd does not know.`,
+        details: { reason: 'driver_error' },
+      });
+    }
+    await giveMounts(
+      part.mounts.map(({ source }) => source),
+      ids,
+    );
+  };
+
+  const make = async (spec: RunSpec, part: ContainerPart, network: string): Promise<string> => {
+    const image = await engine.image(part.image);
+    if (image === null) {
+      throw new Failure('start_failed', {
+        message: `The image ${part.image} is not there (any more).`,
+        hint: 'It is fetched again at the next try.',
+        details: { reason: 'driver_error' },
+      });
+    }
+    const own = deps.userOf(spec.appId) ?? { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
+    const user = part.workFolder === null ? null : `${own.uid}:${own.gid}`;
+    const body = containerBody({ spec, part, image, platform, network, user, cpus: spec.cores === null ? null : deps.cpusOf(spec.cores) });
+    const container = await engine.createContainer(containerName(platform, spec.key), body);
+    try {
+      const [word] = spec.argv;
+      const workFolder = part.workFolder ?? image.workingFolder;
+      const bins = part.workFolder === null ? '' : `${part.workFolder}/node_modules/.bin:`;
+      const path = spec.env['PATH'] ?? (image.path === null ? null : `${bins}${image.path}`);
+      const mounted = mountsOf(part, image).map(({ target }) => target);
+      if (word !== undefined && !(await isFound({ container, imageId: image.id, word, workFolder, path, mounted }))) {
+        throw new Failure('start_failed', {
+          message: `“${word}” was not found in ${part.image}.`,
+          hint: 'Check its spelling; without a command the image runs its own.',
+          details: { reason: 'command_not_found', command: word },
+        });
+      }
+      await prepareMounts(container, part, image);
+    } catch (error) {
+      await engine.removeContainer(container);
+      throw error;
+    }
+    return container;
+  };
+
+  const begin = async (spec: RunSpec, part: ContainerPart, network: string): Promise<string> => {
+    const found = await findContainer(engine, containerName(platform, spec.key));
+    if (found !== null && textOf(found, 'State', 'Status') !== 'created') return textOf(found, 'Id') ?? '';
+    const container = textOf(found, 'Id') ?? (await make(spec, part, network));
+    try {
+      await engine.startContainer(container);
+    } catch (error) {
+      if (engineStatus(error) === null) throw error;
+      await engine.removeContainer(container);
+      throw error;
+    }
+    return container;
+  };
+
+  return async (spec, part) => {
+    try {
+      return await networks.using(part.group, (network) => begin(spec, part, network));
+    } catch (error) {
+      if (!/network .* not found/u.test(messageOf(error))) throw startFailure(error, spec);
+      // Somebody else removed it.
+      networks.forget(part.group);
+      return networks.using(part.group, (network) => begin(spec, part, network));
+    }
+  };
+}
