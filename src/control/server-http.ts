@@ -25,8 +25,8 @@ export interface ServerLimits {
 }
 
 export const SERVER_LIMITS: ServerLimits = {
-  connections: 2000,
-  streams: 500,
+  connections: 10_000,
+  streams: 5000,
   sockets: 200,
   socketFrameBytes: 1024 * 1024,
   headersMs: 10_000,

@@ -12,14 +12,13 @@ import { put } from '../../store/records.ts';
 import type { ControlContext } from '../context.ts';
 import { instanceSpecRecords } from '../deploys/records.ts';
 import type { Handler } from '../handler.ts';
+import { gatherWrites } from './gathered-writes.ts';
 import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords } from './records.ts';
 import { parseReport } from './report-shape.ts';
 
 const HEARTBEAT_WRITE_MS = 15_000;
 /** What was measured longer ago says nothing about now. */
 const USAGE_MS = 20_000;
-/** A status has at most some 20 KiB, so that this many fit a commit. */
-const PER_COMMIT = 40;
 
 export interface Heartbeats {
   /** Monotonic time of the Node's last report to this control, undefined for none yet. */
@@ -44,12 +43,13 @@ export interface NodeForwarding extends ForwardStatus {
 
 export function createAgentReports(context: ControlContext): AgentReports {
   const { view, clock } = context;
+  const gathered = gatherWrites(view);
   const heard = new Map<string, { readonly monotonicMs: number; readonly wallMs: number }>();
   const written = new Map<string, number>();
   const usages = new Map<string, { readonly atMs: number; readonly byId: ReadonlyMap<string, InstanceUsage> }>();
   const forwarding = new Map<string, readonly ForwardStatus[]>();
 
-  const nodeStatus = (nodeId: string, report: AgentReport): Operation[] => {
+  const nodeStatus = (nodeId: string, report: AgentReport): NodeStatus | null => {
     const current = view.get(nodeStatusRecords, nodeId)?.document;
     const next: NodeStatus = {
       id: nodeId,
@@ -62,12 +62,12 @@ export function createAgentReports(context: ControlContext): AgentReports {
       lastSeenMs: clock.now(),
     };
     const due = clock.monotonic() - (written.get(nodeId) ?? Number.NEGATIVE_INFINITY) >= HEARTBEAT_WRITE_MS;
-    if (!due && current !== undefined && isDeepStrictEqual(current, { ...next, lastSeenMs: current.lastSeenMs })) return [];
+    if (!due && current !== undefined && isDeepStrictEqual(current, { ...next, lastSeenMs: current.lastSeenMs })) return null;
     written.set(nodeId, clock.monotonic());
     if (current?.state === 'down') {
       context.event({ level: 'info', kind: 'node.up', message: `Node ${nameOf(nodeId)} is back.`, subject: { nodeId } });
     }
-    return [put(nodeStatusRecords, next)];
+    return next;
   };
 
   const nameOf = (nodeId: string): string => view.get(nodeSpecRecords, nodeId)?.document.name ?? nodeId;
@@ -83,14 +83,18 @@ export function createAgentReports(context: ControlContext): AgentReports {
     if (report.usage !== undefined)
       usages.set(nodeId, { atMs: clock.monotonic(), byId: new Map(report.usage.map((usage) => [usage.id, usage])) });
     if (report.usage !== undefined) forwarding.set(nodeId, report.forwarding ?? []);
-    const operations = nodeStatus(nodeId, report);
+    const writes: Promise<void>[] = [];
+    const node = nodeStatus(nodeId, report);
+    if (node !== null) writes.push(gathered.write(nodeId, () => put(nodeStatusRecords, node)));
     for (const status of lastOfEach(report.instances)) {
       const next = acceptStatus(status, nodeId);
       if (next === null) continue;
       tellRestart(next);
-      operations.push(put(instanceStatusRecords, next));
+      // It may have been given up since.
+      const still = (): Operation | null => (acceptStatus(status, nodeId) === null ? null : put(instanceStatusRecords, next));
+      writes.push(gathered.write(status.id, still));
     }
-    for (let from = 0; from < operations.length; from += PER_COMMIT) await view.commit(...operations.slice(from, from + PER_COMMIT));
+    await Promise.all(writes);
     return { accepted: report.instances.length };
   };
 

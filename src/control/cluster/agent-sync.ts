@@ -1,7 +1,6 @@
 // Desired state on its way to the agents: per Node one stream, first everything, then what changed, coalesced. The stream remembers
 // only generations that it has sent, so a slow or returning agent costs nothing and always ends with the truth.
 
-import { isDeepStrictEqual } from 'node:util';
 import type { AgentMessage, DesiredInstance } from '../../api/agent.ts';
 import type { table } from '../../api/table.ts';
 import { Failure, messageOf } from '../../lib/failure.ts';
@@ -27,8 +26,7 @@ interface NodeStream {
   readonly sent: Map<string, number>;
   readonly calls: Extract<AgentMessage, { type: 'call' }>[];
   /** The machines that the agent was told last; null: none so far. */
-  peers: readonly string[] | null;
-  peersDirty: boolean;
+  peers: ReadonlySet<string> | null;
   readonly closed: AbortController;
 }
 
@@ -55,34 +53,46 @@ export function createAgentSync(context: ControlContext, deps: AgentSyncDeps): A
     stream.wakeup.wake();
   };
 
+  /** Of every Instance, also for the moment in which its record goes. */
+  const nodeOf = new Map(view.list(instanceSpecRecords).map(({ document }) => [document.id, document.nodeId]));
+  const isEdge = (nodeId: string): boolean => {
+    const node = view.get(nodeSpecRecords, nodeId)?.document;
+    return node !== undefined && (node.machine === undefined || node.machine.roles.includes('edge'));
+  };
+  /** Machines whose Edges may reach Instances on other Nodes. */
+  let edges: ReadonlySet<string> = new Set();
+  const noteEdges = (): void => {
+    edges = new Set(view.list(nodeSpecRecords).flatMap(({ document: { id } }) => (isEdge(id) ? [id] : [])));
+  };
+  noteEdges();
+
   const unsubscribe = view.onChange((changed) => {
     for (const id of changed.get(instanceSpecRecords.name) ?? []) {
-      const nodeId = view.get(instanceSpecRecords, id)?.document.nodeId;
-      for (const stream of streams.values()) if (stream.nodeId === nodeId || stream.sent.has(id)) mark(stream, id);
+      const now = view.get(instanceSpecRecords, id)?.document.nodeId;
+      const nodeId = now ?? nodeOf.get(id);
+      if (now === undefined) nodeOf.delete(id);
+      else nodeOf.set(id, now);
+      const stream = nodeId === undefined ? undefined : streams.get(nodeId);
+      if (stream !== undefined) mark(stream, id);
     }
-    if (changed.has(nodeSpecRecords.name)) {
-      for (const stream of streams.values()) {
-        stream.peersDirty = true;
-        stream.wakeup.wake();
-      }
+    // Records of Nodes change with every placement; who may be let in seldom does.
+    if ([...(changed.get(nodeSpecRecords.name) ?? [])].some((id) => isEdge(id) !== edges.has(id))) {
+      noteEdges();
+      for (const stream of streams.values()) stream.wakeup.wake();
     }
     for (const id of changed.get(instanceStatusRecords.name) ?? []) {
       // An Instance that was given up must not run on, should its Node be there after all.
       if (view.get(instanceStatusRecords, id)?.document.phase !== 'lost') continue;
-      for (const stream of streams.values()) if (stream.sent.has(id)) mark(stream, id);
+      const stream = streams.get(nodeOf.get(id) ?? '');
+      if (stream?.sent.has(id) === true) mark(stream, id);
     }
   });
 
-  /** Machines whose Edges may reach Instances on other Nodes, where the agent does not know them. */
+  /** The machines that may come in, where the agent was told of others. */
   const peers = (stream: NodeStream): AgentMessage | null => {
-    const edges = view
-      .list(nodeSpecRecords)
-      .filter(({ document: { machine } }) => machine === undefined || machine.roles.includes('edge'))
-      .map((stored) => stored.document.id)
-      .sort();
-    if (isDeepStrictEqual(stream.peers, edges)) return null;
+    if (stream.peers === edges) return null;
     stream.peers = edges;
-    return { type: 'peers', edges };
+    return { type: 'peers', edges: [...edges].sort() };
   };
 
   const compile = (nodeId: string, id: string): DesiredInstance | null => {
@@ -133,7 +143,6 @@ export function createAgentSync(context: ControlContext, deps: AgentSyncDeps): A
       sent: new Map(),
       calls: [],
       peers: null,
-      peersDirty: false,
       closed: new AbortController(),
     };
     // The newest connection of a Node is the one that counts; an older one is dead or about to be.
@@ -148,8 +157,7 @@ export function createAgentSync(context: ControlContext, deps: AgentSyncDeps): A
       if (first !== null) yield { id: null, data: first };
       yield { id: null, data: snapshot(stream, sequence) };
       while (!ended.aborted) {
-        const news = stream.peersDirty ? peers(stream) : null;
-        stream.peersDirty = false;
+        const news = peers(stream);
         if (news !== null) yield { id: null, data: news };
         const call = stream.calls.shift();
         if (call !== undefined) {

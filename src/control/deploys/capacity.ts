@@ -6,7 +6,8 @@ import type { Build, EntrypointSpec } from '../../model/manifest-types.ts';
 import type { View } from '../../store/view.ts';
 import { schedule } from '../scheduler/schedule.ts';
 import type { NodeRoom, Plan, PlacementRequest, Unplaced } from '../scheduler/snapshot.ts';
-import { requestOf, roomsOf, stopFirstBecause } from './placement.ts';
+import { requestOf, stopFirstBecause } from './placement.ts';
+import { roomsOf } from './rooms.ts';
 import { nodeSpecRecords } from '../cluster/records.ts';
 import { instanceSpecRecords } from './records.ts';
 

@@ -6,23 +6,14 @@ import type { InstanceSpec, NodeSpec, NodeStatus } from '../../model/documents.t
 import type { Build, EntrypointSpec } from '../../model/manifest-types.ts';
 import type { View } from '../../store/view.ts';
 import { buildArtifact } from '../builds/needs-build.ts';
-import { releaseRecords } from '../apps/records.ts';
 import { BUILD_RESOURCES } from '../cluster/desired.ts';
 import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords } from '../cluster/records.ts';
-import { schedule } from '../scheduler/schedule.ts';
 import { PIECES } from '../scheduler/cores.ts';
-import type { Amount, Ask, NodeRoom, Plan, PlacementRequest } from '../scheduler/snapshot.ts';
+import type { Amount, Ask, NodeRoom, PlacementRequest } from '../scheduler/snapshot.ts';
 import { deploymentRecords, instanceSpecRecords } from './records.ts';
-import type { SlotRequest } from './rollout-input.ts';
 
-/** The Nodes of a Runtime with what is requested on them now; as if the services of one Environment were not there, where that is named. */
-export function roomsOf(view: View, runtimeId: string, exceptEnvironmentId: string | null = null): readonly NodeRoom[] {
-  return view
-    .by(nodeSpecRecords, 'runtime', runtimeId)
-    .map(({ document }) => roomOf(view, document, view.get(nodeStatusRecords, document.id)?.document ?? null, exceptEnvironmentId));
-}
-
-/** One Node of them, with how many Instances are on it. */
+/** A Node with what is requested on it now, and how many Instances are on it; as if the services of one Environment were not there, where
+ *  that is named. */
 export function roomOf(
   view: View,
   node: NodeSpec,
@@ -171,29 +162,6 @@ export function buildRequest(key: string, build: Build): PlacementRequest {
         : { ok: false, message: 'no driver here runs folders', hint: 'A build needs a Node with the process driver.' };
     },
   };
-}
-
-/** Placement on one snapshot of a Runtime, which is taken at the first use. */
-export function createPlacer(view: View, runtimeId: string): (requests: readonly SlotRequest[]) => Plan {
-  let rooms: readonly NodeRoom[] | null = null;
-  return (requests) => {
-    rooms ??= roomsOf(view, runtimeId);
-    return schedule(
-      rooms,
-      requests.map(({ key, deployment, entrypoint, stickyNodeId }) =>
-        requestOf(entrypoint, buildOf(view, deployment.releaseId), {
-          key,
-          deploymentId: deployment.id,
-          environmentId: deployment.environmentId,
-          stickyNodeId,
-        }),
-      ),
-    );
-  };
-}
-
-function buildOf(view: View, releaseId: string): Build {
-  return view.get(releaseRecords, releaseId)?.document.manifest.build ?? { kind: 'none', base: null };
 }
 
 /** Whether, and why, a slot's old Instance must be gone before the new one starts; null: the new one starts first. */

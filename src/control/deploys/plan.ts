@@ -23,7 +23,8 @@ import { authorityProblem } from './client-authority.ts';
 import type { Fit } from './capacity.ts';
 import type { DeploymentDraft } from './deployment-draft.ts';
 import { needsBuild } from '../builds/needs-build.ts';
-import { buildRequest, roomsOf } from './placement.ts';
+import { buildRequest } from './placement.ts';
+import { roomsOf } from './rooms.ts';
 import { deploymentRecords } from './records.ts';
 
 export type PlanReply = ReplyOf<ApiTable['plans']['create']>;
