@@ -257,8 +257,8 @@ export const SETTINGS = {
     flag: 'docker-subnets',
     variable: 'LIBRA_DOCKER_SUBNETS',
     placeholder: 'range',
-    help: 'range that networks of containers are taken from, one of 64 addresses for each App and Environment',
-    defaultText: '10.213.0.0/16',
+    help: 'range that networks of containers are taken from, one of 256 addresses for each App and Environment',
+    defaultText: '10.212.0.0/14',
     parse: dockerSubnets,
   },
   logForward: {

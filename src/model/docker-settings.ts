@@ -21,9 +21,9 @@ export function driverNames(text: string, source: string): readonly string[] {
 
 export function dockerSubnets(text: string, source: string): string {
   const match = /^(?:\d{1,3}\.){3}\d{1,3}\/(\d{1,2})$/u.exec(text);
-  if (match === null || Number(match[1]) < 8 || Number(match[1]) > 26)
+  if (match === null || Number(match[1]) < 8 || Number(match[1]) > 24)
     throw new Failure('invalid_input', {
-      message: `${source} must be an IPv4 range from /8 to /26, such as 10.213.0.0/16, not ${JSON.stringify(text)}.`,
+      message: `${source} must be an IPv4 range from /8 to /24, such as 10.212.0.0/14, not ${JSON.stringify(text)}.`,
     });
   return text;
 }

@@ -34,7 +34,7 @@ export interface DockerDriverOptions {
   readonly endpoint: EngineEndpoint;
   /** Of the agent; names the platform, too. */
   readonly dataFolder: string;
-  /** Range that subnets of containers are taken from; default 10.213.0.0/16. */
+  /** Range that subnets of containers are taken from; default 10.212.0.0/14. */
   readonly subnets?: string;
   /** File with logins for registries, as `docker login` writes it; null: none. */
   readonly loginFile?: string | null;
@@ -44,7 +44,7 @@ export interface DockerDriverOptions {
   readonly log?: Log;
 }
 
-const SUBNETS = '10.213.0.0/16';
+const SUBNETS = '10.212.0.0/14';
 const KEEP_BUILT_S = 86_400;
 
 /** Names of `/info` for what a container is confined by. */

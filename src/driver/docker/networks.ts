@@ -2,6 +2,7 @@
 // removed some time after the last one has gone.
 
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import type { Clock } from '../../lib/clock.ts';
 import { Failure, messageOf } from '../../lib/failure.ts';
@@ -9,7 +10,7 @@ import type { Log } from '../../sys/log.ts';
 import type { Engine } from './engine.ts';
 import { engineStatus } from './engine-http.ts';
 import { PLATFORM_LABEL } from './handle.ts';
-import { freeSubnets } from './subnets.ts';
+import { freeSubnets, routedRanges } from './subnets.ts';
 
 /** Redeploys and restarts find their network where they left it. */
 const PRUNE_AFTER_MS = 60_000;
@@ -30,10 +31,18 @@ export interface Networks {
 export interface NetworksOptions {
   readonly engine: Engine;
   readonly platform: string;
-  /** Range that subnets are taken from, such as 10.213.0.0/16. */
+  /** Range that subnets are taken from, such as 10.212.0.0/14. */
   readonly pool: string;
   readonly clock: Clock;
   readonly log: Log;
+}
+
+function routes(): readonly string[] {
+  try {
+    return routedRanges(readFileSync('/proc/net/route', 'utf8'));
+  } catch {
+    return []; // no such table here: Docker runs elsewhere too
+  }
 }
 
 export function createNetworks({ engine, platform, pool, clock, log }: NetworksOptions): Networks {
@@ -55,7 +64,7 @@ export function createNetworks({ engine, platform, pool, clock, log }: NetworksO
     const present = await engine.networks();
     if (present.some((network) => network.name === name)) return;
     const ours = Object.values(networkInterfaces()).flatMap((addresses) => (addresses ?? []).flatMap(({ cidr }) => cidr ?? []));
-    const taken = [...ours, ...present.flatMap(({ subnets }) => subnets)];
+    const taken = [...ours, ...routes(), ...present.flatMap(({ subnets }) => subnets)];
     let tries = 0;
     for (const subnet of freeSubnets(pool, taken, name)) {
       try {

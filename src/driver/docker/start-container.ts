@@ -40,9 +40,11 @@ function startFailure(error: unknown, spec: RunSpec): unknown {
   const message = messageOf(error);
   const [word = ''] = spec.argv;
   const isMissing = /executable file not found|no such file or directory|permission denied/iu.test(message) && /exec/u.test(message);
+  const isFull = /no available IPv4 addresses/u.test(message);
   const isTaken = /address already in use|port is already allocated/u.test(message);
   return new Failure('start_failed', {
     message: isMissing ? `“${word}” could not be started: ${message}` : `The container could not be started: ${message}`,
+    hint: isFull ? 'A Node runs at most 253 containers of one App in one Environment: add a Node.' : undefined,
     details: { reason: isMissing ? 'command_not_found' : isTaken ? 'port_taken' : 'driver_error' },
     cause: error,
   });

@@ -8,10 +8,10 @@ interface Range {
   readonly last: number;
 }
 
-/** Of one network: 61 containers beside its gateway. */
-const SUBNET_BITS = 26;
+/** Of one network: 253 containers beside its gateway. */
+const SUBNET_BITS = 24;
 
-/** null where it is no IPv4 range such as 10.213.0.0/16. */
+/** null where it is no IPv4 range such as 10.212.0.0/14. */
 function parseRange(text: string): Range | null {
   const match = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\/(\d{1,2})$/u.exec(text);
   if (match === null) return null;
@@ -25,9 +25,23 @@ function parseRange(text: string): Range | null {
 
 const format = (address: number): string => [24, 16, 8, 0].map((shift) => Math.floor(address / 2 ** shift) % 256).join('.');
 
+/** Ranges that the kernel's table of routes names, as `/proc/net/route` has it: whatever is behind them must stay reachable. */
+export function routedRanges(table: string): readonly string[] {
+  return table
+    .split('\n')
+    .slice(1)
+    .flatMap((line) => {
+      const fields = line.trim().split(/\s+/u);
+      const [destination, mask] = [fields[1], fields[7]].map((hex) => Buffer.from(hex ?? '', 'hex').reverse());
+      if (destination?.length !== 4 || mask?.length !== 4) return [];
+      const bits = [...mask].reduce((sum, byte) => sum + byte.toString(2).replaceAll('0', '').length, 0);
+      return bits === 0 ? [] : [`${destination.join('.')}/${bits}`];
+    });
+}
+
 /**
  * Free subnets of the pool, the most fitting first: where the name was before, it most likely gets the same one again.
- * @param pool such as 10.213.0.0/16; at least one subnet large
+ * @param pool such as 10.212.0.0/14; at least one subnet large
  * @param taken ranges that anything on the machine uses
  */
 export function* freeSubnets(pool: string, taken: readonly string[], name: string): Generator<string> {
