@@ -207,7 +207,7 @@ export function createAgent(options: AgentOptions): Agent {
       await dataPort?.stop();
       throw error;
     });
-    const contact = createContact(clock, instances);
+    const contact = createContact(clock, log, instances);
     forwarder =
       options.forward === undefined
         ? null
@@ -242,7 +242,7 @@ export function createAgent(options: AgentOptions): Agent {
       },
       onPeers: (edges) => dataPort?.setEdges(edges),
       onCall: (message) => calls.take(message),
-      onContact: () => contact.heard(),
+      onContact: (isSnapshot) => contact.heard(isSnapshot),
     });
     const collector = startLoop({
       clock,

@@ -24,8 +24,8 @@ export interface SyncOptions {
   readonly onDelta: (put: readonly DesiredInstance[], remove: readonly string[]) => void;
   readonly onPeers: (edges: readonly string[]) => void;
   readonly onCall: (message: Extract<AgentMessage, { type: 'call' }>) => void;
-  /** Anything arrived from control. */
-  readonly onContact: () => void;
+  /** Anything arrived from control. False: it is not to be believed; the connection is made anew. */
+  readonly onContact: (isSnapshot: boolean) => boolean;
 }
 
 export interface Sync {
@@ -53,12 +53,18 @@ export function startSync(options: SyncOptions): Sync {
       for await (const message of options.link.sync(signal)) {
         if (signal.aborted) break;
         listen();
-        options.onContact();
+        // What comes before all of the desired state says nothing about it.
+        if (message.type !== 'snapshot' && sequence !== null && !options.onContact(false)) {
+          log.warn({}, 'control had been silent for too long for what must not run twice; asking for all of the desired state');
+          return;
+        }
         switch (message.type) {
           case 'snapshot':
             sequence = message.sequence;
             failures = 0;
             options.onSnapshot(message.instances);
+            // What it has taken away must not begin again before.
+            options.onContact(true);
             break;
           case 'delta':
             if (sequence === null || message.sequence !== sequence + 1) {

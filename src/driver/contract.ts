@@ -163,6 +163,8 @@ export interface Driver {
       readonly terminal?: Terminal;
     },
   ): Promise<ExecSession>;
+  /** The attempt may run for so long from now, milliseconds; it is killed then by somebody who does not depend on the agent, unless this is said again. */
+  attend?(handle: DriverHandle, forMs: number): Promise<void>;
   /** Keeps a running attempt to these cores of the machine, from now on. */
   confine?(handle: DriverHandle, cores: readonly number[]): Promise<void>;
   usage?(handle: DriverHandle): Promise<Usage>;

@@ -166,6 +166,26 @@ test('a program that always fails is started again ever more slowly', async () =
   await until('it has ended', async () => (await get('crashing'))?.state !== 'running');
 });
 
+test('a program that somebody attends to ends with its group when nobody does any more, and not before', async () => {
+  const children =
+    program(`require('node:child_process').spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'ignore' });
+    setInterval(() => {}, 1000)`);
+  await fixture.client.request(request('lonely', children));
+  await fixture.client.request(request('attended', forever));
+  await until('both are there', () => running('lonely').length === 2);
+  await fixture.client.request({ op: 'attend', key: 'lonely', forMs: 60_000 });
+  await fixture.client.request({ op: 'attend', key: 'attended', forMs: 60_000 });
+  await fixture.client.request({ op: 'attend', key: 'lonely', forMs: 50 });
+  await until('nothing of it is left', () => running('lonely').length === 0);
+  assert.equal(
+    (await until('its end is known', async () => ((await get('lonely'))?.state === 'exited' ? get('lonely') : null))).exit?.signal,
+    'SIGKILL',
+  );
+  assert.equal((await get('attended'))?.state, 'running');
+  await fixture.client.request({ op: 'attend', key: 'nobody', forMs: 50 });
+  await end('attended');
+});
+
 test('a running program cannot be forgotten', async () => {
   await fixture.client.request(request('kept', forever));
   await assert.rejects(fixture.client.request({ op: 'forget', key: 'kept' }), { code: 'conflict' });

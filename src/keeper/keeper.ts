@@ -122,6 +122,9 @@ export async function runKeeper(options: KeeperOptions): Promise<Keeper> {
         return processes.get(request.key);
       case 'signal':
         return processes.signal(request.key, request.signal, request.group).then((delivered) => ({ delivered }));
+      case 'attend':
+        processes.attend(request.key, request.forMs);
+        return null;
       case 'retire':
         processes.retire(request.key);
         return null;

@@ -31,6 +31,8 @@ interface Entry {
   pump: Pump | null;
   failuresInRow: number;
   cancelTimer: (() => void) | null;
+  /** Of its end for want of attention. */
+  cancelAttention: (() => void) | null;
   child: ChildProcess | null;
   /** The start that is under way: it shall run and has no pid yet. */
   starting: Promise<ProcessRecord> | null;
@@ -42,6 +44,8 @@ export interface Processes {
   get(key: string): ProcessRecord | null;
   list(): ProcessRecord[];
   signal(key: string, signal: string, group: boolean): Promise<boolean>;
+  /** Kills it with its group after so long, unless this is said again before. */
+  attend(key: string, forMs: number): void;
   retire(key: string): void;
   forget(key: string): void;
   /** Requests of the programs that are to be started again after every end. */
@@ -116,6 +120,8 @@ export function createProcesses(deps: ProcessesDeps): Processes {
     entry.child = null;
     entry.cancelTimer?.();
     entry.cancelTimer = null;
+    entry.cancelAttention?.();
+    entry.cancelAttention = null;
     const record: ProcessRecord = { ...entry.record, state: 'exited', exit };
     const again = entry.again;
     try {
@@ -246,7 +252,18 @@ export function createProcesses(deps: ProcessesDeps): Processes {
   }
 
   const adopt = (record: ProcessRecord, recordFolder: string, log: SpawnRequest['log'], again: SpawnRequest | null): ProcessRecord => {
-    const entry: Entry = { record, recordFolder, log, again, pump: null, failuresInRow: 0, cancelTimer: null, child: null, starting: null };
+    const entry: Entry = {
+      record,
+      recordFolder,
+      log,
+      again,
+      pump: null,
+      failuresInRow: 0,
+      cancelTimer: null,
+      cancelAttention: null,
+      child: null,
+      starting: null,
+    };
     entries.set(record.key, entry);
     if (record.state !== 'running') return record;
     if (record.identity === null || !isIdentityAlive(record.identity)) {
@@ -281,6 +298,7 @@ export function createProcesses(deps: ProcessesDeps): Processes {
       pump: null,
       failuresInRow: 0,
       cancelTimer: null,
+      cancelAttention: null,
       child: null,
       starting: null,
     };
@@ -298,6 +316,18 @@ export function createProcesses(deps: ProcessesDeps): Processes {
       }
     }
     throw new Failure('rate_limited', { message: `The keeper runs ${MAX_PROGRAMS} programs already.` });
+  };
+
+  const kill = (entry: Entry, signal: string, group: boolean): boolean => {
+    if (entry.record.identity === null || entry.record.state !== 'running') return false;
+    const { identity } = entry.record;
+    // Our own child keeps its pid until we have seen its end; of others only the start time can tell.
+    if (entry.child === null && !isIdentityAlive(identity)) return false;
+    try {
+      return process.kill(group ? -identity.pid : identity.pid, signal);
+    } catch {
+      return false;
+    }
   };
 
   const isActive = (entry: Entry): boolean => entry.record.state === 'running' || entry.again !== null || entry.pump !== null;
@@ -331,15 +361,16 @@ export function createProcesses(deps: ProcessesDeps): Processes {
       const entry = entries.get(key);
       // Between "shall run" and "has a pid" there is nobody to signal yet: a moment later there is.
       await entry?.starting?.catch(() => undefined);
-      if (entry === undefined || entry.record.identity === null || entry.record.state !== 'running') return false;
-      const { identity } = entry.record;
-      // Our own child keeps its pid until we have seen its end; of others only the start time can tell.
-      if (entry.child === null && !isIdentityAlive(identity)) return false;
-      try {
-        return process.kill(group ? -identity.pid : identity.pid, signal);
-      } catch {
-        return false;
-      }
+      return entry !== undefined && kill(entry, signal, group);
+    },
+    attend: (key, forMs) => {
+      const entry = entries.get(key);
+      if (entry === undefined || entry.record.state !== 'running') return;
+      entry.cancelAttention?.();
+      entry.cancelAttention = clock.timer(forMs, () => {
+        deps.log.warn({ key, forMs }, 'nobody attends to a program that must not run unattended: it is killed');
+        kill(entry, 'SIGKILL', true);
+      });
     },
     retire: (key) => {
       const entry = entries.get(key);
@@ -365,6 +396,7 @@ export function createProcesses(deps: ProcessesDeps): Processes {
       closed = true;
       for (const entry of entries.values()) {
         entry.cancelTimer?.();
+        entry.cancelAttention?.();
         entry.pump?.close();
       }
     },

@@ -99,6 +99,8 @@ export function parseRequest(fields: Fields): KeeperRequest {
       return { op, key: text(fields, 'key', 256) };
     case 'signal':
       return { op, key: text(fields, 'key', 256), signal: signalName(fields), group: flag(fields, 'group') };
+    case 'attend':
+      return { op, key: text(fields, 'key', 256), forMs: whole(fields, 'forMs', 1, 2 ** 31 - 1) };
     case 'listen':
       return {
         op,

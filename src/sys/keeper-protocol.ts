@@ -56,6 +56,8 @@ export type KeeperRequest =
   | { readonly op: 'list' }
   | { readonly op: 'get'; readonly key: string }
   | { readonly op: 'signal'; readonly key: string; readonly signal: string; readonly group: boolean }
+  /** The program may run for so long from now, milliseconds: if nobody says so again, it and its group are killed then. */
+  | { readonly op: 'attend'; readonly key: string; readonly forMs: number }
   /** Ends `restart` for the key, without a signal. */
   | { readonly op: 'retire'; readonly key: string }
   | { readonly op: 'forget'; readonly key: string }
@@ -86,6 +88,7 @@ export interface KeeperReplies {
   };
   readonly get: ProcessRecord | null;
   readonly signal: { readonly delivered: boolean };
+  readonly attend: null;
   readonly retire: null;
   readonly forget: null;
   readonly listen: { readonly port: number };

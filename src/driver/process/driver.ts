@@ -296,6 +296,9 @@ export function createProcessDriver(options: ProcessDriverOptions): ProcessDrive
       const [word = '', ...words] = argv;
       return startExec(parsed, { file: resolveCommand(word, { env: full, cwd, user: parsed.user }), words, env: full, cwd });
     },
+    attend: async (handle, forMs) => {
+      await keeper.request({ op: 'attend', key: parseHandle(handle).key, forMs });
+    },
     confine: async (handle, cores) => confineCgroup(parseHandle(handle).cgroups, cpusOf(cores)),
     usage: async (handle) => usageOf(parseHandle(handle)),
     sweep: async (knownKeys) => {
