@@ -2,6 +2,8 @@
 // cache so that the many test processes start fast.
 
 import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -19,55 +21,78 @@ if (files.length === 0) {
   process.exit(1);
 }
 const folder = mkdtempSync(join(tmpdir(), 'libra-tests-'));
-const reportFile = join(folder, 'report.json');
-const reporters = flags.some((flag) => flag.startsWith('--test-reporter'))
-  ? []
-  : ['--test-reporter=spec', '--test-reporter-destination=stdout'];
-const destinations = flags.filter((flag) => flag.startsWith('--test-reporter=')).map(() => '--test-reporter-destination=stdout');
-const child = spawn(
-  process.execPath,
-  [
-    '--test',
-    '--test-concurrency=2',
-    '--test-timeout=600000',
-    '--disable-warning=ExperimentalWarning',
-    ...flags,
-    ...destinations,
-    ...reporters,
-    '--test-reporter=./scripts/test-report.ts',
-    `--test-reporter-destination=${reportFile}`,
-    ...files,
-  ],
-  {
-    cwd: root,
-    stdio: 'inherit',
-    env: {
-      ...process.env,
-      NODE_COMPILE_CACHE: join(root, 'node_modules/.cache/compile'),
-      PATH: `${join(root, 'node_modules/.bin')}:${process.env['PATH'] ?? ''}`,
-    },
-  },
-);
+/** Suites that take turns on something of which the machine has one: beside each other they would only wait. */
+const TAKES_TURNS = /lacking\([^)]*'dockerd'/u;
+const inTurns = files.filter((file) => TAKES_TURNS.test(readFileSync(join(root, file), 'utf8')));
+const others = files.filter((file) => !inTurns.includes(file));
 
-function printReport(): boolean {
-  // Written by our own reporter; missing when the runner was ended.
-  const report = JSON.parse(readFileSync(reportFile, 'utf8')) as TestReport;
-  if (report.skipped.length > 0) {
-    console.log(`\nSkipped, because this machine lacks something (${report.skipped.length}):`);
-    for (const { file, name, reason } of report.skipped) console.log(`  ${file}: ${name}\n    ${reason}`);
-  }
-  if (report.ran === 0) console.error('No test ran.');
-  const nothingMayBeSkipped = (process.env['LIBRA_TEST_REQUIRE'] ?? '').split(',').includes('all');
-  if (nothingMayBeSkipped && report.skipped.length > 0) console.error('LIBRA_TEST_REQUIRE says that nothing may be skipped.');
-  return report.ran > 0 && !(nothingMayBeSkipped && report.skipped.length > 0);
+interface Lane {
+  readonly child: ChildProcess;
+  readonly reportFile: string;
 }
 
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal));
-child.on('exit', (code, signal) => {
-  process.exitCode = code ?? (signal === null ? 1 : 130);
-  try {
-    if (signal === null && !printReport()) process.exitCode = 1;
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
+function startLane(lane: readonly string[], concurrency: number): Lane {
+  const reportFile = join(folder, `report-${concurrency}.json`);
+  const reporters = flags.some((flag) => flag.startsWith('--test-reporter'))
+    ? []
+    : ['--test-reporter=spec', '--test-reporter-destination=stdout'];
+  const destinations = flags.filter((flag) => flag.startsWith('--test-reporter=')).map(() => '--test-reporter-destination=stdout');
+  const child = spawn(
+    process.execPath,
+    [
+      '--test',
+      `--test-concurrency=${concurrency}`,
+      '--test-timeout=600000',
+      '--disable-warning=ExperimentalWarning',
+      ...flags,
+      ...destinations,
+      ...reporters,
+      '--test-reporter=./scripts/test-report.ts',
+      `--test-reporter-destination=${reportFile}`,
+      ...lane,
+    ],
+    {
+      cwd: root,
+      stdio: 'inherit',
+      env: {
+        ...process.env,
+        NODE_COMPILE_CACHE: join(root, 'node_modules/.cache/compile'),
+        PATH: `${join(root, 'node_modules/.bin')}:${process.env['PATH'] ?? ''}`,
+      },
+    },
+  );
+  return { child, reportFile };
+}
+
+function printReport(reports: readonly TestReport[]): boolean {
+  const skipped = reports.flatMap((report) => report.skipped);
+  const ran = reports.reduce((sum, report) => sum + report.ran, 0);
+  if (skipped.length > 0) {
+    console.log(`\nSkipped, because this machine lacks something (${skipped.length}):`);
+    for (const { file, name, reason } of skipped) console.log(`  ${file}: ${name}\n    ${reason}`);
   }
-});
+  if (reports.length > 1) console.log(`\n${ran} tests ran.`);
+  if (ran === 0) console.error('No test ran.');
+  const nothingMayBeSkipped = (process.env['LIBRA_TEST_REQUIRE'] ?? '').split(',').includes('all');
+  if (nothingMayBeSkipped && skipped.length > 0) console.error('LIBRA_TEST_REQUIRE says that nothing may be skipped.');
+  return ran > 0 && !(nothingMayBeSkipped && skipped.length > 0);
+}
+
+const lanes = [...(others.length > 0 ? [startLane(others, 2)] : []), ...(inTurns.length > 0 ? [startLane(inTurns, 1)] : [])];
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => lanes.forEach(({ child }) => child.kill(signal)));
+const ends = await Promise.all(
+  lanes.map(async ({ child }) => {
+    const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null]; // as node:child_process says
+    return { code, signal };
+  }),
+);
+process.exitCode = Math.max(...ends.map(({ code, signal }) => code ?? (signal === null ? 1 : 130)));
+try {
+  if (ends.every(({ signal }) => signal === null)) {
+    // Written by our own reporter; missing when the runner was ended.
+    const reports = lanes.map(({ reportFile }) => JSON.parse(readFileSync(reportFile, 'utf8')) as TestReport);
+    if (!printReport(reports)) process.exitCode = 1;
+  }
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
