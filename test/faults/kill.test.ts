@@ -10,7 +10,7 @@ import { serverApp, writeApp } from '../fixtures/app-folder.ts';
 import { startLoad } from '../fixtures/load.ts';
 import { Platform, until } from '../platform.ts';
 
-const ROUNDS = Number(process.env['LIBRA_TEST_KILL_ROUNDS'] ?? 50);
+const ROUNDS = Number(process.env['LIBRA_TEST_KILL_ROUNDS'] ?? 30);
 const SEED = Number(process.env['LIBRA_TEST_SEED'] ?? 20_261_121);
 const LOOPS = 4;
 const FINAL = new Set(['succeeded', 'failed', 'superseded', 'canceled']);
