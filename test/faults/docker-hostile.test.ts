@@ -69,15 +69,15 @@ describe('a hostile App on Docker', { skip: lacking('dockerd') }, () => {
     return items.toSorted((a, b) => b.createdAtMs - a.createdAtMs)[0];
   };
   const containerOf = async (app: string): Promise<string> => {
-    const instance = await until(`${app} runs`, 30_000, () => instanceOf(app));
-    return until(`${app} has a container`, 30_000, async () => {
+    const instance = await until(`${app} runs`, 90_000, () => instanceOf(app));
+    return until(`${app} has a container`, 90_000, async () => {
       const all = await docker.engine.listContainers(['libra.platform']);
       return all.find(({ labels }) => labels['libra.key']?.startsWith(instance.id))?.id;
     });
   };
   const remove = async (app: string): Promise<void> => {
     assert.equal((await platform.cli('apps', 'delete', app, '--yes')).code, 0);
-    await until(`${app} is gone`, 30_000, async () => !(await platform.client().apps.list({})).items.some(({ name }) => name === app));
+    await until(`${app} is gone`, 90_000, async () => !(await platform.client().apps.list({})).items.some(({ name }) => name === app));
   };
 
   /** Asks the neighbour and the API all the while. Answers the slowest time, milliseconds. */
@@ -126,7 +126,7 @@ describe('a hostile App on Docker', { skip: lacking('dockerd') }, () => {
     const slowestMs = await besides(async () => {
       const script = 'x=0123456789; while :; do x=$x$x; done';
       await attack('hungry', script);
-      const reason = await until('it ran out of memory', 30_000, async () => {
+      const reason = await until('it ran out of memory', 90_000, async () => {
         const seen = (await instanceOf('hungry'))?.reason;
         return seen?.code === 'out_of_memory' ? seen : null;
       });
@@ -143,11 +143,11 @@ describe('a hostile App on Docker', { skip: lacking('dockerd') }, () => {
       await attack('filler', script('/fill'));
       const container = await containerOf('filler');
       await attack('hoarder', script('/data/fill'), ['    volumes: [{ name: data, path: /data, size: 32Mi }]']);
-      await until('it is ended for its quota', 60_000, async () => {
+      await until('it is ended for its quota', 90_000, async () => {
         writtenBytes = Math.max(writtenBytes, await docker.engine.writtenBytes(container).catch(() => 0));
         return (await instanceOf('filler'))?.reason?.code === 'disk_quota';
       });
-      await until('it is ended for its volume', 60_000, async () => (await instanceOf('hoarder'))?.reason?.code === 'disk_quota');
+      await until('it is ended for its volume', 90_000, async () => (await instanceOf('hoarder'))?.reason?.code === 'disk_quota');
       await Promise.all([remove('filler'), remove('hoarder')]);
     });
     t.diagnostic(`${Math.round(writtenBytes / MIB)} MiB written of 64 allowed; the others took ${Math.round(slowestMs)} ms at most`);
@@ -162,7 +162,7 @@ describe('a hostile App on Docker', { skip: lacking('dockerd') }, () => {
       const folder = join(platform.data, 'node/instances', instance?.id ?? '', 'logs');
       const sizes = (): number =>
         readdirSync(folder).reduce((sum, name) => sum + (statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0), 0);
-      await until('as much is kept as may be', 60_000, () => {
+      await until('as much is kept as may be', 90_000, () => {
         keptBytes = Math.max(keptBytes, sizes());
         return keptBytes > 5 * MIB;
       });

@@ -88,7 +88,7 @@ describe('images on Docker', { skip: lacking('dockerd') }, () => {
     );
     const refused = await platform.cli('exec', '-a', 'shop', '--tty', '--', 'sh');
     assert.deepEqual([refused.code, /no terminal/u.test(refused.stderr)], [2, true]);
-    await until('what it takes is measured', 20_000, async () => (await instances('shop'))[0]?.usage?.memoryBytes ?? null);
+    await until('what it takes is measured', 90_000, async () => (await instances('shop'))[0]?.usage?.memoryBytes ?? null);
   });
 
   test('a fixed port is the one inside: two Instances of it stand side by side', async () => {
@@ -134,7 +134,7 @@ describe('images on Docker', { skip: lacking('dockerd') }, () => {
     assert.deepEqual((await containers()).toSorted(), running);
     assert.equal((await platform.get('clock.localhost')).body, 'ok');
     await platform.start();
-    await until('it is adopted', 20_000, async () => (await instances('clock'))[0]?.healthy === true);
+    await until('it is adopted', 90_000, async () => (await instances('clock'))[0]?.healthy === true);
     assert.deepEqual((await containers()).toSorted(), running);
     const [now] = await instances('clock');
     assert.deepEqual([now?.id, now?.pid, now?.restarts], [before?.id, before?.pid, 0]);
@@ -142,7 +142,7 @@ describe('images on Docker', { skip: lacking('dockerd') }, () => {
       const { stdout } = await platform.cli('logs', '-a', 'clock', '--tail', '10000');
       return [...stdout.matchAll(/tick (\d+)/gu)].map(([, n = '']) => n);
     };
-    const seen = await until('it ticks on', 20_000, async () => {
+    const seen = await until('it ticks on', 90_000, async () => {
       const all = await ticks();
       return all.length > 200 ? all : null;
     });
@@ -203,10 +203,10 @@ describe('images on Docker', { skip: lacking('dockerd') }, () => {
     assert.match(stdout, /Step 3\/6 : RUN echo made of it[^]*made of it/u);
     // As on a Node that has not built it.
     await platform.cli('scale', 'web=0', '-a', 'built');
-    await until('nothing of it runs', 20_000, async () => (await instances('built')).every(({ phase }) => phase === 'stopped'));
+    await until('nothing of it runs', 90_000, async () => (await instances('built')).every(({ phase }) => phase === 'stopped'));
     await docker.forget(first.artifact ?? '');
     await platform.cli('scale', 'web=1', '-a', 'built');
-    await until('it answers again', 30_000, async () => (await platform.get('built.localhost')).body === 'built');
+    await until('it answers again', 90_000, async () => (await platform.get('built.localhost')).body === 'built');
     await deploy(writeApp(platform, 'built', files('built')));
     const [second] = (await platform.client().releases.list({ params })).items;
     assert.deepEqual([second?.number, second?.buildInstanceId, second?.artifact], [2, null, first.artifact]);
