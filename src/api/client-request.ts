@@ -102,10 +102,22 @@ export function createDeadline(clock: Clock, ms: number, what: string, signal: A
   };
 }
 
+function codeOf(error: unknown): string | null {
+  return typeof error === 'object' && error !== null && 'code' in error && typeof error.code === 'string' ? error.code : null;
+}
+
 /** What went wrong below HTTP, as a Failure; an abort keeps its own reason. */
 export function connectionFailure(error: unknown, url: string, signal: AbortSignal): unknown {
   if (signal.aborted) return signal.reason;
   if (isFailure(error)) return error;
+  const code = codeOf(error) ?? (error instanceof Error ? codeOf(error.cause) : null);
+  if (code !== null && /CERT|SELF_SIGNED|VERIFY/u.test(code)) {
+    return new Failure('unreachable', {
+      message: `What answers at ${url} shows a certificate that is not trusted here (${code}).`,
+      hint: 'Save what `libra nodes ca` prints on the platform, and name that file in NODE_EXTRA_CA_CERTS.',
+      cause: error,
+    });
+  }
   return new Failure('unreachable', {
     message: `The platform at ${url} does not answer.`,
     hint: 'Start it with: libra up — or name another one with LIBRA_URL.',

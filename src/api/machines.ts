@@ -31,6 +31,14 @@ export const machines = {
     errors: ['unsupported'],
     internal: true,
   }),
+  authority: endpoint({
+    method: 'GET',
+    path: '/v1/machines/authority',
+    summary: 'Certificate of the authority that machines know each other by, as PEM.',
+    permission: 'nodes.read',
+    scope: 'platform',
+    reply: (z) => z.object({ certificate: z.string() }),
+  }),
   controls: endpoint({
     method: 'GET',
     path: '/v1/machines/controls',

@@ -9,6 +9,8 @@ export interface LocalAddresses {
   readonly apps: string;
   /** Of a machine that joined the platform at `api`: its Node. */
   readonly node?: string;
+  /** What whoever started it has to know. */
+  readonly warning?: string;
   /** Process id of librad. */
   readonly pid: number;
   readonly version: string;

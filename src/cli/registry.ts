@@ -63,6 +63,7 @@ export const registry: readonly CommandGroup[] = [
       { name: 'nodes invite', load: async () => (await import('./commands/invitations.ts')).nodesInvite },
       { name: 'nodes invitations', load: async () => (await import('./commands/invitations.ts')).nodesInvitations },
       { name: 'nodes uninvite', load: async () => (await import('./commands/invitations.ts')).nodesUninvite },
+      { name: 'nodes ca', load: async () => (await import('./commands/invitations.ts')).nodesCa },
       { name: 'nodes remove', load: async () => (await import('./commands/nodes.ts')).nodesRemove },
       { name: 'nodes set', load: async () => (await import('./commands/nodes.ts')).nodesSet },
       { name: 'nodes cordon', load: async () => (await import('./commands/nodes.ts')).nodesCordon },

@@ -36,5 +36,6 @@ export async function readAddresses(paths: DataPaths): Promise<LocalAddresses | 
     return null;
   if (!isIdentityAlive(value.identity)) return null;
   const node = 'node' in value && typeof value.node === 'string' ? { node: value.node } : {};
-  return { api: value.api, apps: value.apps, ...node, pid: value.identity.pid, version: String(value.version) };
+  const warning = 'warning' in value && typeof value.warning === 'string' ? { warning: value.warning } : {};
+  return { api: value.api, apps: value.apps, ...node, ...warning, pid: value.identity.pid, version: String(value.version) };
 }

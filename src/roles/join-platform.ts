@@ -10,7 +10,16 @@ import { CONTROL_NAME, machines } from '../api/machines.ts';
 import type { Clock } from '../lib/clock.ts';
 import { Failure, messageOf } from '../lib/failure.ts';
 import { createTlsFetch } from '../sys/http-fetch.ts';
-import { isOver, pendingMachineKey, readIdentity, readMembership, writeIdentity, writeMembership } from './membership.ts';
+import {
+  controlParty,
+  isOver,
+  isRemoved,
+  pendingMachineKey,
+  readIdentity,
+  readMembership,
+  writeIdentity,
+  writeMembership,
+} from './membership.ts';
 import type { Membership } from './membership.ts';
 import type { DataPaths } from './paths.ts';
 
@@ -23,6 +32,8 @@ export interface JoinRequest {
   readonly hostname: string;
   readonly paths: DataPaths;
   readonly clock: Clock;
+  /** librad runs on the data folder, and holds to what it was started with. */
+  readonly isRunning: boolean;
 }
 
 export interface Joined {
@@ -32,7 +43,7 @@ export interface Joined {
 }
 
 /** Throws `conflict` where the data folder holds a platform of its own, `unauthenticated` where the other end is not the one of the token. */
-export async function joinPlatform({ url, token, hostname, paths, clock }: JoinRequest): Promise<Joined> {
+export async function joinPlatform({ url, token, hostname, paths, clock, isRunning }: JoinRequest): Promise<Joined> {
   const target = parseUrl(url);
   const fingerprint = /^libra_join_[0-9a-f]{64}_([0-9a-f]{64})$/u.exec(token)?.[1];
   if (fingerprint === undefined) {
@@ -42,7 +53,15 @@ export async function joinPlatform({ url, token, hostname, paths, clock }: JoinR
     });
   }
   const [before, identity] = [readMembership(paths), readIdentity(paths)];
-  if (before !== null && identity !== null && !isOver(identity, clock.now())) return { membership: before, already: true };
+  if (before !== null && identity !== null && !isOver(identity, clock.now())) {
+    const known = createClient(
+      { machines },
+      { url: before.urls[0], token: null, fetch: createTlsFetch(onlyParty(controlParty(identity))), clock, attempts: 1 },
+    );
+    if (!(await isRemoved(() => known.machines.controls({ timeoutMs: CONNECT_MS })))) return { membership: before, already: true };
+  }
+  if (isRunning && before !== null)
+    throw new Failure('conflict', { message: 'Libra runs here as a Node that it is no more.', hint: 'Stop it first: libra down' });
   if (before === null && (await stat(paths.masterKey).catch(() => null)) !== null) {
     throw new Failure('conflict', {
       message: `The data folder ${paths.data} holds a platform of its own.`,

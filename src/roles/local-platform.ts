@@ -125,7 +125,15 @@ export function createLocalPlatform(around: Surroundings): LocalPlatform {
       const target = dataPaths(settings.data);
       await makeDataFolders(target, settings.isRoot);
       const [{ joinPlatform }, { hostname }] = await Promise.all([import('./join-platform.ts'), import('node:os')]);
-      const joined = await joinPlatform({ url, token, hostname: settings.nodeName ?? hostname(), paths: target, clock: systemClock });
+      const isRunning = (await readAddresses(target)) !== null;
+      const joined = await joinPlatform({
+        url,
+        token,
+        hostname: settings.nodeName ?? hostname(),
+        paths: target,
+        clock: systemClock,
+        isRunning,
+      });
       const { name, roles, urls } = joined.membership;
       return { already: joined.already, membership: { name, roles, url: urls[0] } };
     },

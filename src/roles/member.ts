@@ -18,13 +18,24 @@ import { startAgentRole } from './agent-role.ts';
 import type { EdgeConnection } from './data-plane-process.ts';
 import { holdEdgeRole } from './edge-role.ts';
 import type { Librad } from './librad-parts.ts';
-import { controlParty, isOver, makeMachineKey, renewAtMs, requireIdentity, writeIdentity, writeMembership } from './membership.ts';
+import {
+  controlParty,
+  isOver,
+  makeMachineKey,
+  renewAtMs,
+  requireIdentity,
+  writeIdentity,
+  writeMembership,
+  isRemoved,
+} from './membership.ts';
 import type { Membership } from './membership.ts';
 
 const RENEWAL_LOOK_MS = 3_600_000;
 const RENEWAL_RETRY_MS = 60_000;
 const LEARN_EVERY_MS = 60_000;
 const LEARN_RETRY_MS = 5_000;
+/** So long the start waits to be told that all is in vain. */
+const ASK_MS = 3_000;
 
 /** Resolves when all that it runs has been started; control need not answer. */
 export async function startMember(librad: Librad, membership: Membership): Promise<Omit<LocalAddresses, 'pid' | 'version'>> {
@@ -101,7 +112,16 @@ export async function startMember(librad: Librad, membership: Membership): Promi
     },
   });
   undo.push(() => learning.stop());
-  return { api: url, apps: edge === null ? '' : `${edge.host}:${edge.ports.http}`, node: name };
+  return {
+    api: url,
+    apps: edge === null ? '' : `${edge.host}:${edge.ports.http}`,
+    node: name,
+    ...((await isRemoved(() => client.machines.controls({ timeoutMs: ASK_MS })))
+      ? {
+          warning: `This machine is no Node of ${url} any more: it was removed there, and what it ran is stopped. Invite it anew, and join.`,
+        }
+      : {}),
+  };
 }
 
 /** Machines get other addresses; where the way cannot be found now, the one of before may still hold. */

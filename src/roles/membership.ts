@@ -3,7 +3,7 @@
 
 import { createPublicKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
 import type { MachineRole } from '../model/documents.ts';
-import { Failure } from '../lib/failure.ts';
+import { Failure, isFailure } from '../lib/failure.ts';
 import { readJsonFile, replaceFileDurably } from '../sys/durable-file.ts';
 import type { TlsParty } from '../sys/http-fetch.ts';
 import { CONTROL_NAME } from '../api/machines.ts';
@@ -106,4 +106,14 @@ export function isOver({ certificatePem }: Pick<MachineIdentity, 'certificatePem
 /** How the machine speaks to control. */
 export function controlParty({ authorityPem, certificatePem, keyPem }: MachineIdentity): TlsParty {
   return { ca: authorityPem, cert: certificatePem, key: keyPem, servername: CONTROL_NAME };
+}
+
+/** Whether control says that this machine is no Node any more; where it does not answer, nobody has said so. */
+export async function isRemoved(ask: () => Promise<unknown>): Promise<boolean> {
+  try {
+    await ask();
+    return false;
+  } catch (error) {
+    return isFailure(error, 'unauthenticated') && error.details?.['removed'] === true;
+  }
 }

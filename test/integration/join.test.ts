@@ -110,6 +110,18 @@ test('a machine joins, runs Instances and an Edge, is killed and comes back, and
       );
       await until('and stops what it ran', 20_000, () => !machine.processes().some(({ pid }) => pid === there.pid));
       assert.equal((await platform.client().nodes.list({})).items.length, 1);
+
+      // It starts all the same, so that it stops what it ran, and says how it is; then it may come anew.
+      const anew = await invite(platform);
+      const whileItRuns = await machine.cli('join', anew.url, '--token', anew.token, '--detach');
+      assert.equal(whileItRuns.code, 5);
+      assert.match(whileItRuns.stderr, /libra down/u);
+      assert.equal((await machine.cli('down')).code, 0);
+      const warned = await machine.cli('up', '--detach');
+      assert.match(warned.stderr, /no Node of https:\S+ any more/u);
+      assert.equal((await machine.cli('down')).code, 0);
+      assert.equal((await machine.cli('join', anew.url, '--token', anew.token, '--detach')).code, 0);
+      await until('it is a Node again', 10_000, async () => (await stateOf(platform, 'second')) === 'up');
     });
   }, reachable));
 
@@ -166,3 +178,15 @@ test('the token is given to nobody but the platform that it is of', async () => 
     server.close();
   }
 });
+
+test('a command line elsewhere is told what keeps it from the platform, and how to go on', () =>
+  withPlatform(async (platform) => {
+    const { url } = await invite(platform);
+    const env = { LIBRA_URL: url, LIBRA_TOKEN: platform.token() };
+    const untrusted = await platform.cliWith({ env }, 'apps');
+    assert.equal(untrusted.code, 6);
+    assert.match(untrusted.stderr, /certificate that is not trusted here/u);
+    const file = join(platform.data, 'machines.pem');
+    writeFileSync(file, (await platform.cli('nodes', 'ca')).stdout);
+    assert.equal((await platform.cliWith({ env: { ...env, NODE_EXTRA_CA_CERTS: file } }, 'apps')).code, 0);
+  }, reachable));

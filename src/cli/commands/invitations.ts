@@ -1,10 +1,10 @@
 // `libra nodes invite` and what became of it: how machines come in.
 
 import { Failure } from '../../lib/failure.ts';
-import { parseDurationMs } from '../../model/duration.ts';
+import { formatDuration, parseDurationMs } from '../../model/duration.ts';
 import type { Command, CommandInput } from '../command.ts';
 import { textOption } from '../options.ts';
-import { formatAge, formatDuration } from '../output.ts';
+import { formatAge } from '../output.ts';
 
 const HOUR_MS = 3_600_000;
 
@@ -103,6 +103,20 @@ export const nodesUninvite: Command = {
     await (await context.client()).invitations.delete({ params: { invitation } });
     context.output.line('The invitation was taken back.');
     context.output.value({ invitation, deleted: true });
+    return 0;
+  },
+};
+
+export const nodesCa: Command = {
+  summary: 'Print the certificate of the authority that machines know each other by, for command lines elsewhere.',
+  details:
+    'Its API over TLS (libra up --api-tls-host) shows a certificate of this authority. On another machine: NODE_EXTRA_CA_CERTS=<file> LIBRA_URL=https://… LIBRA_TOKEN=… libra apps',
+  example: 'libra nodes ca > libra-machines.pem',
+  scope: 'platform',
+  run: async (_input, context) => {
+    const reply = await (await context.client()).machines.authority({});
+    context.output.line(reply.certificate.trimEnd());
+    context.output.value(reply);
     return 0;
   },
 };

@@ -30,7 +30,8 @@ export const up: Command = {
       output.line(`Libra ${addresses.version} is up (${formatDuration(performance.now() - began)}).`);
       if (addresses.node !== undefined) output.line(`  Node  ${addresses.node}`);
       output.line(`  API   ${addresses.api}`);
-      if (addresses.apps !== '') output.line(`  Apps  ${addresses.apps}`);
+      if (addresses.apps !== '') output.line(`  ${addresses.node === undefined ? 'Apps' : 'Edge'}  ${addresses.apps}`);
+      if (addresses.warning !== undefined) output.warn(addresses.warning);
       if (input.options['example'] === true) await (await import('./up-example.ts')).deployExample(context);
       output.value({ ...addresses, detached: input.options['detach'] === true });
     };

@@ -75,6 +75,9 @@ export function createAgentSync(context: ControlContext, deps: AgentSyncDeps): A
       const stream = nodeId === undefined ? undefined : streams.get(nodeId);
       if (stream !== undefined) mark(stream, id);
     }
+    // A Node that was removed is told by what its next call is answered.
+    for (const id of changed.get(nodeSpecRecords.name) ?? [])
+      if (view.get(nodeSpecRecords, id) === undefined) streams.get(id)?.closed.abort();
     // Records of Nodes change with every placement; who may be let in seldom does.
     if ([...(changed.get(nodeSpecRecords.name) ?? [])].some((id) => isEdge(id) !== edges.has(id))) {
       noteEdges();

@@ -126,6 +126,7 @@ export async function createMachines(
           const node = await join(findInvitation(call.body.token, key), key, call.body.hostname);
           return replyFor(node, publicKey);
         },
+        authority: async () => ({ certificate: authority.certificatePem }),
         controls: async () => {
           const own = deps.url();
           const others = view

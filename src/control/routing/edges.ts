@@ -7,7 +7,8 @@ import { Failure } from '../../lib/failure.ts';
 import type { ControlContext } from '../context.ts';
 import type { Comparison } from '../../model/version-counts.ts';
 import { deploymentRecords, instanceSpecRecords } from '../deploys/records.ts';
-import type { NounHandlers, StreamItem } from '../handler.ts';
+import { nodeSpecRecords } from '../cluster/records.ts';
+import type { NounHandlers, Principal, StreamItem } from '../handler.ts';
 import { createWakeup } from '../wakeup.ts';
 import type { Wakeup } from '../wakeup.ts';
 import type { LiveTable } from './table.ts';
@@ -22,6 +23,8 @@ const NO_TAPS: readonly Tap[] = [];
 
 interface Edge {
   readonly id: string;
+  /** Of its machine; null: it has not followed so far. */
+  nodeId: string | null;
   /** Open streams; the newest counts, an older one is dead or about to be. */
   stream: { readonly wakeup: Wakeup; readonly closed: AbortController } | null;
   /** Sequence in force there; 0 while nothing is known. */
@@ -107,6 +110,12 @@ export function createEdges(context: ControlContext, deps: EdgesDeps): Edges {
     for (const edge of edges.values()) edge.stream?.wakeup.wake();
   };
   const taps = createTaps(clock, wakeAll);
+  // What it follows holds the keys of hosts: a machine that was removed gets no more of it.
+  const unsubscribeNodes = view.onChange((changed) => {
+    const gone = [...(changed.get(nodeSpecRecords.name) ?? [])].filter((id) => view.get(nodeSpecRecords, id) === undefined);
+    if (gone.length === 0) return;
+    for (const edge of edges.values()) if (edge.nodeId !== null && gone.includes(edge.nodeId)) edge.stream?.closed.abort();
+  });
   const unsubscribe = live.onDelta(wakeAll);
   later(deps.reconnectGraceMs, notify);
 
@@ -117,6 +126,7 @@ export function createEdges(context: ControlContext, deps: EdgesDeps): Edges {
     if (edges.size >= EDGES) throw new Failure('rate_limited', { message: `${EDGES} Edges are connected already.` });
     const edge: Edge = {
       id,
+      nodeId: null,
       stream: null,
       acknowledged: 0,
       draining: new Map(),
@@ -128,11 +138,12 @@ export function createEdges(context: ControlContext, deps: EdgesDeps): Edges {
     return edge;
   };
 
-  async function* messages(edgeId: string, signal: AbortSignal): AsyncGenerator<StreamItem<TableMessage>> {
+  async function* messages(edgeId: string, nodeId: string, signal: AbortSignal): AsyncGenerator<StreamItem<TableMessage>> {
     const edge = edgeOf(edgeId);
     const stream = { wakeup: createWakeup(clock), closed: new AbortController() };
     edge.stream?.closed.abort();
     edge.stream = stream;
+    edge.nodeId = nodeId;
     // What a former process of this Edge had in force says nothing about this one.
     edge.acknowledged = 0;
     edge.draining = new Map();
@@ -209,16 +220,15 @@ export function createEdges(context: ControlContext, deps: EdgesDeps): Edges {
     handlers: {
       dataplane: {
         sync: (call) => {
-          requireEdge(call.principal.kind);
-          return messages(call.query.edge, call.signal);
+          return messages(call.query.edge, requireEdge(call.principal), call.signal);
         },
         report: async (call) => {
-          requireEdge(call.principal.kind);
+          requireEdge(call.principal);
           take(parseReport(call.body));
           return { accepted: true };
         },
         requests: async (call) => {
-          requireEdge(call.principal.kind);
+          requireEdge(call.principal);
           return { wanted: taps.take(parseBatch(call.body)) };
         },
       },
@@ -295,14 +305,17 @@ export function createEdges(context: ControlContext, deps: EdgesDeps): Edges {
       })),
     stop: () => {
       unsubscribe();
+      unsubscribeNodes();
       for (const cancel of timers) cancel();
       for (const edge of edges.values()) edge.stream?.closed.abort();
     },
   };
 }
 
-function requireEdge(kind: string): void {
-  if (kind !== 'edge') throw new Failure('forbidden', { message: 'Only an Edge may follow the route table.' });
+/** The Node of its machine. */
+function requireEdge(principal: Principal): string {
+  if (principal.kind !== 'edge') throw new Failure('forbidden', { message: 'Only an Edge may follow the route table.' });
+  return principal.nodeId;
 }
 
 function sameCounts(a: ReadonlyMap<string, number>, b: ReadonlyMap<string, number>): boolean {
