@@ -251,20 +251,20 @@ export function createProcesses(deps: ProcessesDeps): Processes {
     return entry.record;
   }
 
-  const adopt = (record: ProcessRecord, recordFolder: string, log: SpawnRequest['log'], again: SpawnRequest | null): ProcessRecord => {
-    const entry: Entry = {
-      record,
-      recordFolder,
-      log,
-      again,
-      pump: null,
-      failuresInRow: 0,
-      cancelTimer: null,
-      cancelAttention: null,
-      child: null,
-      starting: null,
-    };
+  /** Knows a program from now on; nothing is done for it yet. */
+  const add = (
+    record: ProcessRecord,
+    { recordFolder, log }: Pick<SpawnRequest, 'recordFolder' | 'log'>,
+    again: SpawnRequest | null,
+  ): Entry => {
+    const idle = { pump: null, failuresInRow: 0, cancelTimer: null, cancelAttention: null, child: null, starting: null };
+    const entry: Entry = { record, recordFolder, log, again, ...idle };
     entries.set(record.key, entry);
+    return entry;
+  };
+
+  const adopt = (record: ProcessRecord, recordFolder: string, log: SpawnRequest['log'], again: SpawnRequest | null): ProcessRecord => {
+    const entry = add(record, { recordFolder, log }, again);
     if (record.state !== 'running') return record;
     if (record.identity === null || !isIdentityAlive(record.identity)) {
       entry.record = { ...record, state: 'exited', exit: { code: null, signal: null, atMs: clock.now() } };
@@ -290,20 +290,9 @@ export function createProcesses(deps: ProcessesDeps): Processes {
         return adopt(found, request.recordFolder, request.log, again);
       }
     }
-    const entry: Entry = {
-      record: { key: request.key, identity: null, state: 'running', startedAtMs: clock.now(), exit: null, error: null, restarts: 0 },
-      recordFolder: request.recordFolder,
-      log: request.log,
-      again,
-      pump: null,
-      failuresInRow: 0,
-      cancelTimer: null,
-      cancelAttention: null,
-      child: null,
-      starting: null,
-    };
-    entries.set(request.key, entry);
-    return start(entry, request, 0);
+    const { key } = request;
+    const record: ProcessRecord = { key, identity: null, state: 'running', startedAtMs: clock.now(), exit: null, error: null, restarts: 0 };
+    return start(add(record, request, again), request, 0);
   };
 
   const makeRoom = (): void => {
