@@ -39,9 +39,6 @@ async function underLoad(platform: Platform, body: () => Promise<void>): Promise
     host: 'hello.localhost',
     keptAlive: 2,
     fresh: 2,
-    large: { loops: 0, bytes: 0 },
-    webSockets: 0,
-    eventStreams: 0,
     pauseMs: 5,
     accept: (status, text) => status === 200 && text.startsWith('Hello from Libra!'),
   });

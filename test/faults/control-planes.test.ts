@@ -73,9 +73,6 @@ describe('control planes', { skip: lacking('etcd') }, () => {
         host: 'shop.localhost',
         keptAlive: 2,
         fresh: 2,
-        large: { loops: 0, bytes: 0 },
-        webSockets: 0,
-        eventStreams: 0,
         pauseMs: 10,
         accept: (status, body) => status === 200 && (body === 'one' || body === 'two'),
       });

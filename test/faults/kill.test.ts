@@ -85,9 +85,6 @@ describe('kill −9 at random moments', () => {
         host: 'shop.localhost',
         keptAlive: LOOPS / 2,
         fresh: LOOPS / 2,
-        large: { loops: 0, bytes: 0 },
-        webSockets: 0,
-        eventStreams: 0,
         pauseMs: 5,
         accept: (status, body) => status === 200 && body.startsWith('version '),
       });

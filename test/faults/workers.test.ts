@@ -24,7 +24,6 @@ const load = (platform: Platform, streams: number): Load =>
     host: 'shop.localhost',
     keptAlive: 4,
     fresh: 4,
-    large: { loops: 0, bytes: 0 },
     webSockets: streams,
     eventStreams: streams,
     pauseMs: 2,

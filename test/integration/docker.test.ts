@@ -107,9 +107,6 @@ describe('images on Docker', { skip: lacking('dockerd') }, () => {
       host: 'shop.localhost',
       keptAlive: 2,
       fresh: 2,
-      large: { loops: 0, bytes: 0 },
-      webSockets: 0,
-      eventStreams: 0,
       pauseMs: 5,
       accept: (status, body) => status === 200 && (body === 'one' || body === 'two'),
     });
