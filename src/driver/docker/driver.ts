@@ -20,7 +20,7 @@ import type { EngineEndpoint } from './endpoint.ts';
 import { createEngine } from './engine.ts';
 import type { EngineFacts } from './engine.ts';
 import { startExec } from './exec.ts';
-import { fieldOf, textOf } from './fields.ts';
+import { keysOf, numberOf, textOf } from './fields.ts';
 import { BUILT_LABEL, KEY_LABEL, parseHandle, PLATFORM_LABEL, toDriverHandle } from './handle.ts';
 import type { DockerHandle } from './handle.ts';
 import { createNetworks } from './networks.ts';
@@ -74,11 +74,12 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
   });
   const users = createAppUsers(dataFolder);
   const cpus = allowedCpus();
+  const cpusOf = (cores: readonly number[]): readonly number[] => cores.flatMap((core) => cpus[core] ?? []);
   const closing = new AbortController();
   const starting = new Map<string, Promise<DriverHandle>>();
   const watched = new Map<string, Watched>();
   const networks = createNetworks({ engine, platform, pool: options.subnets ?? SUBNETS, clock, log });
-  const start = createContainerStart({ engine, networks, platform, userOf: (appId) => users.of(appId), cpusOf: (cores) => cpusOf(cores) });
+  const start = createContainerStart({ engine, networks, platform, userOf: (appId) => users.of(appId), cpusOf });
 
   const enforcement = (limit: keyof typeof LIMITS): string => {
     if (facts === null) return 'not known: Docker did not answer when librad started';
@@ -94,8 +95,6 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
   const notEnforced = (['cpu', 'memory', 'processes'] as const).flatMap((name) =>
     enforcement(name) === 'enforced' ? [] : [`${name} limit not enforced: ${enforcement(name)}`],
   );
-
-  const cpusOf = (cores: readonly number[]): readonly number[] => cores.flatMap((core) => cpus[core] ?? []);
 
   const watch = ({ container, log: place }: DockerHandle): Watched => {
     const known = watched.get(container);
@@ -207,10 +206,10 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
     diagnose: async (handle, { container: part }) => {
       const { container } = parseHandle(handle);
       const answer = await findContainer(engine, container);
-      const pid = fieldOf(answer, 'State', 'Pid');
-      const sockets = typeof pid === 'number' && pid !== 0 ? socketsOf(pid, container) : null;
+      const pid = numberOf(answer, 'State', 'Pid') ?? 0;
+      const sockets = pid === 0 ? null : socketsOf(pid, container);
       if (part === undefined || part.port === null || sockets === null) return null;
-      const [network = ''] = Object.keys(Object(fieldOf(answer, 'NetworkSettings', 'Networks')));
+      const [network = ''] = keysOf(answer, 'NetworkSettings', 'Networks');
       const address = textOf(answer, 'NetworkSettings', 'Networks', network, 'IPAddress') ?? '0.0.0.0';
       const listens = diagnoseSockets(sockets, part.port, address);
       if (listens !== 'nothing') return listens;

@@ -44,7 +44,11 @@ function readTls(folder: string): EngineTls {
     try {
       return readFileSync(join(folder, name), 'utf8');
     } catch (error) {
-      throw new Failure('invalid_input', { message: `A TLS file of the Docker engine cannot be read: ${messageOf(error)}.`, cause: error });
+      throw new Failure('invalid_input', {
+        message: `A TLS file of the Docker engine cannot be read: ${messageOf(error)}.`,
+        hint: 'The folder of --docker-tls must hold ca.pem, cert.pem and key.pem.',
+        cause: error,
+      });
     }
   };
   return { ca: read('ca.pem'), cert: read('cert.pem'), key: read('key.pem') };

@@ -51,6 +51,16 @@ export function engineStatus(error: unknown): number | null {
   return typeof status === 'number' ? status : null;
 }
 
+/** The same; null where the engine answers that there is no such thing. */
+export async function orNull<T>(going: Promise<T>): Promise<T | null> {
+  try {
+    return await going;
+  } catch (error) {
+    if (engineStatus(error) === 404) return null;
+    throw error;
+  }
+}
+
 const CODES: Readonly<Record<number, FailureCode>> = { 400: 'invalid_input', 403: 'conflict', 404: 'not_found', 409: 'conflict' };
 
 export function createEngineHttp(endpoint: EngineEndpoint): EngineHttp {

@@ -5,7 +5,7 @@ import type { Duplex, Readable } from 'node:stream';
 import { Failure } from '../../lib/failure.ts';
 import type { RunState } from '../contract.ts';
 import type { EngineEndpoint } from './endpoint.ts';
-import { createEngineHttp } from './engine-http.ts';
+import { createEngineHttp, engineStatus, orNull } from './engine-http.ts';
 import { fieldOf, keysOf, listOf, numberOf, textOf } from './fields.ts';
 import { readState } from './state.ts';
 
@@ -107,6 +107,7 @@ export function createEngine(endpoint: EngineEndpoint): Engine {
     if (Number.isNaN(newest) || newest < chosen) {
       throw new Failure('unsupported', {
         message: `Docker ${textOf(answer, 'Version') ?? 'of this version'} is too old: Libra needs 20.10 or later.`,
+        hint: 'Upgrade Docker, or start librad without it: --docker off',
       });
     }
     return `/v1.${chosen}`;
@@ -128,7 +129,7 @@ export function createEngine(endpoint: EngineEndpoint): Engine {
       await going;
       return true;
     } catch (error) {
-      if (statuses.includes(Number(error instanceof Failure ? error.details?.['engineStatus'] : 0))) return false;
+      if (statuses.includes(engineStatus(error) ?? 0)) return false;
       throw error;
     }
   };
@@ -145,12 +146,8 @@ export function createEngine(endpoint: EngineEndpoint): Engine {
       };
     },
     image: async (reference) => {
-      let answer: unknown;
-      const found = await ignoring(
-        [404],
-        call('GET', `/images/${reference}/json`).then((value) => (answer = value)),
-      );
-      if (!found) return null;
+      const answer = await orNull(call('GET', `/images/${reference}/json`));
+      if (answer === null) return null;
       const path = listOf(answer, 'Config', 'Env').find((entry) => typeof entry === 'string' && entry.startsWith('PATH='));
       return {
         id: textOf(answer, 'Id') ?? '',

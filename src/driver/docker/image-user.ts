@@ -34,12 +34,12 @@ async function readSmallFile(engine: Engine, container: string, path: string): P
   }
 }
 
-/** Fields of the line that begins with the name, as in passwd(5) and group(5). */
-const entry = (text: string, name: string): readonly string[] =>
+/** Fields of the first line whose field at that place is the wanted one, as in passwd(5) and group(5). */
+const entry = (text: string, at: number, wanted: string): readonly string[] =>
   text
     .split('\n')
     .map((line) => line.split(':'))
-    .find(([first]) => first === name) ?? [];
+    .find((fields) => fields[at] === wanted) ?? [];
 
 const isNumber = (text: string | undefined): text is string => text !== undefined && /^\d{1,10}$/u.test(text);
 
@@ -48,12 +48,11 @@ export async function idsOfUser(engine: Engine, container: string, user: string)
   const [name = '', group] = user.split(':');
   if (name === '') return { uid: 0, gid: 0 };
   if (isNumber(name) && isNumber(group)) return { uid: Number(name), gid: Number(group) };
-  const passwd = await readSmallFile(engine, container, '/etc/passwd');
-  const lines = passwd.split('\n').map((line) => line.split(':'));
-  const [, , uid, own] = lines.find((fields) => (isNumber(name) ? fields[2] === name : fields[0] === name)) ?? [];
+  const [, , uid, own] = entry(await readSmallFile(engine, container, '/etc/passwd'), isNumber(name) ? 2 : 0, name);
   const ids = isNumber(name) ? name : uid;
   if (!isNumber(ids)) return null;
-  const gid = group === undefined ? own : isNumber(group) ? group : entry(await readSmallFile(engine, container, '/etc/group'), group)[2];
+  const gid =
+    group === undefined ? own : isNumber(group) ? group : entry(await readSmallFile(engine, container, '/etc/group'), 0, group)[2];
   return { uid: Number(ids), gid: isNumber(gid) ? Number(gid) : 0 };
 }
 

@@ -8,9 +8,7 @@ const SIGNAL_NAMES: ReadonlyMap<number, string> = new Map(Object.entries(constan
 /** What programs report that were ended by a signal, and Docker's own init for them. */
 const SIGNAL_BASE = 128;
 /** Go's zero time, which Docker writes where nothing has happened yet, is long before. */
-const never = (text: string | null): boolean => text === null || text.startsWith('0001-');
-
-const timeOf = (text: string | null): number => (text === null || never(text) ? 0 : Date.parse(text));
+const timeOf = (text: string | null): number => (text === null || text.startsWith('0001-') ? 0 : Date.parse(text));
 
 /** An exit code above 128 is taken for the signal that it stands for: Docker does not keep the two apart. */
 export function readState(answer: unknown): RunState {
