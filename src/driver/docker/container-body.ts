@@ -11,6 +11,7 @@ const MAX_PROCESSES = 4096;
 const CPU_SHARES = 1024;
 /** Least that the engine takes. */
 const LEAST_CPU_SHARES = 2;
+/** What Docker gives to programs of an image that has none. */
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 /** The engine's own log is a buffer on the way to the log of the Instance: twice its size in pieces, of which all but one are compressed. */
 const LOG_FILES = 9;
@@ -34,14 +35,24 @@ export function mountsOf(part: ContainerPart, image: ImageFacts): readonly Mount
   return part.mounts.map((mount) => {
     const { target } = mount;
     const inside = isAbsolute(target) ? join(target) : join('/', image.workingFolder, target);
-    if (inside === '/') throw new Failure('invalid_input', { message: `The path ${target} would cover the whole image.` });
+    if (inside === '/')
+      throw new Failure('invalid_input', {
+        message: `The path ${target} would cover the whole image.`,
+        hint: 'Give the volume or secret file a path below /.',
+      });
     return { ...mount, target: inside };
   });
 }
 
-/** The whole environment, the image's own PATH included where the program comes as a folder. */
+/** Where the first word of a command is looked for inside: what the App's own packages bring comes first, as it does for npm scripts. */
+export function searchPath(spec: RunSpec, part: ContainerPart, image: ImageFacts): string {
+  const bins = part.workFolder === null ? '' : `${part.workFolder}/node_modules/.bin:`;
+  return spec.env['PATH'] ?? `${bins}${image.path ?? PATH}`;
+}
+
+/** The whole environment; what comes as a folder gets its PATH, too, an image has its own. */
 function environment(spec: RunSpec, part: ContainerPart, image: ImageFacts): readonly string[] {
-  const own = part.workFolder === null ? {} : { PATH: `${part.workFolder}/node_modules/.bin:${image.path ?? PATH}` };
+  const own = part.workFolder === null ? {} : { PATH: searchPath(spec, part, image) };
   const places = mountsOf(part, image).flatMap(({ variable, target }) => (variable === undefined ? [] : [[variable, target] as const]));
   return Object.entries({ ...own, ...spec.env, ...Object.fromEntries(places) }).map(([name, value]) => `${name}=${value}`);
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -112,7 +112,24 @@ describe('docker', { skip: lacking('dockerd') }, () => {
     },
   );
 
-  test('the same over TCP with TLS on both sides, and not without the certificate', async () => {
+  test('a program that the packages of a folder bring is found in a base image that has no PATH', async () => {
+    const fixture = createDriverFixture(docker, image);
+    const driver = await fixture.create();
+    const work = join(fixture.folder, 'work');
+    const bin = join(work, 'node_modules/.bin');
+    mkdirSync(bin, { recursive: true });
+    writeFileSync(join(bin, 'greet'), '#!/bin/sh\nexit 7\n', { mode: 0o755 });
+    const mounts = [{ source: work, target: work, readOnly: false }];
+    const handle = await driver.ensure(fixture.spec('bins.1', '', { argv: ['greet'], env: {} }, { workFolder: work, mounts }));
+    const end = await driver.wait(handle, new AbortController().signal);
+    assert.ok(end.state === 'exited');
+    assert.equal(end.code, 7);
+    await driver.sweep(new Set());
+    await driver.close();
+    fixture.remove();
+  });
+
+  test('works over TCP with TLS on both sides, and not without the certificate', async () => {
     const fixture = createDriverFixture(docker, image);
     const driver = await fixture.create({ endpoint: parseEngineEndpoint(url, folder) });
     const handle = await driver.ensure(fixture.spec('far.1', 'echo here; while :; do sleep 1; done'));

@@ -4,7 +4,6 @@
 import { isAbsolute, join } from 'node:path/posix';
 import type { Engine } from './engine.ts';
 
-const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const MAX_KNOWN = 1000;
 
 export interface CommandQuestion {
@@ -12,7 +11,8 @@ export interface CommandQuestion {
   readonly imageId: string;
   readonly word: string;
   readonly workFolder: string;
-  readonly path: string | null;
+  /** As of the variable PATH. */
+  readonly path: string;
   /** Folders inside that do not come from the image. */
   readonly mounted: readonly string[];
 }
@@ -23,7 +23,7 @@ export function createCommandFinder(engine: Engine): (question: CommandQuestion)
   return async ({ container, imageId, word, workFolder, path, mounted }) => {
     const places = word.includes('/')
       ? [isAbsolute(word) ? word : join(workFolder === '' ? '/' : workFolder, word)]
-      : (path ?? PATH).split(':').flatMap((folder) => (isAbsolute(folder) ? [join(folder, word)] : []));
+      : path.split(':').flatMap((folder) => (isAbsolute(folder) ? [join(folder, word)] : []));
     if (places.some((place) => known.has(`${imageId} ${place}`))) return true;
     for (const place of places) {
       if (!(await engine.hasPath(container, place))) continue;

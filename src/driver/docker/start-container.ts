@@ -2,9 +2,9 @@
 
 import { Failure, messageOf } from '../../lib/failure.ts';
 import type { ContainerPart, RunSpec } from '../contract.ts';
-import { containerBody, mountsOf } from './container-body.ts';
+import { containerBody, mountsOf, searchPath } from './container-body.ts';
 import type { Engine, ImageFacts } from './engine.ts';
-import { engineStatus } from './engine-http.ts';
+import { engineStatus, orNull } from './engine-http.ts';
 import { textOf } from './fields.ts';
 import { createCommandFinder } from './find-command.ts';
 import { containerName } from './handle.ts';
@@ -23,14 +23,7 @@ export interface ContainerStartDeps {
 }
 
 /** The engine's whole answer about a container; null: it is gone. */
-export async function findContainer(engine: Engine, idOrName: string): Promise<unknown> {
-  try {
-    return await engine.inspectContainer(idOrName);
-  } catch (error) {
-    if (engineStatus(error) === 404) return null;
-    throw error;
-  }
-}
+export const findContainer = (engine: Engine, idOrName: string): Promise<unknown> => orNull(engine.inspectContainer(idOrName));
 
 /** Docker's answer to a start as a reason; what it did not answer at all stays unclear. */
 function startFailure(error: unknown, spec: RunSpec): unknown {
@@ -61,6 +54,7 @@ export function createContainerStart(deps: ContainerStartDeps): (spec: RunSpec, 
     if (ids === null) {
       throw new Failure('start_failed', {
         message: `The image ${part.image} runs as “${image.user}”, whom its own /etc/passwd does not know.`,
+        hint: 'Name its user by number in the Dockerfile, such as `USER 1000:1000`: volumes and secret files are given to that user.',
         details: { reason: 'driver_error' },
       });
     }
@@ -86,8 +80,7 @@ export function createContainerStart(deps: ContainerStartDeps): (spec: RunSpec, 
     try {
       const [word] = spec.argv;
       const workFolder = part.workFolder ?? image.workingFolder;
-      const bins = part.workFolder === null ? '' : `${part.workFolder}/node_modules/.bin:`;
-      const path = spec.env['PATH'] ?? (image.path === null ? null : `${bins}${image.path}`);
+      const path = searchPath(spec, part, image);
       const mounted = mountsOf(part, image).map(({ target }) => target);
       if (word !== undefined && !(await isFound({ container, imageId: image.id, word, workFolder, path, mounted }))) {
         throw new Failure('start_failed', {
