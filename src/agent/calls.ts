@@ -11,6 +11,7 @@ import { expandWords } from '../model/expand.ts';
 import type { Instances } from './instances.ts';
 import type { AgentLink, CallSocket } from './link.ts';
 import { lastLines, linesThatPass } from './log-filter.ts';
+import { terminalSize } from './terminal-size.ts';
 import type { Workspace } from './workspace.ts';
 
 /** Calls at the same time; more are refused. */
@@ -159,14 +160,8 @@ const unknownInstance = (id: string): Failure =>
 
 /** A size that is none changes nothing, and a terminal that has gone is no failure: its end is told soon. */
 async function resize(session: ExecSession, frame: Uint8Array): Promise<void> {
-  const [columns, rows] = sizeIn(Buffer.from(frame).toString('utf8'));
-  if (columns === undefined || rows === undefined) return;
-  await session.resize?.({ columns, rows }).catch(() => undefined);
-}
-
-function sizeIn(text: string): readonly (number | undefined)[] {
-  const match = /^\{"columns":(\d{1,3}),"rows":(\d{1,3})\}$/u.exec(text);
-  return match === null ? [] : [Number(match[1]), Number(match[2])];
+  const size = terminalSize(frame);
+  if (size !== null) await session.resize?.(size).catch(() => undefined);
 }
 
 async function untilClosed(socket: CallSocket, end: AbortController): Promise<void> {
