@@ -5,6 +5,7 @@ import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
 import type { InstanceSpec, NodeSpec, NodeStatus } from '../../model/documents.ts';
 import type { Build, EntrypointSpec } from '../../model/manifest-types.ts';
 import type { View } from '../../store/view.ts';
+import { releaseRecords } from '../apps/records.ts';
 import { buildArtifact } from '../builds/needs-build.ts';
 import { BUILD_RESOURCES } from '../cluster/desired.ts';
 import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords } from '../cluster/records.ts';
@@ -42,7 +43,7 @@ export function roomOf(
     if (spec !== null && instance.role === 'service') used.volumeBytes += ask.volumeBytes ?? 0;
     for (const [name, count] of Object.entries(ask.devices ?? {})) used.devices[name] = (used.devices[name] ?? 0) + count;
     if (instance.role !== 'service' || spec === null) continue;
-    if (spec.port !== null) ports.add(spec.port);
+    if (spec.port !== null && holdsPort(view, instance, spec, status)) ports.add(spec.port);
     // Those that leave keep their room, but not their place in the spread.
     if (instance.desired === 'stop' || instance.draining) continue;
     addOne(perDeployment, `${instance.deploymentId}/${instance.entrypoint}`);
@@ -90,6 +91,13 @@ function closedBecause(node: NodeSpec, status: NodeStatus | null): string | null
 function entrypointOf(view: View, instance: InstanceSpec): EntrypointSpec | null {
   if (instance.deploymentId === null) return null;
   return view.get(deploymentRecords, instance.deploymentId)?.document.entrypoints[instance.entrypoint] ?? null;
+}
+
+/** A container has the port inside only. Where it is not known how it runs, the port counts. */
+function holdsPort(view: View, { releaseId }: InstanceSpec, spec: EntrypointSpec, status: NodeStatus | null): boolean {
+  const build = view.get(releaseRecords, releaseId)?.document.manifest.build;
+  const choice = build === undefined ? null : chooseDriver(status?.drivers ?? [], spec, build);
+  return choice === null || !choice.ok || choice.driver === 'process';
 }
 
 function addOne(counts: Map<string, number>, key: string): void {

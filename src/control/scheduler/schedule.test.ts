@@ -281,6 +281,16 @@ test('a slot with a volume goes to the Node that holds it, or nowhere', () => {
   assert.match(gone.unplaced[0]?.hint ?? '', /volume/u);
 });
 
+test('containers of one fixed port stand side by side, and beside a process that has it', () => {
+  const inside = aRequest({ fixedPort: 3000, driver: () => ({ ok: true, driver: 'docker' }) });
+  const process = aRequest({ fixedPort: 3000, deploymentKey: 'd/other', hostKey: 'e/other' });
+  for (const asked of [
+    [inside, { ...inside, key: 'web/1' }, { ...process, key: 'other/0' }],
+    [{ ...process, key: 'a/0' }, inside, { ...inside, key: 'web/1' }],
+  ])
+    assert.equal(schedule([aRoom()], asked).placed.size, 3);
+});
+
 test('what finds no Node is told with the reason of each', () => {
   const nodes = [
     aRoom({ id: 'a', used: { cpu: 3.7, memoryBytes: 3950 } }),

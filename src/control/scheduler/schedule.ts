@@ -257,7 +257,7 @@ function explain(nodes: readonly NodeRoom[], request: PlacementRequest): Unplace
 function withRequest(node: NodeRoom, request: PlacementRequest): NodeRoom {
   return {
     ...take(node, request.ask),
-    ports: request.fixedPort === null ? node.ports : new Set(node.ports).add(request.fixedPort),
+    ports: request.fixedPort !== null && holdsPort(node, request) ? new Set(node.ports).add(request.fixedPort) : node.ports,
     shunned:
       request.apart.length === 0
         ? node.shunned
