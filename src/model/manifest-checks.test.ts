@@ -124,6 +124,13 @@ test('two Entrypoints cannot claim the same port or the same route', () => {
   );
 });
 
+test('images may share a port, which is one inside of each; a process keeps its own', () => {
+  const ports = (web: string, api: string): string => `entrypoints: { web: { ${web}, port: 80 }, api: { ${api}, port: 80 } }\n`;
+  assert.deepEqual(problemsOf(`build: { image: "shop:1" }\n${ports('command: x', 'command: y')}`), []);
+  assert.deepEqual(problemsOf(ports('image: "shop:1"', 'command: y')), []);
+  assert.equal(problemsOf(`build: { base: "node:24" }\n${ports('command: x', 'command: y')}`).length, 1);
+});
+
 test('references to Entrypoints that are not there name the nearest', () => {
   assert.deepEqual(
     problemsOf(`entrypoints: { web: { command: x }, nightly: { command: y, schedule: "0 3 * * *" } }

@@ -40,16 +40,19 @@ function checkBuild(build: BuildInput | undefined, report: Report): void {
   if (build.commands !== undefined && first !== 'static') report(['build', 'commands'], `has no meaning next to ${first}`, 'key');
 }
 
+const isImage = (build: BuildInput | undefined): boolean => build?.image !== undefined || build?.dockerfile !== undefined;
+
+const runsImage = ({ build }: ManifestParts, input: EntrypointInput): boolean => input.image !== undefined || isImage(build);
+
 function checkCommands(parts: ManifestParts, report: Report): void {
   const { build } = parts;
   if (!parts.buildKnown) return;
-  const hasImage = build?.image !== undefined || build?.dockerfile !== undefined;
   for (const [name, input] of parts.entrypoints) {
-    if (input.command !== undefined || input.image !== undefined || hasImage) continue;
+    if (input.command !== undefined || runsImage(parts, input)) continue;
     if (name === 'web' && build?.static !== undefined) continue;
     report(['entrypoints', name, 'command'], 'is missing: expected the command that starts it, such as node server.js', 'key');
   }
-  if (parts.entrypointNames.length === 0 && !hasImage && build?.static === undefined) {
+  if (parts.entrypointNames.length === 0 && !isImage(build) && build?.static === undefined) {
     report(['entrypoints'], 'is missing: expected at least one Entrypoint, such as `web: { command: node server.js }`', 'key');
   }
 }
@@ -95,8 +98,10 @@ function checkReferences(parts: ManifestParts, report: Report): void {
 
 function checkPorts(parts: ManifestParts, report: Report): void {
   const owners = new Map<number, string>();
-  for (const [name, { port }] of parts.entrypoints) {
-    if (port === undefined) continue;
+  for (const [name, input] of parts.entrypoints) {
+    const { port } = input;
+    // That of an image is the port inside.
+    if (port === undefined || runsImage(parts, input)) continue;
     const owner = owners.get(port);
     if (owner !== undefined) report(['entrypoints', name, 'port'], `the fixed port ${port} is taken by the Entrypoint ${owner}`);
     else owners.set(port, name);
