@@ -4,9 +4,6 @@
 import { endpoint } from './endpoint.ts';
 import type { Z } from './endpoint.ts';
 
-/** The name that every control plane is known by in its certificate, whatever address it is reached at. */
-export const CONTROL_NAME = 'control.libra.internal';
-
 const certificateShape = (z: Z) =>
   z.object({
     nodeId: z.string(),

@@ -5,14 +5,15 @@ import { readFile } from 'node:fs/promises';
 import { createClient } from '../api/client.ts';
 import type { Client } from '../api/client.ts';
 import { dataplane } from '../api/dataplane.ts';
-import { CONTROL_NAME } from '../api/machines.ts';
 import type { EdgeReport, TableMessage, TapBatch } from '../api/dataplane.ts';
 import type { Clock } from '../lib/clock.ts';
 import { Failure } from '../lib/failure.ts';
+import { readJsonFile } from '../sys/durable-file.ts';
 import { createTlsFetch } from '../sys/http-fetch.ts';
 import type { HttpFetch, TlsParty } from '../sys/http-fetch.ts';
 import { createControlWays, fetchOverWays } from '../tunnel/control-ways.ts';
 import type { ControlWays } from '../tunnel/control-ways.ts';
+import { controlParty, identityOf } from '../tunnel/identity.ts';
 
 export interface EdgeLink {
   /** Table messages, a snapshot first. Ends or throws when the connection does; the caller connects again. */
@@ -51,20 +52,20 @@ async function readConnection(file: string): Promise<ControlConnection> {
 }
 
 export interface HttpLinkOptions {
-  /** JSON file with `url` and `token`. */
+  /** JSON: `url` or `urls` of control, and `token` or `identityFile`, the path of what says which machine this is. */
   readonly connectionFile: string;
   readonly edgeId: string;
   readonly clock: Clock;
 }
 
 /** Throws `unavailable` where the file does not say it. */
-async function readParty(file: string): Promise<TlsParty> {
-  const value: unknown = JSON.parse(await readFile(file, 'utf8'));
-  if (typeof value === 'object' && value !== null && 'authorityPem' in value && 'certificatePem' in value && 'keyPem' in value) {
-    const { authorityPem: ca, certificatePem: cert, keyPem: key } = value;
-    if (typeof ca === 'string' && typeof cert === 'string' && typeof key === 'string') return { ca, cert, key, servername: CONTROL_NAME };
-  }
-  throw new Failure('unavailable', { message: `${file} does not say which machine this is.` });
+function readParty(file: string): TlsParty {
+  const identity = identityOf(readJsonFile(file));
+  if (identity !== null) return controlParty(identity);
+  throw new Failure('unavailable', {
+    message: `${file} does not say which machine this is.`,
+    hint: 'Restore the file, or let the machine join anew: libra nodes invite, on the platform, and libra join, here.',
+  });
 }
 
 export function createHttpLink(options: HttpLinkOptions): EdgeLink {
@@ -83,7 +84,7 @@ export function createHttpLink(options: HttpLinkOptions): EdgeLink {
   };
   const connect = async (): Promise<Client<{ dataplane: typeof dataplane }>> => {
     const { urls, token, identityFile } = await readConnection(options.connectionFile);
-    const fetch = identityFile === null ? {} : { fetch: fetchAs(await readParty(identityFile), urls) };
+    const fetch = identityFile === null ? {} : { fetch: fetchAs(readParty(identityFile), urls) };
     // One attempt each: trying again begins with reading the file again.
     return createClient({ dataplane }, { url: urls[0], token, ...fetch, clock: options.clock, attempts: 1 });
   };

@@ -6,20 +6,12 @@ import { rm, stat } from 'node:fs/promises';
 import { connect } from 'node:tls';
 import type { DetailedPeerCertificate } from 'node:tls';
 import { createClient } from '../api/client.ts';
-import { CONTROL_NAME, machines } from '../api/machines.ts';
+import { machines } from '../api/machines.ts';
 import type { Clock } from '../lib/clock.ts';
 import { Failure, messageOf } from '../lib/failure.ts';
 import { createTlsFetch } from '../sys/http-fetch.ts';
-import {
-  controlParty,
-  isOver,
-  isRemoved,
-  pendingMachineKey,
-  readIdentity,
-  readMembership,
-  writeIdentity,
-  writeMembership,
-} from './membership.ts';
+import { CONTROL_NAME, controlParty } from '../tunnel/identity.ts';
+import { isOver, isRemoved, pendingMachineKey, readIdentity, readMembership, writeIdentity, writeMembership } from './membership.ts';
 import type { Membership } from './membership.ts';
 import type { DataPaths } from './paths.ts';
 

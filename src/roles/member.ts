@@ -14,20 +14,12 @@ import { startLoop } from '../lib/loop.ts';
 import { createTlsFetch } from '../sys/http-fetch.ts';
 import { addressTowards } from '../sys/own-address.ts';
 import { createControlWays, fetchOverWays } from '../tunnel/control-ways.ts';
+import { controlParty } from '../tunnel/identity.ts';
 import { startAgentRole } from './agent-role.ts';
 import type { EdgeConnection } from './data-plane-process.ts';
 import { holdEdgeRole } from './edge-role.ts';
 import type { Librad } from './librad-parts.ts';
-import {
-  controlParty,
-  isOver,
-  makeMachineKey,
-  renewAtMs,
-  requireIdentity,
-  writeIdentity,
-  writeMembership,
-  isRemoved,
-} from './membership.ts';
+import { isOver, makeMachineKey, renewAtMs, requireIdentity, writeIdentity, writeMembership, isRemoved } from './membership.ts';
 import type { Membership } from './membership.ts';
 
 const RENEWAL_LOOK_MS = 3_600_000;

@@ -5,8 +5,7 @@ import { createPublicKey, generateKeyPairSync, X509Certificate } from 'node:cryp
 import type { MachineRole } from '../model/documents.ts';
 import { Failure, isFailure } from '../lib/failure.ts';
 import { readJsonFile, replaceFileDurably } from '../sys/durable-file.ts';
-import type { TlsParty } from '../sys/http-fetch.ts';
-import { CONTROL_NAME } from '../api/machines.ts';
+import { identityOf } from '../tunnel/identity.ts';
 import type { MachineIdentity } from '../tunnel/identity.ts';
 import type { DataPaths } from './paths.ts';
 
@@ -51,7 +50,7 @@ export async function writeMembership(paths: Pick<DataPaths, 'membership'>, memb
 }
 
 export function readIdentity(paths: Pick<DataPaths, 'identity'>): MachineIdentity | null {
-  return texts(readJsonFile(paths.identity), ['nodeId', 'authorityPem', 'certificatePem', 'keyPem']);
+  return identityOf(readJsonFile(paths.identity));
 }
 
 /** Throws `storage_failed` where a machine that joined has none. */
@@ -101,11 +100,6 @@ export function renewAtMs({ certificatePem }: Pick<MachineIdentity, 'certificate
 
 export function isOver({ certificatePem }: Pick<MachineIdentity, 'certificatePem'>, nowMs: number): boolean {
   return Date.parse(new X509Certificate(certificatePem).validTo) <= nowMs;
-}
-
-/** How the machine speaks to control. */
-export function controlParty({ authorityPem, certificatePem, keyPem }: MachineIdentity): TlsParty {
-  return { ca: authorityPem, cert: certificatePem, key: keyPem, servername: CONTROL_NAME };
 }
 
 /** Whether control says that this machine is no Node any more; where it does not answer, nobody has said so. */

@@ -5,6 +5,7 @@ import { readFileSync, statSync } from 'node:fs';
 import type { Clock } from '../lib/clock.ts';
 import { messageOf } from '../lib/failure.ts';
 import type { Log } from '../sys/log.ts';
+import { identityOf } from './identity.ts';
 import type { MachineIdentity } from './identity.ts';
 
 /** So long the file counts as unchanged. */
@@ -25,8 +26,8 @@ export function createIdentityFile(
     const now = `${facts.ino} ${facts.size} ${facts.mtimeNs}`;
     if (now === seen) return;
     seen = now;
-    const read: unknown = JSON.parse(readFileSync(file, 'utf8'));
-    if (isIdentity(read)) identity = read;
+    const read = identityOf(JSON.parse(readFileSync(file, 'utf8')));
+    if (read !== null) identity = read;
     else log.warn({ file }, 'the identity of this machine has an unknown form; the one of before stays in force');
   };
 
@@ -42,10 +43,4 @@ export function createIdentityFile(
     }
     return identity;
   };
-}
-
-function isIdentity(value: unknown): value is MachineIdentity {
-  if (typeof value !== 'object' || value === null) return false;
-  const fields: Partial<Record<keyof MachineIdentity, unknown>> = value;
-  return [fields.nodeId, fields.authorityPem, fields.certificatePem, fields.keyPem].every((field) => typeof field === 'string');
 }

@@ -2,6 +2,7 @@
 // What a machine may do stands in those names and nowhere else: a list of names that leaves a doubt says nothing.
 
 import type { X509Certificate } from 'node:crypto';
+import type { TlsParty } from '../sys/http-fetch.ts';
 
 export interface MachineIdentity {
   readonly nodeId: string;
@@ -12,6 +13,9 @@ export interface MachineIdentity {
   /** PKCS#8 PEM. */
   readonly keyPem: string;
 }
+
+/** The name that every control plane is known by in its certificate, whatever address it is reached at. */
+export const CONTROL_NAME = 'control.libra.internal';
 
 /** What a machine may be to the others: run Instances, carry requests to them, decide. */
 export type MachinePart = 'node' | 'edge' | 'control';
@@ -37,4 +41,18 @@ export function machineIdOf(certificate: Pick<X509Certificate, 'subjectAltName'>
   // One machine has one id.
   const [id = null] = found;
   return found.size === 1 ? id : null;
+}
+
+/** null: what was read, from a file say, is none. */
+export function identityOf(value: unknown): MachineIdentity | null {
+  if (typeof value !== 'object' || value === null) return null;
+  const { nodeId, authorityPem, certificatePem, keyPem }: Partial<Record<keyof MachineIdentity, unknown>> = value;
+  if (typeof nodeId !== 'string' || typeof authorityPem !== 'string') return null;
+  if (typeof certificatePem !== 'string' || typeof keyPem !== 'string') return null;
+  return { nodeId, authorityPem, certificatePem, keyPem };
+}
+
+/** How the machine speaks to control. */
+export function controlParty({ authorityPem, certificatePem, keyPem }: MachineIdentity): TlsParty {
+  return { ca: authorityPem, cert: certificatePem, key: keyPem, servername: CONTROL_NAME };
 }

@@ -4,7 +4,6 @@
 import { createHash, createPublicKey, X509Certificate } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import type { Permission } from '../../api/endpoint.ts';
-import { CONTROL_NAME } from '../../api/machines.ts';
 import type { table } from '../../api/table.ts';
 import { Failure, isFailure } from '../../lib/failure.ts';
 import { newId } from '../../lib/id.ts';
@@ -12,7 +11,7 @@ import type { Invitation, MachineRole, NodeSpec } from '../../model/documents.ts
 import { toName } from '../../model/names.ts';
 import type { Stored } from '../../store/collection.ts';
 import { create, update } from '../../store/records.ts';
-import { machineIdOf, machineName } from '../../tunnel/identity.ts';
+import { CONTROL_NAME, machineIdOf, machineName } from '../../tunnel/identity.ts';
 import type { MachineIdentity } from '../../tunnel/identity.ts';
 import { PERMISSIONS_OF } from '../auth/permissions.ts';
 import { makePair, openAuthority } from '../certificates/authority.ts';
