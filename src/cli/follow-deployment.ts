@@ -4,6 +4,7 @@
 import type { ReplyOf } from '../api/endpoint.ts';
 import type { ApiTable } from '../api/table.ts';
 import { Failure, isFailure } from '../lib/failure.ts';
+import { FINAL_DEPLOYMENT_PHASES } from '../model/documents.ts';
 import type { CommandContext } from './command.ts';
 import { formatDuration, printable } from './output.ts';
 import { confirm } from './prompt.ts';
@@ -21,9 +22,7 @@ const STEP_NAMES: Readonly<Record<DeploymentView['steps'][number]['name'], strin
 const NAME_COLUMNS = Math.max(...Object.values(STEP_NAMES).map((name) => name.length));
 
 /** Whether nothing happens to it any more, or nothing until somebody says so. */
-const isOver = (view: DeploymentView): boolean => ENDED.has(view.phase) || view.canary?.waits === true;
-
-const ENDED: ReadonlySet<DeploymentView['phase']> = new Set(['succeeded', 'failed', 'superseded', 'canceled']);
+const isOver = (view: DeploymentView): boolean => FINAL_DEPLOYMENT_PHASES.has(view.phase) || view.canary?.waits === true;
 
 const placeOf = (view: DeploymentView): string =>
   `--app ${view.app}${view.environment === 'production' ? '' : ` --environment ${view.environment}`}`;
@@ -44,7 +43,7 @@ function printSteps(context: CommandContext, view: DeploymentView, printed: numb
     );
   }
   const running = told.find((step) => step.state === 'running');
-  if (running !== undefined && !ENDED.has(view.phase)) {
+  if (running !== undefined && !FINAL_DEPLOYMENT_PHASES.has(view.phase)) {
     const since = running.startedAtMs === null ? '' : ` (${formatDuration(context.clock.now() - running.startedAtMs)})`;
     output.progress(`  ${count + 1}. ${STEP_NAMES[running.name]} … ${printable(running.message)}${since}`);
   } else output.progress('');

@@ -5,6 +5,8 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { createSeededRandom } from '../../src/lib/id.ts';
+import { FINAL_DEPLOYMENT_PHASES } from '../../src/model/documents.ts';
+import type { DeploymentPhase } from '../../src/model/documents.ts';
 import { leaderOf, withPair } from '../fixtures/control-planes.ts';
 import type { Pair } from '../fixtures/control-planes.ts';
 import { until } from '../platform.ts';
@@ -17,7 +19,6 @@ const INSTANCES = 60;
 const CPU = 0.01;
 const MEMORY = 4 * 1024 * 1024;
 const PARAMS = { app: 'many', environment: 'production' };
-const FINAL = new Set(['succeeded', 'failed', 'superseded', 'canceled']);
 
 /** A tiny program, of which every version is another one. */
 const manifest = (version: number): string => `app: many
@@ -72,7 +73,7 @@ async function bundleOf(platform: Platform): Promise<string> {
   return digest;
 }
 
-const phaseOf = async (platform: Platform, deployment: number): Promise<string> =>
+const phaseOf = async (platform: Platform, deployment: number): Promise<DeploymentPhase> =>
   (await platform.client().deployments.get({ params: { ...PARAMS, deployment: String(deployment) } })).phase;
 
 /** What is not as it has to be; null: all is. */
@@ -138,7 +139,7 @@ async function round(pair: Pair, { random, number, usualMs }: Round): Promise<{ 
       async () => (await leaderOf(survivor)) !== null && (await leaderOf(survivor)) === nameOf(pair, survivor),
     );
   await killed.start();
-  await until('the Deployment has ended', 90_000, async () => FINAL.has(await phaseOf(survivor, deployment)));
+  await until('the Deployment has ended', 90_000, async () => FINAL_DEPLOYMENT_PHASES.has(await phaseOf(survivor, deployment)));
   const tookMs = performance.now() - killedMs;
   assert.equal(await phaseOf(survivor, deployment), 'succeeded');
   await rightOn(pair, survivor, deployment, 'all is as it has to be on the other control plane');

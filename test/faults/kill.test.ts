@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { createSeededRandom, newToken } from '../../src/lib/id.ts';
+import { FINAL_DEPLOYMENT_PHASES } from '../../src/model/documents.ts';
 import { packFolder } from '../../src/sys/bundle-pack.ts';
 import { serverApp, writeApp } from '../fixtures/app-folder.ts';
 import { startLoad } from '../fixtures/load.ts';
@@ -13,7 +14,6 @@ import { Platform, until } from '../platform.ts';
 const ROUNDS = Number(process.env['LIBRA_TEST_KILL_ROUNDS'] ?? 30);
 const SEED = Number(process.env['LIBRA_TEST_SEED'] ?? 20_261_121);
 const LOOPS = 4;
-const FINAL = new Set(['succeeded', 'failed', 'superseded', 'canceled']);
 
 type Victim = 'librad' | 'data plane' | 'instance' | 'one-off';
 const VICTIMS: readonly Victim[] = ['librad', 'data plane', 'instance', 'one-off', 'librad', 'data plane'];
@@ -133,7 +133,7 @@ describe('kill −9 at random moments', () => {
       const again = platform.client();
       const ended = await until(`${where}: the Deployment ends`, 90_000, async () => {
         const view = await again.deployments.get({ params: { ...params, deployment: String(deployment.number) } });
-        return FINAL.has(view.phase) ? view : null;
+        return FINAL_DEPLOYMENT_PHASES.has(view.phase) ? view : null;
       });
       if (killed === 'one-off') assert.equal(ended.phase, 'failed', `${where}: a killed migration fails the Deployment`);
       else if (killed !== 'instance')

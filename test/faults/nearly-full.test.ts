@@ -8,7 +8,7 @@ import { allCollections } from '../../src/control/collections.ts';
 import { deploymentRecords, instanceSpecRecords } from '../../src/control/deploys/records.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { isFailure, messageOf } from '../../src/lib/failure.ts';
-import { FINAL_INSTANCE_PHASES } from '../../src/model/documents.ts';
+import { FINAL_DEPLOYMENT_PHASES, FINAL_INSTANCE_PHASES } from '../../src/model/documents.ts';
 import { createEtcdGateway } from '../../src/store/etcd-gateway.ts';
 import { openEtcdStore } from '../../src/store/etcd.ts';
 import { createView } from '../../src/store/view.ts';
@@ -20,7 +20,6 @@ import { lacking } from '../requirements.ts';
 
 const DEPLOYMENTS = 20;
 const CPU = 0.3;
-const ENDED = new Set(['succeeded', 'failed', 'superseded', 'canceled']);
 
 const manifest = (name: string): string => `app: ${name}
 entrypoints:
@@ -70,7 +69,7 @@ async function deploy(platform: Platform, name: string, bundle: string): Promise
   }
   const ended = await until(`${name} has ended`, 90_000, async () => {
     const found = await client.deployments.get({ params: { ...params, deployment: String(number) } });
-    return ENDED.has(found.phase) ? found : null;
+    return FINAL_DEPLOYMENT_PHASES.has(found.phase) ? found : null;
   });
   return { placed: ended.phase === 'succeeded', reason: ended.reason?.message ?? ended.phase };
 }
