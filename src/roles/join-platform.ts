@@ -89,6 +89,7 @@ function parseUrl(text: string): URL {
 function findAuthority(url: URL, fingerprint: string): Promise<{ readonly authorityPem: string; readonly address: string }> {
   const port = url.port === '' ? 443 : Number(url.port);
   const host = url.hostname.replace(/^\[|\]$/gu, '');
+  const hint = 'Is it the address that `libra nodes invite` printed, and open to this machine?';
   return new Promise((resolve, reject) => {
     // Who it is is what is looked at here.
     const socket = connect({ host, port, servername: CONTROL_NAME, rejectUnauthorized: false, minVersion: 'TLSv1.3' });
@@ -97,13 +98,13 @@ function findAuthority(url: URL, fingerprint: string): Promise<{ readonly author
       reject(failure);
     };
     socket.setTimeout(CONNECT_MS, () =>
-      fail(new Failure('timeout', { message: `${url.origin} does not answer within ${CONNECT_MS / 1000} s.` })),
+      fail(new Failure('timeout', { message: `${url.origin} does not answer within ${CONNECT_MS / 1000} s.`, hint })),
     );
     socket.once('error', (cause) =>
       fail(
         new Failure('unreachable', {
           message: `${url.origin} cannot be reached over TLS: ${messageOf(cause)}.`,
-          hint: 'Is it the address that `libra nodes invite` printed, and open to this machine?',
+          hint,
           cause,
         }),
       ),

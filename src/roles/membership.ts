@@ -2,6 +2,7 @@
 // one file, so that a kill never leaves a pair that does not fit.
 
 import { createPublicKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
+import { statSync } from 'node:fs';
 import type { MachineRole } from '../model/documents.ts';
 import { Failure, isFailure } from '../lib/failure.ts';
 import { readJsonFile, replaceFileDurably } from '../sys/durable-file.ts';
@@ -30,9 +31,21 @@ function texts<const Name extends string>(value: unknown, names: readonly Name[]
   return found.length === names.length ? (Object.fromEntries(found) as Record<Name, string>) /* every name is there */ : null;
 }
 
-/** null: this machine is a platform of its own, or nothing yet. */
+/**
+ * null: this machine is a platform of its own, or nothing yet. Throws `storage_failed` where the file is there and damaged: a machine of
+ * another platform must not begin one of its own.
+ */
 export function readMembership(paths: Pick<DataPaths, 'membership'>): Membership | null {
-  const value = readJsonFile(paths.membership);
+  if (statSync(paths.membership, { throwIfNoEntry: false }) === undefined) return null;
+  const membership = membershipOf(readJsonFile(paths.membership));
+  if (membership !== null) return membership;
+  throw new Failure('storage_failed', {
+    message: `Which platform this machine belongs to stands in ${paths.membership}, which is damaged or cannot be read.`,
+    hint: 'Restore the file; or delete it and let the machine join anew: libra nodes invite, on the platform, and libra join, here.',
+  });
+}
+
+function membershipOf(value: unknown): Membership | null {
   const found = texts(value, ['nodeId', 'name', 'address']);
   if (found === null || typeof value !== 'object' || value === null) return null;
   if (!('roles' in value) || !Array.isArray(value.roles) || !('urls' in value) || !Array.isArray(value.urls)) return null;

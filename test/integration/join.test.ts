@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { createServer } from 'node:tls';
@@ -77,7 +77,6 @@ test('a machine joins, runs Instances and an Edge, is killed and comes back, and
       const ran = await platform.cli('exec', '-a', 'two', there.id, '--', 'cat', '/proc/self/environ');
       assert.match(ran.stdout, /LIBRA_NODE=second/u, ran.stderr);
       assert.equal((await platform.cli('logs', '-a', 'two')).code, 0);
-      // Its own Edge has the same table.
       // Each Edge has the same table, and reaches both: what runs on the other machine by its data port.
       machine.readAddresses();
       for (const edge of [platform, machine]) {
@@ -172,7 +171,6 @@ test('the token is given to nobody but the platform that it is of', async () => 
       for (const wrong of [`http://127.0.0.1:${address.port}`, 'https://', 'ftp://x', 'https://a:b@c/'])
         assert.equal((await machine.cli('join', wrong, '--token', token)).code, 2, wrong);
       assert.equal((await machine.cli('join', `https://127.0.0.1:${address.port}`, '--token', 'x')).code, 2);
-      writeFileSync(join(machine.data, 'membership.json'), '{');
     });
   } finally {
     server.close();
@@ -190,3 +188,19 @@ test('a command line elsewhere is told what keeps it from the platform, and how 
     writeFileSync(file, (await platform.cli('nodes', 'ca')).stdout);
     assert.equal((await platform.cliWith({ env: { ...env, NODE_EXTRA_CA_CERTS: file } }, 'apps')).code, 0);
   }, reachable));
+
+test('a machine whose membership is damaged begins no platform of its own', () =>
+  withMachine('second', async (machine) => {
+    writeFileSync(join(machine.data, 'membership.json'), '{');
+    const before = readdirSync(machine.data);
+    for (const words of [['up'], ['join', 'https://127.0.0.1:1', '--token', `libra_join_${'1'.repeat(64)}_${'2'.repeat(64)}`]]) {
+      const refused = await machine.cli(...words);
+      assert.notEqual(refused.code, 0);
+      assert.match(refused.stderr, /membership\.json, which is damaged.*libra nodes invite/su);
+    }
+    const made = readdirSync(machine.data).filter((name) => !before.includes(name));
+    assert.deepEqual(
+      made.filter((name) => /master\.key|store\.db|owner\.token|identity/u.test(name)),
+      [],
+    );
+  }));

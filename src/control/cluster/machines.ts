@@ -158,7 +158,10 @@ export async function createMachines(
           details: { removed: true },
         });
       if (!node.machine.keys.includes(key))
-        throw new Failure('unauthenticated', { message: `The key that Node ${node.name} comes with was replaced by a newer one.` });
+        throw new Failure('unauthenticated', {
+          message: `The key that Node ${node.name} comes with was replaced by a newer one.`,
+          hint: 'Was its data folder put back from an old copy? Let the machine join anew: libra nodes invite, on the platform, and libra join, there.',
+        });
       return principalOf(node, node.machine.roles, permission);
     },
     authorityPem: authority.certificatePem,
