@@ -6,7 +6,7 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { createReadStream, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -15,8 +15,8 @@ import { createClient } from '../src/api/client.ts';
 import { table } from '../src/api/table.ts';
 import type { ApiClient } from '../src/cli/api-client.ts';
 import { startTestCluster } from '../src/store/etcd-fixture.ts';
-import { packFolder } from '../src/sys/bundle-pack.ts';
 import type { Seeded } from './cluster/control-child.ts';
+import { beginDeployment, followDeployment, uploadBundle } from './deployments.ts';
 import { median, quantile, runBench } from './report.ts';
 import type { Report } from './report.ts';
 
@@ -38,27 +38,10 @@ interface Told {
 const manifest = (app: string, instances: number): string => `app: ${app}
 entrypoints:
   worker:
-    command: node worker.js
+    command: node server.js
     instances: ${instances}
     resources: { cpu: { request: 0.01, limit: 1 }, memory: { request: 16Mi, limit: 64Mi } }
 `;
-
-async function deploy(client: ApiClient, app: string, instances: number, bundle: string): Promise<string> {
-  const body = { manifest: manifest(app, instances), bundle, label: null, source: { kind: 'folder' as const, description: '' } };
-  const release = await client.releases.create({ params: { app }, body });
-  const params = { app, environment: 'production' };
-  const made = await client.deployments.create({ params, body: { cause: 'deploy', release: release.number, reset: false } });
-  return String(made.number);
-}
-
-async function follow(client: ApiClient, app: string, deployment: string): Promise<void> {
-  const params = { app, environment: 'production', deployment };
-  for await (const state of client.deployments.follow({ params, signal: AbortSignal.timeout(DEADLINE_MS) })) {
-    if (state.phase === 'succeeded') return;
-    if (state.endedAtMs !== null) throw new Error(`${app}: ${state.phase} ${JSON.stringify(state.reason)}`);
-  }
-  throw new Error(`${app}: the stream of its Deployment ended early`);
-}
 
 async function measure(): Promise<Report> {
   const folder = mkdtempSync(join(tmpdir(), 'libra-cluster-bench-'));
@@ -94,15 +77,10 @@ async function measure(): Promise<Report> {
       }
     };
     await waitFor('every Node is up', async () => (await nodesUp(client)) === NODES);
-    const source = mkdtempSync(join(folder, 'source-'));
-    writeFileSync(join(source, 'worker.js'), '// never run: the agents start nothing\n');
-    const bundle = await packFolder(source);
-    await client.blobs.upload({
-      params: { digest: bundle.digest },
-      query: { offset: 0, final: true },
-      body: createReadStream(bundle.path),
-    });
-    await bundle.remove();
+    const bundle = await uploadBundle(client, folder);
+    const deploy = async (app: string, instances: number): Promise<string> =>
+      await beginDeployment(client, { app, manifest: manifest(app, instances), bundle });
+    const follow = async (app: string, number: string): Promise<void> => await followDeployment(client, app, number, DEADLINE_MS);
 
     for (let app = 0; app <= APPS; app += 1) await client.apps.create({ body: { name: app === APPS ? 'probe' : `app-${app}` } });
     const total = APPS * INSTANCES;
@@ -112,14 +90,14 @@ async function measure(): Promise<Report> {
     const probing = (async () => {
       while (!isOver) {
         const probeMs = performance.now();
-        await follow(client, 'probe', await deploy(client, 'probe', 1, bundle.digest));
+        await follow('probe', await deploy('probe', 1));
         probes.push(performance.now() - probeMs);
       }
     })();
-    const numbers = await Promise.all(Array.from({ length: APPS }, (_, app) => deploy(client, `app-${app}`, INSTANCES, bundle.digest)));
+    const numbers = await Promise.all(Array.from({ length: APPS }, (_, app) => deploy(`app-${app}`, INSTANCES)));
     await waitFor('every Instance is placed', () => last.given >= total);
     const placedMs = (history.find(({ given }) => given >= total)?.atMs ?? Date.now()) - beganMs;
-    await Promise.all(numbers.map((number, app) => follow(client, `app-${app}`, number)));
+    await Promise.all(numbers.map((number, app) => follow(`app-${app}`, number)));
     const healthyMs = Date.now() - beganMs;
     isOver = true;
     await probing;

@@ -2,7 +2,7 @@
 // Instances are fakes that listen. At 10, 100 and 1,000 Apps: list, plan, a new Release and a change of scale, and the reconcilers'
 // passes meanwhile. Run: node bench/scale.ts [--json] [--check] [--most=1000]
 
-import { createReadStream, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createAgent } from '../src/agent/agent.ts';
@@ -12,13 +12,14 @@ import { table } from '../src/api/table.ts';
 import { openFileBlobs } from '../src/blob/files.ts';
 import type { ApiClient } from '../src/cli/api-client.ts';
 import { createControl } from '../src/control/control.ts';
+import { TEST_SETTINGS } from '../src/control/test-context.ts';
 import { createFakeDriver } from '../src/driver/fake.ts';
 import { runDataPlane } from '../src/edge/data-plane.ts';
 import { systemClock } from '../src/lib/clock.ts';
 import { systemRandom } from '../src/lib/id.ts';
 import { openSqliteStore } from '../src/store/sqlite.ts';
-import { packFolder } from '../src/sys/bundle-pack.ts';
 import { silentLog } from '../src/sys/log.ts';
+import { beginDeployment, followDeployment, uploadBundle } from './deployments.ts';
 import { median, runBench } from './report.ts';
 import type { Figure } from './report.ts';
 
@@ -53,19 +54,6 @@ async function withBench(folder: string, body: (bench: Bench) => Promise<void>):
     undo.push(() => store.close());
     const blobs = await openFileBlobs({ folder: join(folder, 'blobs'), maxBytes: 1e6, clock });
     undo.push(() => blobs.close());
-    const settings = {
-      version: '0.0.0',
-      domain: 'localhost',
-      publicScheme: 'http' as const,
-      publicPort: 8080,
-      publicHttpsPort: null,
-      apiThroughEdge: false,
-      acme: null,
-      bundleBytes: 1e6,
-      nodeGraceMs: 30_000,
-      retainEndedMs: 1000,
-      retainReleases: 3,
-    };
     const control = createControl({
       clock,
       random,
@@ -73,7 +61,7 @@ async function withBench(folder: string, body: (bench: Bench) => Promise<void>):
       store,
       storeEngine: 'sqlite',
       blobs,
-      settings,
+      settings: { ...TEST_SETTINGS, publicHttpsPort: null, retainEndedMs: 1000 },
       masterKeyFile: join(folder, 'master.key'),
       ownerSecret: null,
       nodeName: 'bench',
@@ -115,30 +103,12 @@ async function withBench(folder: string, body: (bench: Bench) => Promise<void>):
     undo.push(() => agent.stop({ stopInstances: true }));
 
     const client = createClient(table, { url, token: ownerToken });
-    const source = mkdtempSync(join(folder, 'source-'));
-    writeFileSync(join(source, 'server.js'), '// never run: the driver is a fake\n');
-    const bundle = await packFolder(source);
-    await client.blobs.upload({
-      params: { digest: bundle.digest },
-      query: { offset: 0, final: true },
-      body: createReadStream(bundle.path),
-    });
-    await bundle.remove();
+    const bundle = await uploadBundle(client, folder);
     await body({
       client,
       deploy: async (app) => {
-        const release = await client.releases.create({
-          params: { app },
-          body: { manifest: manifest(app), bundle: bundle.digest, label: null, source: { kind: 'folder', description: '' } },
-        });
-        const params = { app, environment: 'production' };
-        const { number } = await client.deployments.create({ params, body: { cause: 'deploy', release: release.number, reset: false } });
-        const follow = { params: { ...params, deployment: String(number) }, signal: AbortSignal.timeout(DEADLINE_MS) };
-        for await (const state of client.deployments.follow(follow)) {
-          if (state.phase === 'succeeded') return;
-          if (state.endedAtMs !== null) throw new Error(`${app}: ${state.phase} ${JSON.stringify(state.reason)}`);
-        }
-        throw new Error(`${app}: the stream of its Deployment ended early`);
+        const number = await beginDeployment(client, { app, manifest: manifest(app), bundle });
+        await followDeployment(client, app, number, DEADLINE_MS);
       },
     });
   } finally {

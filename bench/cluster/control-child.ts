@@ -8,6 +8,7 @@ import { ensureToken } from '../../src/control/auth/tokens.ts';
 import { tokenRecords } from '../../src/control/auth/records.ts';
 import { nodeSpecRecords, runtimeRecords } from '../../src/control/cluster/records.ts';
 import { createControl } from '../../src/control/control.ts';
+import { TEST_SETTINGS } from '../../src/control/test-context.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { newId, systemRandom } from '../../src/lib/id.ts';
 import { createEtcdGateway } from '../../src/store/etcd-gateway.ts';
@@ -35,19 +36,7 @@ const control = createControl({
   isShared: true,
   storeEngine: 'etcd',
   blobs,
-  settings: {
-    version: '0.0.0',
-    domain: 'localhost',
-    publicScheme: 'http',
-    publicPort: 8080,
-    publicHttpsPort: null,
-    apiThroughEdge: false,
-    acme: null,
-    bundleBytes: 1e6,
-    nodeGraceMs: 60_000,
-    retainEndedMs: 3_600_000,
-    retainReleases: 3,
-  },
+  settings: { ...TEST_SETTINGS, publicHttpsPort: null, nodeGraceMs: 60_000, retainEndedMs: 3_600_000 },
   masterKeyFile: join(folder, 'master.key'),
   ownerSecret: null,
   nodeName: 'control',

@@ -12,6 +12,7 @@ import { table } from '../api/table.ts';
 import type { ApiTable } from '../api/table.ts';
 import { openFileBlobs } from '../blob/files.ts';
 import { createControl } from '../control/control.ts';
+import { TEST_SETTINGS } from '../control/test-context.ts';
 import { createFakeDriver } from '../driver/fake.ts';
 import { systemClock } from '../lib/clock.ts';
 import { isFailure } from '../lib/failure.ts';
@@ -43,19 +44,7 @@ async function platform(context: TestContext): Promise<Platform> {
     store,
     storeEngine: 'memory',
     blobs,
-    settings: {
-      version: '0.0.0',
-      domain: 'localhost',
-      publicScheme: 'http',
-      publicPort: 8080,
-      publicHttpsPort: 8443,
-      apiThroughEdge: false,
-      acme: null,
-      bundleBytes: 1e8,
-      nodeGraceMs: 30_000,
-      retainEndedMs: 60_000,
-      retainReleases: 3,
-    },
+    settings: { ...TEST_SETTINGS, bundleBytes: 1e8 },
     masterKeyFile: join(folder, 'master.key'),
     ownerSecret: null,
     nodeName: 'node-1',

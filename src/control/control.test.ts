@@ -20,6 +20,7 @@ import { createControl } from './control.ts';
 import type { Control, ControlOptions } from './control.ts';
 import { environmentRecords } from './deploys/records.ts';
 import { anApp, anEnvironment, aRelease } from './test-context.ts';
+import { TEST_SETTINGS } from './test-context.ts';
 
 interface Machine {
   readonly folder: string;
@@ -41,19 +42,7 @@ async function withMachine(run: (machine: Machine) => Promise<void>): Promise<vo
       store,
       storeEngine: 'memory',
       blobs,
-      settings: {
-        version: '0.0.0',
-        domain: 'localhost',
-        publicScheme: 'http',
-        publicPort: 8080,
-        publicHttpsPort: 8443,
-        apiThroughEdge: false,
-        acme: null,
-        bundleBytes: 1e6,
-        nodeGraceMs: 30_000,
-        retainEndedMs: 60_000,
-        retainReleases: 3,
-      },
+      settings: TEST_SETTINGS,
       masterKeyFile: join(folder, 'master.key'),
       ownerSecret: null,
       nodeName: 'My-Laptop.example.org',

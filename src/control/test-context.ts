@@ -32,6 +32,21 @@ const unusedBlobs = new Proxy({} as BlobStore, {
   },
 });
 
+/** Of a control plane whose settings are not what a test or a bench is about. */
+export const TEST_SETTINGS: ControlSettings = {
+  version: '0.0.0',
+  domain: 'localhost',
+  publicScheme: 'http',
+  publicPort: 8080,
+  publicHttpsPort: 8443,
+  apiThroughEdge: false,
+  acme: null,
+  bundleBytes: 1e6,
+  nodeGraceMs: 30_000,
+  retainEndedMs: 60_000,
+  retainReleases: 3,
+};
+
 export async function createTestContext(settings: Partial<ControlSettings> = {}): Promise<TestContext> {
   const clock = createFakeClock();
   const random = createSeededRandom(7);
@@ -46,20 +61,7 @@ export async function createTestContext(settings: Partial<ControlSettings> = {})
     view: running.view,
     log: silentLog,
     blobs: unusedBlobs,
-    settings: {
-      version: '0.0.0',
-      domain: 'localhost',
-      publicScheme: 'http',
-      publicPort: 8080,
-      publicHttpsPort: 8443,
-      apiThroughEdge: false,
-      acme: null,
-      bundleBytes: 1e6,
-      nodeGraceMs: 30_000,
-      retainEndedMs: 60_000,
-      retainReleases: 3,
-      ...settings,
-    },
+    settings: { ...TEST_SETTINGS, ...settings },
     event: (event) => events.push(event),
     events,
     close: async () => {
