@@ -28,7 +28,18 @@ describe('the guides', () => {
     assert.deepEqual(parseManifest(writtenOut).manifest, parseManifest(smallest).manifest);
     const leftOut = Object.keys(entrypointSection.shape).filter((key) => !new RegExp(`^    ${key}:`, 'mu').test(writtenOut));
     // What has no default that could be written: it is absent, or belongs to another kind of Entrypoint.
-    assert.deepEqual(leftOut.sort(), ['disconnect', 'image', 'missed', 'overlap', 'pages', 'port', 'routes', 'schedule', 'timezone']);
+    assert.deepEqual(leftOut.sort(), [
+      'container',
+      'disconnect',
+      'image',
+      'missed',
+      'overlap',
+      'pages',
+      'port',
+      'routes',
+      'schedule',
+      'timezone',
+    ]);
   });
 
   test('name every key of the manifest', () => {

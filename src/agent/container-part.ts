@@ -32,6 +32,7 @@ export function containerPart(spec: DesiredInstance, port: number | null, folder
     group: `${spec.app.id}/${spec.environment?.id ?? ''}`,
     port: port === null ? null : (spec.port ?? port),
     workFolder: isFolder ? folders.work : null,
+    ...(spec.container === undefined ? {} : { options: spec.container }),
     mounts: isFolder ? folderMounts(spec, folders) : imageMounts(spec, folders),
   };
 }

@@ -39,6 +39,7 @@ export interface DesiredInstance {
   readonly stop: EntrypointSpec['stop'];
   readonly hooks: EntrypointSpec['hooks'];
   readonly volumes: EntrypointSpec['volumes'];
+  readonly container?: EntrypointSpec['container'];
   readonly singleton: boolean;
   readonly disconnect: EntrypointSpec['disconnect'];
   /** For a build: path of the Dockerfile in the folder that an image is made of; absent: the work folder itself is the result. */

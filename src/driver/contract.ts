@@ -2,6 +2,7 @@
 // Every implementation passes contract-suite.ts, the scripted fake included.
 
 import type { Readable } from 'node:stream';
+import type { ContainerOptions } from '../model/container-options.ts';
 import type { Artifact, DriverInfo, Reason } from '../model/documents.ts';
 import type { Resources } from '../model/manifest-types.ts';
 
@@ -41,6 +42,8 @@ export interface ContainerPart {
   readonly port: number | null;
   /** Absolute, and the same inside; null: the image's own. */
   readonly workFolder: string | null;
+  /** Absent: nothing is asked of it. */
+  readonly options?: ContainerOptions;
   /** Folders and files of the agent's. `target` is a path inside; a relative one counts from the image's work folder. */
   readonly mounts: readonly Mount[];
 }

@@ -196,7 +196,7 @@ export function createFakeDriver(options: FakeDriverOptions): FakeDriver {
 
   return {
     world,
-    info: { name: options.name ?? 'fake', artifacts: ['bundle', 'image'], limits },
+    info: { name: options.name ?? 'fake', artifacts: ['bundle', 'image'], containers: true, limits },
     ensure: (spec) => {
       if (world.runs.has(spec.key)) return Promise.resolve({ driver: 'fake', key: spec.key });
       const pending = world.starting.get(spec.key);

@@ -58,6 +58,12 @@ function refusal(
           hint: 'Use a Runtime whose Nodes have the process driver, or give `build: { dockerfile: Dockerfile }`.',
         };
   }
+  if (spec.container !== undefined && driver.containers !== true) {
+    return {
+      message: `driver ${driver.name} runs no containers, and \`container\` asks something of one`,
+      hint: 'Use a Runtime whose Nodes have the docker driver, or take `container` out of the manifest.',
+    };
+  }
   const { cores = 'it shares them all' } = driver.limits;
   if (spec.resources.cpu.bind && cores !== 'enforced') {
     return {

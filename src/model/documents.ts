@@ -337,6 +337,8 @@ export interface DriverInfo {
   readonly name: string;
   /** Artifact kinds it can run. */
   readonly artifacts: readonly Artifact['kind'][];
+  /** Its programs run in containers, of which an Entrypoint may ask things; absent: they do not. */
+  readonly containers?: boolean;
   /** `enforced`, or why not. `cores` absent: it knows no cores of an Instance's own. */
   readonly limits: { readonly cpu: string; readonly memory: string; readonly user: string; readonly disk: string; readonly cores?: string };
 }

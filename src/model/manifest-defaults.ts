@@ -7,6 +7,7 @@
 // stop; services are always restarted, one-offs never.
 
 import type { AppPages } from './app-pages.ts';
+import { completeContainer } from './manifest-container.ts';
 import { completeTraffic } from './manifest-traffic.ts';
 import type { BuildInput, EntrypointInput, EnvironmentInput, OverrideInput, ResourcesInput } from './manifest-schema.ts';
 import { completeRoute } from './manifest-route.ts';
@@ -150,6 +151,7 @@ export function completeEntrypoint(name: string, input: EntrypointInput, build: 
     },
     volumes: (input.volumes ?? []).map((volume) => ({ name: volume.name, path: volume.path, sizeBytes: volume.size ?? VOLUME_BYTES })),
     files: (input.files ?? []).map((file) => ({ secret: file.secret, path: file.path, mode: file.mode ?? 0o400 })),
+    ...(input.container === undefined ? {} : { container: completeContainer(input.container) }),
     schedule:
       run === 'schedule'
         ? {

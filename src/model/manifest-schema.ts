@@ -3,6 +3,7 @@
 
 import type { z } from 'zod';
 import { PAGE_BYTES } from './app-pages.ts';
+import { containerSection } from './manifest-container.ts';
 import { either, field, list, mapOf, section } from './manifest-fields.ts';
 import type { At } from './manifest-fields.ts';
 import { routeSection } from './manifest-route.ts';
@@ -154,6 +155,7 @@ export const entrypointSection = section({
   hooks: section({ afterStart: commands.optional(), beforeStop: commands.optional(), required: bool.optional() }).optional(),
   volumes: list(section({ name, path: absolutePath, size: bytes.optional() }), 'volumes', 20).optional(),
   files: list(section({ secret: secretName, path: absolutePath, mode: fileMode.optional() }), 'files', 50).optional(),
+  container: containerSection.optional(),
   run: oneOf(['service', 'schedule', 'before-deploy', 'manual']).optional(),
   schedule: text('a cron expression such as "0 3 * * *"', (value) => value.length <= 200).optional(),
   timezone: text('a time zone such as Europe/Berlin or UTC', (value) => value.length <= 60).optional(),

@@ -1,6 +1,7 @@
 // The manifest after parsing: every default filled in, every quantity in a plain unit. Only model/manifest.ts makes these.
 
 import type { RouteMatch } from './route-match.ts';
+import type { ContainerOptions } from './container-options.ts';
 import type { RoutePolicy } from './route-policy.ts';
 import type { AppPages } from './app-pages.ts';
 import type { TrafficPolicy } from './traffic-policy.ts';
@@ -104,6 +105,8 @@ export interface EntrypointSpec {
   };
   readonly volumes: readonly { readonly name: string; readonly path: string; readonly sizeBytes: number }[];
   readonly files: readonly { readonly secret: string; readonly path: string; readonly mode: number }[];
+  /** What it asks of its container; absent: nothing, so that it may run without one. */
+  readonly container?: ContainerOptions;
   readonly schedule: {
     readonly cron: string;
     readonly timezone: string;

@@ -153,7 +153,7 @@ test('unknown keys stand at the key, with the nearest valid one', () => {
     [
       '5:5: entrypoints.web.instance: unknown key; did you mean instances?',
       '6:5: entrypoints.web.healt: unknown key; did you mean health?',
-      '7:5: entrypoints.web.zzzzzz: unknown key; expected one of command, image, port, env, instances, resources, health, routes, traffic, pages, rollout, placement, singleton, disconnect, restart, stop, hooks, volumes, files, run, schedule, timezone, overlap, missed',
+      '7:5: entrypoints.web.zzzzzz: unknown key; expected one of command, image, port, env, instances, resources, health, routes, traffic, pages, rollout, placement, singleton, disconnect, restart, stop, hooks, volumes, files, container, run, schedule, timezone, overlap, missed',
       '8:1: enviroments: unknown key; did you mean environments?',
     ],
   );

@@ -156,6 +156,7 @@ function compileRun(deps: DesiredDeps, input: RunInput): Compiled {
       stop: entrypoint.stop,
       hooks: service ? entrypoint.hooks : { afterStart: [], beforeStop: [], required: false },
       volumes: entrypoint.volumes,
+      ...(entrypoint.container === undefined ? {} : { container: entrypoint.container }),
       singleton: entrypoint.singleton,
       disconnect: entrypoint.disconnect,
       packResult: false,

@@ -88,6 +88,7 @@ function driver(value: unknown): DriverInfo {
   return {
     name: text(fields['name'], 'driver.name'),
     artifacts: list(fields['artifacts'], 'artifacts', LIST_ITEMS).filter((kind) => kind === 'bundle' || kind === 'image'),
+    ...(fields['containers'] === true ? { containers: true } : {}),
     limits: {
       cpu: text(limits['cpu'], 'limits.cpu'),
       memory: text(limits['memory'], 'limits.memory'),

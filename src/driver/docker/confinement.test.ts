@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { lacking } from '../../../test/requirements.ts';
 import { systemClock } from '../../lib/clock.ts';
+import { isFailure } from '../../lib/failure.ts';
 import { until } from '../../sys/keeper-fixture.ts';
 import { silentLog } from '../../sys/log.ts';
 import { createPortAllocator } from '../../sys/ports.ts';
@@ -87,6 +88,46 @@ describe('docker', { skip: lacking('dockerd') }, () => {
     assert.match(text, /cfs_quota_us 50000\n.*cfs_period_us 100000|cpu\.max 50000 100000/u);
     assert.match(text, /memory\S* 67108864/u);
     assert.match(text, /pids\S* 4096/u);
+  });
+
+  test('what an App asks of its container it gets, and no more', async () => {
+    const script = [
+      'cat /proc/self/status',
+      'echo files $(ulimit -n) $(ulimit -Hn) core $(ulimit -c)',
+      'echo backlog $(cat /proc/sys/net/core/somaxconn) segments $(cat /proc/sys/kernel/shmmax)',
+      'touch /bin/x 2>/dev/null && echo open || echo closed',
+      'echo kept > /tmp/file && cat /tmp/file',
+      'grep -E " /tmp | /dev/shm " /proc/mounts',
+    ].join('\n');
+    const options = {
+      readOnly: true,
+      capabilities: ['CHOWN', 'SETUID'],
+      ulimits: { nofile: { soft: 512, hard: 1024 }, core: { soft: 0, hard: 0 } },
+      sysctls: { 'net.core.somaxconn': '321', 'kernel.shmmax': '1048576' },
+      sharedMemoryBytes: 8 * 1024 * 1024,
+    };
+    const { lines } = await run(fixture.spec('asking.1', script, {}, { options }));
+    const text = lines.join('\n');
+    // CHOWN is bit 0, SETUID bit 7.
+    assert.match(text, /^CapEff:\s+0+81$/mu);
+    assert.match(text, /^CapBnd:\s+0+81$/mu);
+    assert.match(text, /^NoNewPrivs:\s+1$/mu);
+    assert.match(text, /^files 512 1024 core 0$/mu);
+    assert.match(text, /^backlog 321 segments 1048576$/mu);
+    assert.match(text, /^closed\nkept$/mu);
+    assert.match(text, /^tmpfs \/tmp tmpfs rw,nosuid,nodev,.*size=65536k/mu);
+    assert.match(text, /^shm \/dev\/shm tmpfs .*noexec.*size=8192k/mu);
+  });
+
+  test('a setting that the kernel lacks is told as what it is', async () => {
+    const options = { readOnly: false, capabilities: [], ulimits: {}, sysctls: { 'net.core.no_such': '1' }, sharedMemoryBytes: null };
+    await assert.rejects(driver.ensure(fixture.spec('lacking.1', 'true', {}, { options })), (error) => {
+      assert.ok(isFailure(error, 'start_failed'));
+      assert.equal(error.details?.['reason'], 'driver_error');
+      assert.match(error.message, /\/proc\/sys\/net\/core\/no_such/u);
+      assert.match(error.hint ?? '', /sysctls/u);
+      return true;
+    });
   });
 
   test('a program that needs more memory than its limit has run out of memory', async () => {

@@ -57,10 +57,26 @@ function environment(spec: RunSpec, part: ContainerPart, image: ImageFacts): rea
   return Object.entries({ ...own, ...spec.env, ...Object.fromEntries(places) }).map(([name, value]) => `${name}=${value}`);
 }
 
+/** What the App asked of its container. What is kept in memory counts against the limit of that. */
+function optionsOf({ options }: ContainerPart, mounts: readonly Mount[], memoryBytes: number): object {
+  if (options === undefined) return {};
+  const { readOnly, capabilities, ulimits, sysctls, sharedMemoryBytes } = options;
+  const needsTmp = readOnly && !mounts.some(({ target }) => target === '/tmp');
+  return {
+    ReadonlyRootfs: readOnly,
+    ...(needsTmp ? { Tmpfs: { '/tmp': `rw,exec,nosuid,nodev,mode=1777,size=${memoryBytes}` } } : {}),
+    CapAdd: capabilities,
+    Ulimits: Object.entries(ulimits).map(([name, { soft, hard }]) => ({ Name: name, Soft: soft, Hard: hard })),
+    Sysctls: sysctls,
+    ...(sharedMemoryBytes === null ? {} : { ShmSize: sharedMemoryBytes }),
+  };
+}
+
 /** Body of `POST /containers/create`. */
 export function containerBody({ spec, part, image, platform, network, user, cpus }: ContainerInput): object {
   const { cpu, memory } = spec.resources;
   const port = part.port === null ? null : `${part.port}/tcp`;
+  const mounts = mountsOf(part, image);
   return {
     Image: image.id,
     // The words are the whole command: an entrypoint of the image is not put in front of them.
@@ -79,11 +95,12 @@ export function containerBody({ spec, part, image, platform, network, user, cpus
       Init: true,
       Privileged: false,
       CapDrop: ['ALL'],
+      ...optionsOf(part, mounts, memory.limitBytes),
       SecurityOpt: ['no-new-privileges'],
       RestartPolicy: { Name: 'no' },
       NetworkMode: network,
       ...(port === null || spec.port === null ? {} : { PortBindings: { [port]: [{ HostIp: '127.0.0.1', HostPort: String(spec.port) }] } }),
-      Mounts: mountsOf(part, image).map(({ source, target, readOnly }) => ({
+      Mounts: mounts.map(({ source, target, readOnly }) => ({
         Type: 'bind',
         Source: source,
         Target: target,

@@ -28,6 +28,7 @@ const APPLETS = [
   'dd',
   'echo',
   'env',
+  'grep',
   'head',
   'httpd',
   'id',

@@ -178,7 +178,7 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
   };
 
   return {
-    info: { name: 'docker', artifacts: ['image', 'bundle'], limits },
+    info: { name: 'docker', artifacts: ['image', 'bundle'], containers: true, limits },
     hasOwnPorts: true,
     fetchImage: async (reference, signal, open) => {
       if ((await engine.image(reference)) !== null) return;

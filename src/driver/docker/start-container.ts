@@ -25,6 +25,11 @@ export interface ContainerStartDeps {
 /** The engine's whole answer about a container; null: it is gone. */
 export const findContainer = (engine: Engine, idOrName: string): Promise<unknown> => orNull(engine.inspectContainer(idOrName));
 
+const START_HINTS: readonly (readonly [RegExp, string])[] = [
+  [/no available IPv4 addresses/u, 'A Node runs at most 253 containers of one App in one Environment: add a Node.'],
+  [/\/proc\/sys\/\S+: /u, 'The kernel of this Node does not take that setting: see `container: { sysctls }` in the manifest.'],
+];
+
 /** Docker's answer to a start as a reason; what it did not answer at all stays unclear. */
 function startFailure(error: unknown, spec: RunSpec): unknown {
   const status = engineStatus(error);
@@ -33,11 +38,10 @@ function startFailure(error: unknown, spec: RunSpec): unknown {
   const message = messageOf(error);
   const [word = ''] = spec.argv;
   const isMissing = /executable file not found|no such file or directory|permission denied/iu.test(message) && /exec/u.test(message);
-  const isFull = /no available IPv4 addresses/u.test(message);
   const isTaken = /address already in use|port is already allocated/u.test(message);
   return new Failure('start_failed', {
     message: isMissing ? `“${word}” could not be started: ${message}` : `The container could not be started: ${message}`,
-    hint: isFull ? 'A Node runs at most 253 containers of one App in one Environment: add a Node.' : undefined,
+    hint: START_HINTS.find(([form]) => form.test(message))?.[1],
     details: { reason: isMissing ? 'command_not_found' : isTaken ? 'port_taken' : 'driver_error' },
     cause: error,
   });
