@@ -6,7 +6,8 @@ import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
-import { CALL_FRAME } from '../api/agent.ts';
+import { CALL_FRAME, NODE_AS_WHOLE } from '../api/agent.ts';
+import type { UsageHistory } from '../api/agent.ts';
 import type { FakeBehaviour } from '../driver/fake.ts';
 import { createBench } from './testing-agent.ts';
 import type { Bench } from './testing-agent.ts';
@@ -269,6 +270,39 @@ test('the output of an Instance is sent as frames on the socket of the call', as
   control.call({ type: 'call', callId: 'c2', call: { kind: 'exec', instanceId: 'nobody', command: ['ls'] } });
   await until('the second call is closed', () => control.closed.has('c2'));
   assert.equal(control.frames.get('c2')?.[0]?.[0], CALL_FRAME.failure);
+});
+
+test('what an Instance and the machine took is told when it is asked for, also of before a restart', async (context) => {
+  let cpuSeconds = 0;
+  const { clock, control, until, pass, restart, status } = await bench(context, {
+    listens: true,
+    // One second of a core at each measurement.
+    usage: () => ({ cpuSeconds: (cpuSeconds += 1), memoryBytes: 1000, disk: { readBytes: 0, writtenBytes: 5000 * cpuSeconds } }),
+  });
+  control.snapshot(service);
+  await until('it runs', () => status()?.healthy === true);
+  const beganMs = clock.now();
+  await pass(40_000);
+  await restart({ stopInstances: false });
+  await pass(15_000); // control is silent: a little more, and the agent would connect anew
+  const call = { kind: 'stats', ids: [service.id, NODE_AS_WHOLE], sinceMs: beganMs, untilMs: clock.now() } as const;
+  control.call({ type: 'call', callId: 'c1', call });
+  await until('the call is closed', () => control.closed.has('c1'));
+  const answers = (control.frames.get('c1') ?? []).map((frame) => JSON.parse(Buffer.from(frame.subarray(1)).toString()) as UsageHistory);
+  assert.deepEqual(
+    answers.map(({ id, stepMs }) => [id, stepMs]),
+    [
+      [service.id, 10_000],
+      [NODE_AS_WHOLE, 10_000],
+    ],
+  );
+  const points = answers[0]?.points ?? [];
+  assert.ok(points.length >= 4, JSON.stringify(points));
+  // The fake clock goes on in steps while it measures.
+  const [, cpu, memoryBytes, received, sent, read, written] = points[1] ?? [];
+  assert.ok(typeof cpu === 'number' && Math.abs(cpu - 0.2) < 0.02 && typeof written === 'number' && Math.abs(written - 1000) < 100);
+  assert.deepEqual([memoryBytes, received, sent, read], [1000, null, null, 0]);
+  assert.ok(answers[1]?.points.some(([, , memoryBytes]) => typeof memoryBytes === 'number' && memoryBytes > 0));
 });
 
 test('a one-off whose state file is damaged is unknown, not run again; a service starts anew', async (context) => {

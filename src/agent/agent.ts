@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { mkdir, statfs } from 'node:fs/promises';
 import { availableParallelism, totalmem } from 'node:os';
 import { join } from 'node:path';
-import type { DesiredInstance, InstanceUsage } from '../api/agent.ts';
+import type { DesiredInstance } from '../api/agent.ts';
 import type { Driver } from '../driver/contract.ts';
 import type { Clock } from '../lib/clock.ts';
 import { messageOf } from '../lib/failure.ts';
@@ -28,6 +28,8 @@ import type { AgentDataPort, AgentDataPortOptions } from './data-port.ts';
 import { createInstances } from './instances.ts';
 import type { Instances } from './instances.ts';
 import type { AgentLink } from './link.ts';
+import { startMeter } from './meter.ts';
+import type { Meter } from './meter.ts';
 import { createPorts } from './ports.ts';
 import { startReporter } from './report.ts';
 import type { Reporter } from './report.ts';
@@ -38,11 +40,9 @@ import { statusOf } from './status.ts';
 import { startSync } from './sync.ts';
 import type { Sync } from './sync.ts';
 import type { Supervisor } from './supervisor.ts';
-import { createUsageMeter } from './usage.ts';
 import { createWorkspace } from './workspace.ts';
 
 const COLLECT_EVERY_MS = 3_600_000;
-const MEASURE_EVERY_MS = 5000;
 const BUNDLE_CACHE_BYTES = 5 * 1024 ** 3;
 const BUNDLE_CACHE_AGE_MS = 7 * 24 * 3_600_000;
 const LOG_BYTES = 10 * 1024 * 1024;
@@ -100,7 +100,7 @@ interface Running {
   readonly calls: Calls;
   readonly contact: Contact;
   readonly collector: Loop;
-  readonly meter: Loop;
+  readonly meter: Meter;
   readonly forwarder: Forwarder | null;
   readonly dataPort: AgentDataPort | null;
 }
@@ -114,6 +114,7 @@ export function createAgent(options: AgentOptions): Agent {
   const start = async (): Promise<Running> => {
     const at = (name: string): string => join(options.dataFolder, name);
     for (const name of ['instances', 'volumes']) await mkdir(at(name), { recursive: true, mode: 0o711 });
+    await mkdir(at('history'), { recursive: true, mode: 0o700 });
     const states = createStateFiles(at('instances'), log);
     const secrets = await createSecretFiles(options.dataFolder, at('secret-files'));
     const bundles = createBundleCache({ folder: at('bundles'), link, clock, maxBytes: BUNDLE_CACHE_BYTES, maxAgeMs: BUNDLE_CACHE_AGE_MS });
@@ -134,6 +135,7 @@ export function createAgent(options: AgentOptions): Agent {
       return spec === undefined || spec === null ? `Instance ${id}` : `${spec.app.name}/${spec.entrypoint} (Instance ${id})`;
     };
     let forwarder: Forwarder | null = null;
+    let meter: Meter | null = null;
     const instances = createInstances({
       clock,
       random,
@@ -156,15 +158,6 @@ export function createAgent(options: AgentOptions): Agent {
       const state = instances.get(id)?.state();
       return state === undefined ? undefined : statusOf(state, clock.now());
     };
-    let measured: readonly InstanceUsage[] | null = null;
-    const measure = createUsageMeter({
-      clock,
-      running: () =>
-        instances.all().flatMap((supervisor) => {
-          const running = supervisor.running();
-          return running === null ? [] : [[supervisor.state().id, running] as const];
-        }),
-    });
     const sourceOf = (supervisor: Supervisor): LineSource | null => {
       const spec = supervisor.spec();
       const driver = spec === null ? undefined : drivers.get(spec.driver);
@@ -196,10 +189,8 @@ export function createAgent(options: AgentOptions): Agent {
       node: { ...facts, ...(dataPort === null ? {} : { dataPort: dataPort.address }) },
       status: statusNow,
       measured: () => {
-        const usage = measured;
-        measured = null;
-        if (usage === null) return {};
-        return forwarder === null ? { usage } : { usage, forwarding: forwarder.status() };
+        const newest = meter?.newest() ?? {};
+        return newest.usage === undefined || forwarder === null ? newest : { ...newest, forwarding: forwarder.status() };
       },
       ids: () => instances.all().map((supervisor) => supervisor.state().id),
     });
@@ -220,7 +211,9 @@ export function createAgent(options: AgentOptions): Agent {
             random,
             log,
           });
-    const calls = createCalls({ link, clock, log, instances, workspace, driver: (name) => drivers.get(name) });
+    meter = startMeter({ clock, log, instances, dataFolder: options.dataFolder, historyFolder: at('history') });
+    const { history } = meter;
+    const calls = createCalls({ link, clock, log, instances, workspace, history, driver: (name) => drivers.get(name) });
     let swept = false;
     const onSnapshot = (wanted: readonly DesiredInstance[]): void => {
       instances.replace(wanted);
@@ -251,15 +244,6 @@ export function createAgent(options: AgentOptions): Agent {
       run: async () => {
         await bundles.collect();
         for (const driver of drivers.values()) await driver.collect?.();
-      },
-    });
-    // Beside the heartbeats, which shall not wait for it.
-    const meter = startLoop({
-      clock,
-      everyMs: MEASURE_EVERY_MS,
-      onError: (error) => log.warn({ error: messageOf(error) }, 'what Instances take could not be measured'),
-      run: async () => {
-        measured = await measure();
       },
     });
     return { instances, secrets, sync, reporter, calls, contact, collector, meter, forwarder, dataPort };

@@ -1,17 +1,19 @@
 // Answers what control asks for on the spot: the output of an Instance and commands inside it, as frames on a socket of the call's own.
 
 import { CALL_FRAME } from '../api/agent.ts';
-import type { AgentCall, AgentMessage } from '../api/agent.ts';
+import type { AgentCall, AgentMessage, UsageHistory } from '../api/agent.ts';
 import type { Driver, ExecSession, LogLine } from '../driver/contract.ts';
 import { Failure, messageOf, toFailure } from '../lib/failure.ts';
 import type { Log } from '../sys/log.ts';
 import { within } from '../lib/deadline.ts';
 import type { Clock } from '../lib/clock.ts';
 import { expandWords } from '../model/expand.ts';
+import { packPoint } from '../model/usage.ts';
 import type { Instances } from './instances.ts';
 import type { AgentLink, CallSocket } from './link.ts';
 import { lastLines, linesThatPass } from './log-filter.ts';
 import { terminalSize } from './terminal-size.ts';
+import type { UsageHistories } from './usage-history.ts';
 import type { Workspace } from './workspace.ts';
 
 /** Calls at the same time; more are refused. */
@@ -31,6 +33,7 @@ export interface CallsOptions {
   readonly log: Log;
   readonly instances: Pick<Instances, 'get'>;
   readonly workspace: Pick<Workspace, 'logFolder'>;
+  readonly history: Pick<UsageHistories, 'read'>;
   readonly driver: (name: string) => Driver | undefined;
 }
 
@@ -54,8 +57,20 @@ export function createCalls(options: CallsOptions): Calls {
       if (open.size > MAX_CALLS) {
         throw new Failure('rate_limited', { message: `This Node answers at most ${MAX_CALLS} log and exec streams at the same time.` });
       }
-      if (message.call.kind === 'logs') await sendLogs(message.call, socket, call, signal);
-      else await runCommand(message.call, socket, call, signal);
+      switch (message.call.kind) {
+        case 'logs':
+          await sendLogs(message.call, socket, call, signal);
+          break;
+        case 'exec':
+          await runCommand(message.call, socket, call, signal);
+          break;
+        case 'stats':
+          await sendHistory(message.call, socket);
+          break;
+        default:
+          // Of a control plane of a later version.
+          throw new Failure('unsupported', { message: 'The agent of this Node is too old for that.', hint: 'Update Libra on it.' });
+      }
     } catch (error) {
       const { code, message: text, hint } = toFailure(error);
       await socket.send(jsonFrame(CALL_FRAME.failure, { code, message: text, hint: hint ?? null })).catch(() => undefined);
@@ -90,6 +105,12 @@ export function createCalls(options: CallsOptions): Calls {
       if (signal.aborted) return;
       await socket.send(jsonFrame(CALL_FRAME.json, line));
     }
+  };
+
+  const sendHistory = async (call: Extract<AgentCall, { kind: 'stats' }>, socket: CallSocket): Promise<void> => {
+    const { stepMs, points } = await options.history.read(call);
+    for (const [id, series] of points)
+      await socket.send(jsonFrame(CALL_FRAME.json, { id, stepMs, points: series.map(packPoint) } satisfies UsageHistory));
   };
 
   const runCommand = async (

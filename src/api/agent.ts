@@ -4,6 +4,7 @@
 import { endpoint } from './endpoint.ts';
 import type { CoreShare, Artifact, DriverInfo, InstanceRole, InstanceStatus, NodeCapacity } from '../model/documents.ts';
 import type { EntrypointSpec, Resources } from '../model/manifest-types.ts';
+import type { DiskBytes, NetworkBytes, PackedPoint } from '../model/usage.ts';
 
 /** All that an agent needs to run one Instance. Holds plain secret values: kept in memory only. */
 export interface DesiredInstance {
@@ -77,7 +78,26 @@ export type AgentCall =
       readonly command: readonly string[];
       /** It gets a terminal of this size; absent: pipes. */
       readonly terminal?: TerminalSize;
+    }
+  | {
+      /** What they took; answered with a `UsageHistory` each, in frames of JSON. */
+      readonly kind: 'stats';
+      /** Of Instances, or NODE_AS_WHOLE. */
+      readonly ids: readonly string[];
+      /** UTC milliseconds. */
+      readonly sinceMs: number;
+      readonly untilMs: number;
     };
+
+/** Stands for the machine where ids of Instances stand. */
+export const NODE_AS_WHOLE = 'node';
+
+/** Oldest first. Steps in which nothing was measured are missing. */
+export interface UsageHistory {
+  readonly id: string;
+  readonly stepMs: number;
+  readonly points: readonly PackedPoint[];
+}
 
 export interface TerminalSize {
   readonly columns: number;
@@ -104,6 +124,22 @@ export interface InstanceUsage {
   readonly cpu: number | null;
   readonly memoryBytes: number;
   readonly processes: number;
+  /** Since the start of the attempt, as all that follows; absent: it cannot be told. */
+  readonly network?: NetworkBytes;
+  readonly disk?: DiskBytes;
+}
+
+/** What a machine does as a whole, since it was started. What its kernel does not tell is absent. */
+export interface NodeUsage {
+  readonly cpuSeconds?: number;
+  /** Cores, on average since the measurement before; null: it is the first. */
+  readonly cpu: number | null;
+  readonly load?: readonly [number, number, number];
+  readonly memoryBytes?: number;
+  readonly network?: NetworkBytes;
+  readonly disk?: DiskBytes;
+  /** Of the file system with its data folder. */
+  readonly space?: { readonly usedBytes: number; readonly sizeBytes: number };
 }
 
 /** How forwarding to one target goes, counted since the agent was started. */
@@ -127,6 +163,8 @@ export interface AgentReport {
   readonly instances: readonly InstanceStatus[];
   /** Of every Instance that runs; absent where nothing was measured anew. */
   readonly usage?: readonly InstanceUsage[];
+  /** With `usage`. */
+  readonly nodeUsage?: NodeUsage;
   /** With `usage`, where output is forwarded. */
   readonly forwarding?: readonly ForwardStatus[];
 }

@@ -169,6 +169,23 @@ export const deploymentShape = (z: Z) =>
     endedAtMs: z.number().nullable(),
   });
 
+const networkShape = (z: Z) => z.object({ receivedBytes: z.number(), sentBytes: z.number() });
+const diskShape = (z: Z) => z.object({ readBytes: z.number(), writtenBytes: z.number() });
+
+/** Steps of a history, oldest first; null: it could not be told. */
+export const usagePointsShape = (z: Z) =>
+  z.array(
+    z.object({
+      atMs: z.number().describe('Beginning of the step; steps in which nothing was measured are missing'),
+      cpu: z.number().nullable().describe('Cores, on average'),
+      memoryBytes: z.number().nullable().describe('The most'),
+      receivedPerSecond: z.number().nullable().describe('Bytes, on average, as all that follows'),
+      sentPerSecond: z.number().nullable(),
+      readPerSecond: z.number().nullable(),
+      writtenPerSecond: z.number().nullable(),
+    }),
+  );
+
 export const instanceShape = (z: Z) =>
   z.object({
     id: z.string(),
@@ -211,6 +228,10 @@ export const instanceShape = (z: Z) =>
         cpuSeconds: z.number().describe('Since its program was started'),
         memoryBytes: z.number(),
         processes: z.number(),
+        network: networkShape(z)
+          .nullable()
+          .describe('Since its program was started, as `disk`; null: it cannot be told from the rest of the machine'),
+        disk: diskShape(z).nullable().describe('null: nobody counts it'),
       })
       .nullable()
       .describe('What it takes; null while it does not run or has not been measured yet'),
@@ -301,6 +322,17 @@ export const nodeShape = (z: Z) =>
     overcommit: z.object({ cpu: z.number(), memory: z.number() }),
     /** Share of what it has that Instances do not get. */
     reserved: z.number(),
+    usage: z
+      .object({
+        cpu: z.number().nullable().describe('Cores, on average over the last seconds'),
+        load: z.array(z.number()).nullable().describe('Averages over 1, 5 and 15 minutes'),
+        memoryBytes: z.number().nullable(),
+        network: networkShape(z).nullable().describe('Since the machine was started, as `disk`; without loopback'),
+        disk: diskShape(z).nullable(),
+        space: z.object({ usedBytes: z.number(), sizeBytes: z.number() }).nullable().describe('Of the file system with its data folder'),
+      })
+      .nullable()
+      .describe('What the machine does as a whole; null while it has not been told lately'),
     lastSeenMs: z.number().nullable(),
   });
 

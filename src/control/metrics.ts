@@ -1,6 +1,6 @@
 // What control says to Prometheus: text exposition format 0.0.4, counted from the view at each scrape, so that nothing can drift.
 
-import type { InstanceUsage } from '../api/agent.ts';
+import type { InstanceUsage, NodeUsage } from '../api/agent.ts';
 import type { Deployment, InstanceSpec } from '../model/documents.ts';
 import type { View } from '../store/view.ts';
 import { appRecords } from './apps/records.ts';
@@ -17,10 +17,34 @@ export interface MetricsInput {
   readonly edges: number;
   readonly reconcilers: readonly ReconcilerStatus[];
   readonly usageOf: (spec: InstanceSpec) => InstanceUsage | null;
+  readonly nodeUsageOf: (nodeId: string) => NodeUsage | null;
   readonly forwarding: readonly NodeForwarding[];
 }
 
 type Labels = Readonly<Record<string, string>>;
+type Measure<T> = readonly [name: string, kind: 'gauge' | 'counter', help: string, value: (usage: T) => number | undefined];
+
+const INSTANCE_USAGE: readonly Measure<InstanceUsage>[] = [
+  ['cpu_seconds_total', 'counter', 'Time of CPUs that an Instance has taken.', ({ cpuSeconds }) => cpuSeconds],
+  ['memory_bytes', 'gauge', 'Memory of an Instance, without what the kernel can drop at once.', ({ memoryBytes }) => memoryBytes],
+  ['processes', 'gauge', 'Processes of an Instance.', ({ processes }) => processes],
+  ['network_receive_bytes_total', 'counter', 'Bytes that an Instance has received.', ({ network }) => network?.receivedBytes],
+  ['network_transmit_bytes_total', 'counter', 'Bytes that an Instance has sent.', ({ network }) => network?.sentBytes],
+  ['disk_read_bytes_total', 'counter', 'Bytes that an Instance has read from disks.', ({ disk }) => disk?.readBytes],
+  ['disk_written_bytes_total', 'counter', 'Bytes that an Instance has written to disks.', ({ disk }) => disk?.writtenBytes],
+];
+
+const NODE_USAGE: readonly Measure<NodeUsage>[] = [
+  ['cpu_seconds_total', 'counter', 'Time in which the CPUs of a Node were not idle.', ({ cpuSeconds }) => cpuSeconds],
+  ['load1', 'gauge', 'Processes of a Node that ran or wanted to, on average over a minute.', ({ load }) => load?.[0]],
+  ['memory_used_bytes', 'gauge', 'Memory of a Node in use, without what its kernel can drop.', ({ memoryBytes }) => memoryBytes],
+  ['network_receive_bytes_total', 'counter', 'Bytes that a Node has received, loopback apart.', ({ network }) => network?.receivedBytes],
+  ['network_transmit_bytes_total', 'counter', 'Bytes that a Node has sent, loopback apart.', ({ network }) => network?.sentBytes],
+  ['disk_read_bytes_total', 'counter', 'Bytes that a Node has read from its disks.', ({ disk }) => disk?.readBytes],
+  ['disk_written_bytes_total', 'counter', 'Bytes that a Node has written to its disks.', ({ disk }) => disk?.writtenBytes],
+  ['filesystem_size_bytes', 'gauge', 'Size of the file system with the data folder of a Node.', ({ space }) => space?.sizeBytes],
+  ['filesystem_used_bytes', 'gauge', 'How much of it is in use.', ({ space }) => space?.usedBytes],
+];
 
 /** The whole page, line ends included. */
 export function metricsText(input: MetricsInput): string {
@@ -36,24 +60,7 @@ export function metricsText(input: MetricsInput): string {
   metric('libra_environments', 'gauge', 'Environments.', [[{}, view.list(environmentRecords).length]]);
   metric('libra_instances', 'gauge', 'Instances by phase.', counted('phase', instancePhases(view)));
   const usages = measured(input);
-  metric(
-    'libra_instance_cpu_seconds_total',
-    'counter',
-    'Time of CPUs that an Instance has taken.',
-    usages.map(([labels, { cpuSeconds }]) => [labels, cpuSeconds]),
-  );
-  metric(
-    'libra_instance_memory_bytes',
-    'gauge',
-    'Memory of an Instance, without what the kernel can drop at once.',
-    usages.map(([labels, { memoryBytes }]) => [labels, memoryBytes]),
-  );
-  metric(
-    'libra_instance_processes',
-    'gauge',
-    'Processes of an Instance.',
-    usages.map(([labels, { processes }]) => [labels, processes]),
-  );
+  for (const [name, kind, help, value] of INSTANCE_USAGE) metric(`libra_instance_${name}`, kind, help, known(usages, value));
   const { forwarding } = input;
   const ways = (value: (status: NodeForwarding) => number): readonly (readonly [Labels, number])[] =>
     forwarding.map((status) => [{ node: status.node, target: status.target }, value(status)]);
@@ -102,6 +109,8 @@ export function metricsText(input: MetricsInput): string {
       view.list(nodeSpecRecords).map(({ document }) => view.get(nodeStatusRecords, document.id)?.document.state ?? 'unknown'),
     ),
   );
+  const nodes = measuredNodes(input);
+  for (const [name, kind, help, value] of NODE_USAGE) metric(`libra_node_${name}`, kind, help, known(nodes, value));
   metric('libra_edges_connected', 'gauge', 'Edges that follow the route table.', [[{}, input.edges]]);
   metric('libra_store_revision', 'counter', 'Revision of the store that this control has seen.', [[{}, view.revision]]);
   const { reconcilers } = input;
@@ -142,6 +151,21 @@ function measured({ view, usageOf }: MetricsInput): (readonly [Labels, InstanceU
       node: view.get(nodeSpecRecords, spec.nodeId)?.document.name ?? '',
     };
     return [[labels, usage] as const];
+  });
+}
+
+function measuredNodes({ view, nodeUsageOf }: MetricsInput): (readonly [Labels, NodeUsage])[] {
+  return view.list(nodeSpecRecords).flatMap(({ document: node }) => {
+    const usage = nodeUsageOf(node.id);
+    return usage === null ? [] : [[{ node: node.name }, usage] as const];
+  });
+}
+
+/** Samples of those of which the value is known: none is better than a wrong 0. */
+function known<T>(all: readonly (readonly [Labels, T])[], value: (usage: T) => number | undefined): (readonly [Labels, number])[] {
+  return all.flatMap(([labels, usage]) => {
+    const found = value(usage);
+    return found === undefined ? [] : [[labels, found] as const];
   });
 }
 

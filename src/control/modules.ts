@@ -86,8 +86,7 @@ export async function createModules(context: ControlContext, options: ModulesOpt
     resolveValues: values.resolveValues,
     isValueAvailable: values.isAvailable,
     removeValuesOf: values.removeValuesOf,
-    instanceLogs: cluster.instanceStreams.logs,
-    instanceExec: cluster.instanceStreams.exec,
+    instanceStreams: cluster.instanceStreams,
   });
   const builds = createBuilds(context);
   const reconcilers = leads
@@ -151,6 +150,7 @@ export async function createModules(context: ControlContext, options: ModulesOpt
         edges: routing.trafficState().edges,
         reconcilers: statuses(),
         usageOf: cluster.usageOf,
+        nodeUsageOf: cluster.nodeUsageOf,
         forwarding: cluster.forwarding(),
       }),
     edgeEnded: routing.edgeEnded,

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
-import type { Driver, DriverHandle, LogLine, RunSpec } from './contract.ts';
+import type { Driver, DriverHandle, LogLine, RunSpec, Usage } from './contract.ts';
 import type { FakeBehaviour } from './fake.ts';
 
 /** What the program of a test does; each implementation translates it. */
@@ -143,6 +143,20 @@ export function testDriverContract(name: string, createHarness: () => Promise<Dr
         stop.abort();
       }
       assert.deepEqual(seen, ['hello']);
+      await harness.driver.stop(handle, stopping);
+    });
+
+    test('what a program takes are counters that do not go back, and what cannot be told is left out', async () => {
+      const { spec, handle } = await start('takes.1', { lines: ['ready'] });
+      await firstLine(spec);
+      const counters = (usage: Usage | undefined): readonly (readonly [string, number])[] => {
+        assert.ok(usage !== undefined && usage.processes >= 1 && usage.memoryBytes >= 0);
+        const { cpuSeconds, network = {}, disk = {} } = usage;
+        return Object.entries({ cpuSeconds, ...network, ...disk });
+      };
+      const first = counters(await harness.driver.usage?.(handle));
+      const second = new Map(counters(await harness.driver.usage?.(handle)));
+      for (const [name, value] of first) assert.ok(value >= 0 && (second.get(name) ?? -1) >= value, name);
       await harness.driver.stop(handle, stopping);
     });
 

@@ -5,6 +5,7 @@ import type { Readable } from 'node:stream';
 import type { ContainerOptions } from '../model/container-options.ts';
 import type { Artifact, DriverInfo, Reason } from '../model/documents.ts';
 import type { Resources } from '../model/manifest-types.ts';
+import type { DiskBytes, NetworkBytes } from '../model/usage.ts';
 
 /** Everything that is needed to start one attempt. Folders are made and filled by the agent before. */
 export interface RunSpec {
@@ -120,10 +121,15 @@ export interface ExecSession {
   kill(): void;
 }
 
+/** Since the start of the attempt. */
 export interface Usage {
   readonly cpuSeconds: number;
   readonly memoryBytes: number;
   readonly processes: number;
+  /** Absent: what it sends cannot be told from what others of the machine do. */
+  readonly network?: NetworkBytes;
+  /** What reached disks or will; absent: nobody counts it. */
+  readonly disk?: DiskBytes;
 }
 
 export interface Driver {

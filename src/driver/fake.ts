@@ -6,7 +6,7 @@ import type { Server } from 'node:http';
 import type { Clock } from '../lib/clock.ts';
 import { Failure } from '../lib/failure.ts';
 import type { DriverInfo, ReasonCode } from '../model/documents.ts';
-import type { Driver, DriverHandle, LogLine, LogOptions, RunSpec, RunState } from './contract.ts';
+import type { Driver, DriverHandle, LogLine, LogOptions, RunSpec, RunState, Usage } from './contract.ts';
 import type { Diagnosis } from './process/diagnose.ts';
 
 /** What one attempt does. Everything is optional: by default it starts at once, runs for ever and stops when asked. */
@@ -30,6 +30,8 @@ export interface FakeBehaviour {
   readonly ignoresStop?: boolean;
   readonly stopDelayMs?: number;
   readonly diagnosis?: Diagnosis;
+  /** What it takes while it runs; default nothing. */
+  readonly usage?: () => Partial<Usage>;
 }
 
 export type FakeScript = (spec: RunSpec) => FakeBehaviour;
@@ -225,7 +227,11 @@ export function createFakeDriver(options: FakeDriverOptions): FakeDriver {
     },
     logs,
     diagnose: async (handle) => runOf(handle)?.behaviour.diagnosis ?? null,
-    usage: async (handle) => ({ cpuSeconds: 0, memoryBytes: 0, processes: runOf(handle)?.state.state === 'running' ? 1 : 0 }),
+    usage: async (handle) => {
+      const run = runOf(handle);
+      const isRunning = run?.state.state === 'running';
+      return { cpuSeconds: 0, memoryBytes: 0, processes: isRunning ? 1 : 0, ...(isRunning ? run.behaviour.usage?.() : {}) };
+    },
     sweep: async (knownKeys) => {
       const unknown = [...world.runs.values()].filter((run) => !knownKeys.has(run.spec.key));
       for (const run of unknown) {

@@ -54,6 +54,18 @@ export function readProcessStat(pid: number): ProcessStat | null {
   };
 }
 
+/** Bytes that it, its threads and the children that it has waited for moved from and to disks; null when that may not be read. */
+export function readProcessIo(pid: number): { readonly readBytes: number; readonly writtenBytes: number } | null {
+  try {
+    const text = readFileSync(`/proc/${pid}/io`, 'latin1');
+    const bytes = (name: string): number => Number(new RegExp(`^${name}: (\\d+)$`, 'mu').exec(text)?.[1]);
+    const io = { readBytes: bytes('read_bytes'), writtenBytes: bytes('write_bytes') };
+    return Number.isNaN(io.readBytes + io.writtenBytes) ? null : io;
+  } catch {
+    return null;
+  }
+}
+
 const isDead = (stat: ProcessStat): boolean => stat.state === 'Z' || stat.state === 'X';
 
 /** The identity of a living process; null when it is gone or a zombie. */

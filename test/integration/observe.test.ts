@@ -34,6 +34,17 @@ test('requests show in the metrics and in the access log, changes in the events'
     const labels = `app="shop",environment="production",entrypoint="web",instance="${instance?.id}",node="test-node"`;
     assert.match(measured, new RegExp(`^libra_instance_memory_bytes\\{${labels}\\} \\d+$`, 'mu'));
     assert.match(measured, new RegExp(`^libra_instance_cpu_seconds_total\\{${labels}\\} [\\d.]+$`, 'mu'));
+    assert.match(measured, new RegExp(`^libra_instance_disk_written_bytes_total\\{${labels}\\} \\d+$`, 'mu'));
+    assert.doesNotMatch(measured, /^libra_instance_network_receive_bytes_total\{/mu, 'the process driver cannot tell');
+    assert.match(measured, /^libra_node_cpu_seconds_total\{node="test-node"\} [\d.]+$/mu);
+    assert.match(measured, /^libra_node_network_transmit_bytes_total\{node="test-node"\} \d+$/mu);
+    const history = await until('a step of the history is over', 40_000, async () => {
+      const { items } = await platform.client().instances.stats({ params: { app: 'shop', environment: 'production' }, query: {} });
+      return items[0] !== undefined && items[0].points.some((point) => point.cpu !== null) ? items[0] : null;
+    });
+    assert.deepEqual([history.instance, history.node, history.stepMs], [instance?.id, 'test-node', 10_000]);
+    assert.match((await platform.cli('stats', '-a', 'shop')).stdout, /web\.0 +test-node +\d\.\d\d +[▁-█ ]+ [\d.]+Mi/u);
+    assert.match((await platform.cli('nodes', 'stats')).stdout, /test-node +\d+\.\d\d/u);
     const unknown = await fetch(`${platform.addresses.api}/metrics`);
     assert.equal(unknown.status, 401);
 

@@ -1,7 +1,7 @@
 // Instances: what runs, its output, one-off runs and exec.
 
 import { endpoint } from '../endpoint.ts';
-import { instanceShape, logLineShape, nameShape } from '../shapes.ts';
+import { instanceShape, logLineShape, nameShape, usagePointsShape } from '../shapes.ts';
 
 export const instances = {
   list: endpoint({
@@ -32,6 +32,35 @@ export const instances = {
         follow: z.stringbool().default(false),
       }),
     reply: (z) => logLineShape(z),
+    errors: ['not_found', 'unavailable'],
+  }),
+  stats: endpoint({
+    method: 'GET',
+    path: '/v1/apps/{app}/environments/{environment}/stats',
+    summary: 'What Instances took over time, as their Nodes have kept it: steps of ten seconds for an hour, of five minutes for two days.',
+    permission: 'apps.read',
+    scope: 'environment',
+    query: (z) =>
+      z.object({
+        entrypoint: nameShape(z).optional(),
+        instance: z.string().max(64).optional().describe('Id, or the beginning of one; also finds ended ones'),
+        since: z.coerce.number().int().min(0).optional().describe('UTC milliseconds; default an hour ago'),
+        until: z.coerce.number().int().min(0).optional().describe('UTC milliseconds; default now'),
+      }),
+    reply: (z) =>
+      z.object({
+        items: z.array(
+          z.object({
+            instance: z.string(),
+            entrypoint: z.string(),
+            slot: z.number(),
+            node: z.string(),
+            stepMs: z.number(),
+            points: usagePointsShape(z),
+          }),
+        ),
+        missing: z.array(z.object({ node: z.string(), message: z.string() })).describe('Nodes that did not answer, and why'),
+      }),
     errors: ['not_found', 'unavailable'],
   }),
   run: endpoint({

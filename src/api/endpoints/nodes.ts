@@ -2,7 +2,7 @@
 
 import { endpoint, page, pageQuery } from '../endpoint.ts';
 import type { Z } from '../endpoint.ts';
-import { nodeShape } from '../shapes.ts';
+import { nodeShape, usagePointsShape } from '../shapes.ts';
 
 export const runtimes = {
   list: endpoint({
@@ -46,6 +46,21 @@ export const nodes = {
     scope: 'node',
     reply: (z) => nodeShape(z),
     errors: ['not_found'],
+  }),
+  stats: endpoint({
+    method: 'GET',
+    path: '/v1/nodes/{node}/stats',
+    summary:
+      'What the machine as a whole did over time, as it has kept it: steps of ten seconds for an hour, of five minutes for two days.',
+    permission: 'nodes.read',
+    scope: 'node',
+    query: (z) =>
+      z.object({
+        since: z.coerce.number().int().min(0).optional().describe('UTC milliseconds; default an hour ago'),
+        until: z.coerce.number().int().min(0).optional().describe('UTC milliseconds; default now'),
+      }),
+    reply: (z) => z.object({ node: z.string(), stepMs: z.number(), points: usagePointsShape(z) }),
+    errors: ['not_found', 'unavailable'],
   }),
   update: endpoint({
     method: 'PATCH',

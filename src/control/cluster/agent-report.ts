@@ -2,7 +2,7 @@
 // and never out of a final phase. Heartbeats stay in memory on the monotonic clock; the store sees one now and then.
 
 import { isDeepStrictEqual } from 'node:util';
-import type { AgentReport, ForwardStatus, InstanceUsage } from '../../api/agent.ts';
+import type { AgentReport, ForwardStatus, InstanceUsage, NodeUsage } from '../../api/agent.ts';
 import type { table } from '../../api/table.ts';
 import { Failure } from '../../lib/failure.ts';
 import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
@@ -32,6 +32,8 @@ export interface AgentReports {
   readonly heartbeats: Heartbeats;
   /** What it takes, as its Node said within the last seconds; null where it has not. */
   readonly usageOf: (spec: InstanceSpec) => InstanceUsage | null;
+  /** The same of the machine. */
+  readonly nodeUsageOf: (nodeId: string) => NodeUsage | null;
   /** Where the Nodes forward output, as they said last. */
   readonly forwarding: () => readonly NodeForwarding[];
 }
@@ -41,12 +43,19 @@ export interface NodeForwarding extends ForwardStatus {
   readonly node: string;
 }
 
+/** What a Node has measured. */
+interface Told {
+  readonly atMs: number;
+  readonly byId: ReadonlyMap<string, InstanceUsage>;
+  readonly node: NodeUsage | null;
+}
+
 export function createAgentReports(context: ControlContext): AgentReports {
   const { view, clock } = context;
   const gathered = gatherWrites(view);
   const heard = new Map<string, { readonly monotonicMs: number; readonly wallMs: number }>();
   const written = new Map<string, number>();
-  const usages = new Map<string, { readonly atMs: number; readonly byId: ReadonlyMap<string, InstanceUsage> }>();
+  const usages = new Map<string, Told>();
   const forwarding = new Map<string, readonly ForwardStatus[]>();
 
   const nodeStatus = (nodeId: string, report: AgentReport): NodeStatus | null => {
@@ -81,7 +90,11 @@ export function createAgentReports(context: ControlContext): AgentReports {
     const report = parseReport(call.body);
     heard.set(nodeId, { monotonicMs: clock.monotonic(), wallMs: clock.now() });
     if (report.usage !== undefined)
-      usages.set(nodeId, { atMs: clock.monotonic(), byId: new Map(report.usage.map((usage) => [usage.id, usage])) });
+      usages.set(nodeId, {
+        atMs: clock.monotonic(),
+        byId: new Map(report.usage.map((usage) => [usage.id, usage])),
+        node: report.nodeUsage ?? null,
+      });
     if (report.usage !== undefined) forwarding.set(nodeId, report.forwarding ?? []);
     const writes: Promise<void>[] = [];
     const node = nodeStatus(nodeId, report);
@@ -129,16 +142,19 @@ export function createAgentReports(context: ControlContext): AgentReports {
     });
   };
 
+  const lately = (nodeId: string): Told | null => {
+    const told = usages.get(nodeId);
+    return told === undefined || clock.monotonic() - told.atMs > USAGE_MS ? null : told;
+  };
+
   return {
     report: handle,
     forwarding: () =>
       [...forwarding].flatMap(([nodeId, targets]) =>
         view.get(nodeSpecRecords, nodeId) === undefined ? [] : targets.map((status) => ({ node: nameOf(nodeId), ...status })),
       ),
-    usageOf: (spec) => {
-      const told = usages.get(spec.nodeId);
-      return told === undefined || clock.monotonic() - told.atMs > USAGE_MS ? null : (told.byId.get(spec.id) ?? null);
-    },
+    usageOf: (spec) => lately(spec.nodeId)?.byId.get(spec.id) ?? null,
+    nodeUsageOf: (nodeId) => lately(nodeId)?.node ?? null,
     heartbeats: {
       lastHeardMs: (nodeId) => heard.get(nodeId)?.monotonicMs,
       lastSeenMs: (nodeId) => heard.get(nodeId)?.wallMs ?? view.get(nodeStatusRecords, nodeId)?.document.lastSeenMs ?? null,

@@ -319,17 +319,27 @@ test('a program that ends and comes back leaves an event with the cause', () =>
 test('what an Instance takes is told by its own Node alone, and only while that is fresh', () =>
   withContext(async (context) => {
     const reports = createAgentReports(context);
-    const usage = { id: 'instance-1', cpuSeconds: 2, cpu: 0.5, memoryBytes: 1000, processes: 2 };
+    const usage = {
+      id: 'instance-1',
+      cpuSeconds: 2,
+      cpu: 0.5,
+      memoryBytes: 1000,
+      processes: 2,
+      disk: { readBytes: 1, writtenBytes: 2 },
+    };
+    const nodeUsage = { cpu: null, load: [1, 2, 3] as const, network: { receivedBytes: 4, sentBytes: 5 } };
+    const nodeId = anInstance().nodeId;
     const [mine, foreign] = [anInstance(), anInstance({ nodeId: 'another' })];
     assert.equal(reports.usageOf(mine), null);
-    await send(reports, { ...report([]), usage: [usage] });
+    await send(reports, { ...report([]), usage: [usage], nodeUsage });
     assert.deepEqual(reports.usageOf(mine), usage);
+    assert.deepEqual(reports.nodeUsageOf(nodeId), nodeUsage);
     assert.equal(reports.usageOf(foreign), null);
     await context.clock.advance(15_000);
     await send(reports, report([]));
     assert.deepEqual(reports.usageOf(mine), usage, 'a report without leaves it as it is');
     await context.clock.advance(6_000);
-    assert.equal(reports.usageOf(mine), null);
+    assert.deepEqual([reports.usageOf(mine), reports.nodeUsageOf(nodeId)], [null, null]);
     await assert.rejects(send(reports, { ...report([]), usage: [{ ...usage, memoryBytes: -1 }] }), /usage\.memoryBytes/u);
   }));
 

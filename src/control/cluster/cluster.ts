@@ -15,6 +15,7 @@ import { createInstanceExec } from './instance-exec.ts';
 import { createInstanceLogs } from './instance-logs.ts';
 import { createLogSources } from './log-source.ts';
 import { createNodeHealth } from './node-health.ts';
+import { createUsageStats } from './usage-stats.ts';
 import { createNodeHandlers } from './nodes.ts';
 import type { NodeHandlers } from './nodes.ts';
 import { instanceStatusRecords } from './records.ts';
@@ -22,9 +23,10 @@ import { instanceStatusRecords } from './records.ts';
 export interface Cluster {
   readonly handlers: NodeHandlers & { readonly agent: NounHandlers<typeof table.agent> };
   /** For the noun `instances`. */
-  readonly instanceStreams: Pick<NounHandlers<typeof table.instances>, 'logs' | 'exec'>;
+  readonly instanceStreams: Pick<NounHandlers<typeof table.instances>, 'logs' | 'exec' | 'stats'>;
   readonly reconcilers: readonly Reconciler[];
   readonly usageOf: AgentReports['usageOf'];
+  readonly nodeUsageOf: AgentReports['nodeUsageOf'];
   readonly forwarding: AgentReports['forwarding'];
   /** What of the Nodes is not as it should be. */
   readonly warnings: () => readonly string[];
@@ -57,15 +59,21 @@ export function createCluster(context: ControlContext, deps: ClusterDeps): Clust
   const health = createNodeHealth(context, { heartbeats: reports.heartbeats });
   const calls = createAgentCalls(context, { send: sync.send });
   const sources = createLogSources(context, { calls });
+  const stats = createUsageStats(context, { calls });
   return {
     handlers: {
-      ...createNodeHandlers(context, { heartbeats: reports.heartbeats, ownNodeId: deps.ownNodeId }),
+      ...createNodeHandlers(context, { ...reports, stats: stats.node, ownNodeId: deps.ownNodeId }),
       agent: { sync: sync.sync, report: reports.report, call: calls.answer },
     },
-    instanceStreams: { logs: createInstanceLogs(context, { sources }), exec: createInstanceExec(context, { calls }) },
+    instanceStreams: {
+      logs: createInstanceLogs(context, { sources }),
+      exec: createInstanceExec(context, { calls }),
+      stats: stats.instances,
+    },
     reconcilers: [health],
     warnings: () => [health.held() ?? []].flat(),
     usageOf: reports.usageOf,
+    nodeUsageOf: reports.nodeUsageOf,
     forwarding: reports.forwarding,
     isConnected: sync.isConnected,
     stop: () => {

@@ -18,10 +18,13 @@ import type { ControlContext } from '../context.ts';
 import { createCluster } from './cluster.ts';
 import { instanceStatusRecords } from './records.ts';
 
-const { logs, exec } = table.instances;
-const part = { agent: table.agent, instances: { logs, exec } };
+const { logs, exec, stats } = table.instances;
+const part = { agent: table.agent, instances: { logs, exec, stats } };
 const place = { app: 'shop', environment: 'production' };
-const everything = (principal: Principal): Principal => ({ ...principal, permissions: new Set(['logs.read', 'exec', 'agent.sync']) });
+const everything = (principal: Principal): Principal => ({
+  ...principal,
+  permissions: new Set(['logs.read', 'apps.read', 'exec', 'agent.sync']),
+});
 
 type Answer = (call: AgentCall, socket: WebSocket) => Promise<void> | void;
 const frame = (kind: number, value: unknown): Buffer =>
@@ -126,6 +129,37 @@ test('a Node without an agent is said to be so at once', { timeout: 20_000 }, ()
       for await (const _line of client.instances.logs({ params: place, query: {}, giveUpAfterMs: 0 }));
     };
     await assert.rejects(read(), (error) => isFailure(error, 'unavailable'));
+  }),
+);
+
+test('a history is what the agent tells, and no more than it was asked for', { timeout: 20_000 }, () =>
+  withPlatform(async ({ url, agent }) => {
+    const client = createClient(part, { url, token: 'owner', attempts: 1 });
+    const ask = async () => await client.instances.stats({ params: place, query: { since: 1000, until: 9000 } });
+    assert.deepEqual(await ask(), { items: [], missing: [{ node: 'laptop', message: 'The agent of the Node is not connected.' }] });
+    let answers: readonly unknown[] = [];
+    await agent((call, socket) => {
+      assert.deepEqual(call, { kind: 'stats', ids: ['instance-1'], sinceMs: 1000, untilMs: 9000 });
+      for (const answer of answers) socket.send(frame(CALL_FRAME.json, answer));
+      socket.close();
+    });
+    const points = [[5000, 0.5, 100, null, null, -1, 7], [6000], 'none'];
+    answers = [
+      { id: 'instance-2', stepMs: 1000, points },
+      { id: 'instance-1', stepMs: 1000, points },
+    ];
+    const values = { receivedPerSecond: null, sentPerSecond: null, readPerSecond: null, writtenPerSecond: 7 };
+    const item = { instance: 'instance-1', entrypoint: 'web', slot: 0, node: 'laptop', stepMs: 1000 };
+    assert.deepEqual(await ask(), {
+      items: [{ ...item, points: [{ atMs: 5000, cpu: 0.5, memoryBytes: 100, ...values }] }],
+      missing: [],
+    });
+    answers = [];
+    assert.deepEqual(
+      (await ask()).missing.map(({ node }) => node),
+      ['laptop'],
+    );
+    await assert.rejects(client.instances.stats({ params: place, query: { since: 2, until: 1 } }), /`since` is later/u);
   }),
 );
 

@@ -11,6 +11,12 @@ import { createNodeHandlers } from './nodes.ts';
 import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords, runtimeRecords } from './records.ts';
 
 const heartbeats = { lastHeardMs: () => undefined, lastSeenMs: () => null };
+const deps = {
+  heartbeats,
+  ownNodeId: 'own',
+  nodeUsageOf: () => ({ cpu: 0.5, memoryBytes: 7, space: { usedBytes: 1, sizeBytes: 2 } }),
+  stats: async () => ({ node: 'laptop', stepMs: 1, points: [] }),
+};
 
 async function withContext(run: (context: TestContext) => Promise<void>): Promise<void> {
   const context = await createTestContext();
@@ -42,16 +48,18 @@ test('what is asked of a Node is counted from its Instances that have not ended'
       create(instanceSpecRecords, anInstance({ id: 'instance-2', slot: 1 })),
       put(instanceStatusRecords, aStatus({ id: 'instance-2', phase: 'failed' })),
     );
-    const { nodes } = createNodeHandlers(context, { heartbeats, ownNodeId: 'own' });
+    const { nodes } = createNodeHandlers(context, deps);
     const reply = await nodes.get(callOf<typeof table.nodes.get>({ params: { node: 'laptop' }, query: undefined, body: undefined }));
     assert.deepEqual(reply.requested, { cpu: 0.1, memoryBytes: 1e6, volumeBytes: 0, devices: {}, instances: 1 });
     assert.equal(reply.state, 'unknown');
+    const unknown = { load: null, network: null, disk: null };
+    assert.deepEqual(reply.usage, { cpu: 0.5, memoryBytes: 7, space: { usedBytes: 1, sizeBytes: 2 }, ...unknown });
   }));
 
 test('cordon, drain and uncordon change what is asked of a Node, once each', () =>
   withContext(async (context) => {
     await context.view.commit(create(nodeSpecRecords, aNode()));
-    const { nodes } = createNodeHandlers(context, { heartbeats, ownNodeId: 'own' });
+    const { nodes } = createNodeHandlers(context, deps);
     const parts = { params: { node: 'laptop' }, query: undefined, body: undefined };
     const call = callOf<typeof table.nodes.cordon>(parts);
     assert.equal((await nodes.cordon(call)).scheduling, 'cordoned');
@@ -82,7 +90,7 @@ test('what is said of a Node counts beside what its agent reports', () =>
         lastSeenMs: 1,
       }),
     );
-    const { nodes } = createNodeHandlers(context, { heartbeats, ownNodeId: 'own' });
+    const { nodes } = createNodeHandlers(context, deps);
     type Body = Parameters<typeof nodes.update>[0]['body'];
     const change = (body: Body) => nodes.update(callOf<typeof table.nodes.update>({ params: { node: 'laptop' }, query: undefined, body }));
     const reply = await change({ labels: { disk: 'ssd', old: null }, reserved: 0.25, devices: { gpu: 2 }, overcommit: { cpu: 2 } });
@@ -107,7 +115,7 @@ test('a Node goes when it is empty, with what it has only by force, and the own 
   withContext(async (context) => {
     await seedApp(context);
     await context.view.commit(create(instanceSpecRecords, anInstance()), put(instanceStatusRecords, aStatus()));
-    const { nodes } = createNodeHandlers(context, { heartbeats, ownNodeId: 'own' });
+    const { nodes } = createNodeHandlers(context, deps);
     const remove = (force: 'true' | 'false') =>
       nodes.remove(callOf<typeof table.nodes.remove>({ params: { node: 'laptop' }, query: { force }, body: undefined }));
     await assert.rejects(remove('false'), (error) => isFailure(error, 'conflict') && (error.hint ?? '').includes('drain laptop'));

@@ -1,6 +1,7 @@
 // Nodes and Runtimes as people see them. What a Node has given away is counted from its Instances each time, never stored.
 
 import { isDeepStrictEqual } from 'node:util';
+import type { NodeUsage } from '../../api/agent.ts';
 import type { table } from '../../api/table.ts';
 import { Failure } from '../../lib/failure.ts';
 import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
@@ -12,10 +13,10 @@ import { put, remove, update } from '../../store/records.ts';
 import type { ControlContext } from '../context.ts';
 import { roomOf } from '../deploys/placement.ts';
 import { instanceSpecRecords } from '../deploys/records.ts';
-import type { NounHandlers } from '../handler.ts';
+import type { Handler, NounHandlers } from '../handler.ts';
 import { PIECES } from '../scheduler/cores.ts';
 import { pageOf } from '../server-page.ts';
-import type { Heartbeats } from './agent-report.ts';
+import type { AgentReports, Heartbeats } from './agent-report.ts';
 import { lostStatus } from './node-health.ts';
 import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords, runtimeRecords } from './records.ts';
 
@@ -29,6 +30,8 @@ export interface NodeHandlers {
 
 export interface NodeDeps {
   readonly heartbeats: Heartbeats;
+  readonly nodeUsageOf: AgentReports['nodeUsageOf'];
+  readonly stats: Handler<typeof table.nodes.stats>;
   /** Of this machine, which is not removed while it works. */
   readonly ownNodeId: string;
 }
@@ -76,6 +79,7 @@ export function createNodeHandlers(context: ControlContext, deps: NodeDeps): Nod
       },
       overcommit,
       reserved: node.reserved ?? 0,
+      usage: usageReply(deps.nodeUsageOf(node.id)),
       lastSeenMs: deps.heartbeats.lastSeenMs(node.id),
     };
   };
@@ -150,6 +154,7 @@ export function createNodeHandlers(context: ControlContext, deps: NodeDeps): Nod
         return { items: page.items.map(reply), next: page.next };
       },
       get: async (call) => reply(find(call.params.node).document),
+      stats: deps.stats,
       update: (call) => change(call.params.node, call.body),
       remove: (call) => takeOut(call.params.node, call.query.force === 'true', call.principal.name),
       cordon: (call) => setScheduling(call.params.node, 'cordoned'),
@@ -175,6 +180,18 @@ export function createNodeHandlers(context: ControlContext, deps: NodeDeps): Nod
         return { items, next: page.next };
       },
     },
+  };
+}
+
+function usageReply(usage: NodeUsage | null): NodeReply['usage'] {
+  if (usage === null) return null;
+  return {
+    cpu: usage.cpu,
+    load: usage.load === undefined ? null : [...usage.load],
+    memoryBytes: usage.memoryBytes ?? null,
+    network: usage.network ?? null,
+    disk: usage.disk ?? null,
+    space: usage.space ?? null,
   };
 }
 

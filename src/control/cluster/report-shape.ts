@@ -1,7 +1,7 @@
 // A report comes from a Node, which is trusted with its own Instances and nothing more: what it says is checked and cut to bounds
 // before it becomes a record. Unknown fields are ignored (internal contract).
 
-import type { AgentReport, ForwardStatus, InstanceUsage } from '../../api/agent.ts';
+import type { AgentReport, ForwardStatus, InstanceUsage, NodeUsage } from '../../api/agent.ts';
 import { Failure } from '../../lib/failure.ts';
 import type { DriverInfo, InstancePhase, InstanceStatus, Reason } from '../../model/documents.ts';
 
@@ -47,6 +47,7 @@ export function parseReport(report: AgentReport): AgentReport {
     ...(fields['dataPort'] === undefined ? {} : { dataPort: nullable(fields['dataPort'], dataPort) }),
     instances: instances.map(status),
     ...(fields['usage'] === undefined ? {} : { usage: list(fields['usage'], 'usage', INSTANCES).map(usage) }),
+    ...(fields['nodeUsage'] === undefined ? {} : { nodeUsage: nodeUsage(fields['nodeUsage']) }),
     ...(fields['forwarding'] === undefined ? {} : { forwarding: list(fields['forwarding'], 'forwarding', LIST_ITEMS).map(forwarding) }),
   };
 }
@@ -79,7 +80,39 @@ function usage(value: unknown): InstanceUsage {
     cpu: nullable(fields['cpu'], (raw) => amount(raw, 'usage.cpu')),
     memoryBytes: amount(fields['memoryBytes'], 'usage.memoryBytes'),
     processes: amount(fields['processes'], 'usage.processes'),
+    ...bytesOf(fields, 'usage'),
   };
+}
+
+function nodeUsage(value: unknown): NodeUsage {
+  const fields = object(value, 'nodeUsage');
+  const load =
+    fields['load'] === undefined ? null : list(fields['load'], 'nodeUsage.load', 3).map((each) => amount(each, 'nodeUsage.load'));
+  const [one = 0, five = 0, fifteen = 0] = load ?? [];
+  return {
+    cpu: nullable(fields['cpu'], (raw) => amount(raw, 'nodeUsage.cpu')),
+    ...(fields['cpuSeconds'] === undefined ? {} : { cpuSeconds: amount(fields['cpuSeconds'], 'nodeUsage.cpuSeconds') }),
+    ...(fields['memoryBytes'] === undefined ? {} : { memoryBytes: amount(fields['memoryBytes'], 'nodeUsage.memoryBytes') }),
+    ...(load === null ? {} : { load: [one, five, fifteen] }),
+    ...bytesOf(fields, 'nodeUsage'),
+    ...(fields['space'] === undefined ? {} : { space: amounts(fields['space'], 'nodeUsage.space', ['usedBytes', 'sizeBytes']) }),
+  };
+}
+
+/** Traffic, as far as it is told. */
+function bytesOf(fields: Fields, name: string): Pick<InstanceUsage, 'network' | 'disk'> {
+  const { network, disk } = fields;
+  return {
+    ...(network === undefined ? {} : { network: amounts(network, `${name}.network`, ['receivedBytes', 'sentBytes']) }),
+    ...(disk === undefined ? {} : { disk: amounts(disk, `${name}.disk`, ['readBytes', 'writtenBytes']) }),
+  };
+}
+
+function amounts<const Name extends string>(value: unknown, name: string, keys: readonly Name[]): Readonly<Record<Name, number>> {
+  const fields = object(value, name);
+  const entries = keys.map((key) => [key, amount(fields[key], `${name}.${key}`)] as const);
+  // One entry for each of the keys.
+  return Object.fromEntries(entries) as Record<Name, number>;
 }
 
 function driver(value: unknown): DriverInfo {

@@ -118,10 +118,13 @@ export async function createPlatform(settings: Parameters<typeof createTestConte
     urlOf: (app, environment) => `http://${app.name}.${environment.name}`,
     environmentRoutes: async () => ({ items: [] }),
     everywhere: async () => platform.everywhere,
-    instanceLogs: async function* logs() {
-      yield* [];
+    instanceStreams: {
+      logs: async function* logs() {
+        yield* [];
+      },
+      exec: async () => undefined,
+      stats: async () => ({ items: [], missing: [] }),
     },
-    instanceExec: async () => undefined,
   });
   const apps = createApps(context, { urlOf: () => null });
   const reconcilers: readonly Reconciler[] = [...deploys.reconcilers, ...createBuilds(context).reconcilers];

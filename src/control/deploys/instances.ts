@@ -1,5 +1,5 @@
-// Instances as people see and touch them: list, one-off runs, stop. `logs` and `exec` are the cluster module's, for only it can ask an
-// agent.
+// Instances as people see and touch them: list, one-off runs, stop. `logs`, `exec` and `stats` are the cluster module's, for only it can
+// ask an agent.
 
 import type { InstanceUsage } from '../../api/agent.ts';
 import type { table } from '../../api/table.ts';
@@ -13,7 +13,7 @@ import { releaseRecords } from '../apps/records.ts';
 import { findInstance } from '../cluster/find-instance.ts';
 import { instanceStatusRecords, nodeSpecRecords } from '../cluster/records.ts';
 import type { ControlContext } from '../context.ts';
-import type { Handler, NounHandlers } from '../handler.ts';
+import type { NounHandlers } from '../handler.ts';
 import { findEnvironment } from '../lookup.ts';
 import { schedule } from '../scheduler/schedule.ts';
 import { volumeNodeOf } from './capacity.ts';
@@ -28,8 +28,8 @@ import { isServing } from './rollout-draft.ts';
 export interface InstanceDeps {
   readonly leftOut: (instanceId: string) => boolean;
   readonly usageOf: (spec: InstanceSpec) => InstanceUsage | null;
-  readonly instanceLogs: Handler<typeof table.instances.logs>;
-  readonly instanceExec: Handler<typeof table.instances.exec>;
+  /** What only an agent can answer. */
+  readonly instanceStreams: Pick<NounHandlers<typeof table.instances>, 'logs' | 'exec' | 'stats'>;
 }
 
 export function createInstanceHandlers(context: ControlContext, deps: InstanceDeps): NounHandlers<typeof table.instances> {
@@ -143,8 +143,7 @@ export function createInstanceHandlers(context: ControlContext, deps: InstanceDe
       await view.commit(update(instanceSpecRecords, stored, next));
       return reply(next);
     },
-    logs: deps.instanceLogs,
-    exec: deps.instanceExec,
+    ...deps.instanceStreams,
   };
 }
 

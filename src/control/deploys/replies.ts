@@ -166,7 +166,14 @@ export function instanceReply(
     usage:
       usage === null || status === undefined || status.pid === null
         ? null
-        : { cpu: usage.cpu, cpuSeconds: usage.cpuSeconds, memoryBytes: usage.memoryBytes, processes: usage.processes },
+        : {
+            cpu: usage.cpu,
+            cpuSeconds: usage.cpuSeconds,
+            memoryBytes: usage.memoryBytes,
+            processes: usage.processes,
+            network: usage.network ?? null,
+            disk: usage.disk ?? null,
+          },
     notEnforced: [...(status?.notEnforced ?? [])],
     startedAtMs: status?.startedAtMs ?? null,
     createdAtMs: spec.createdAtMs,

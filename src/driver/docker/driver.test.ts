@@ -112,6 +112,27 @@ describe('docker', { skip: lacking('dockerd') }, () => {
     },
   );
 
+  test('what a container sends, receives and writes is counted, or not told', async () => {
+    const fixture = createDriverFixture(docker, image);
+    const driver = await fixture.create();
+    const port = await createPortAllocator({ file: join(fixture.folder, 'ports.json'), clock: systemClock }).allocate('served');
+    const script = 'dd if=/dev/zero of=/page bs=1024 count=4096 conv=fsync && exec httpd -f -p 8080 -h /';
+    const handle = await driver.ensure(fixture.spec('serves.1', script, { port }, { port: 8080 }));
+    let body = 0;
+    for (const untilMs = systemClock.monotonic() + 30_000; body === 0; await systemClock.sleep(50)) {
+      const page = await fetch(`http://127.0.0.1:${port}/page`).catch(() => null);
+      if (page?.ok === true) body = (await page.arrayBuffer()).byteLength;
+      assert.ok(systemClock.monotonic() < untilMs, 'it does not serve');
+    }
+    const usage = await driver.usage?.(handle);
+    assert.ok(body === 4096 * 1024 && (usage?.network?.sentBytes ?? 0) >= body, JSON.stringify(usage));
+    assert.ok((usage?.network?.receivedBytes ?? 0) > 0, JSON.stringify(usage));
+    assert.ok((usage?.disk?.writtenBytes ?? body) >= body, JSON.stringify(usage));
+    await driver.sweep(new Set());
+    await driver.close();
+    fixture.remove();
+  });
+
   test('a program that the packages of a folder bring is found in a base image that has no PATH', async () => {
     const fixture = createDriverFixture(docker, image);
     const driver = await fixture.create();

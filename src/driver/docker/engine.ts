@@ -3,11 +3,12 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex, Readable } from 'node:stream';
 import { Failure } from '../../lib/failure.ts';
-import type { RunState } from '../contract.ts';
+import type { RunState, Usage } from '../contract.ts';
 import type { EngineEndpoint } from './endpoint.ts';
 import { createEngineHttp, engineStatus, orNull } from './engine-http.ts';
 import { fieldOf, keysOf, listOf, numberOf, textOf } from './fields.ts';
 import { readState } from './state.ts';
+import { readUsage } from './usage.ts';
 
 /** Docker 20.10. */
 const OLDEST_API = 41;
@@ -37,12 +38,6 @@ export interface NetworkListing {
   readonly name: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly subnets: readonly string[];
-}
-
-export interface ContainerUsage {
-  readonly cpuSeconds: number;
-  readonly memoryBytes: number;
-  readonly processes: number;
 }
 
 export interface EngineFacts {
@@ -76,7 +71,7 @@ export interface Engine {
   removeContainer(id: string): Promise<void>;
   listContainers(labels: readonly string[], network?: string): Promise<readonly ContainerListing[]>;
   updateContainer(id: string, body: unknown): Promise<void>;
-  usage(id: string): Promise<ContainerUsage>;
+  usage(id: string): Promise<Usage>;
   /** Bytes that it wrote into its own file system. */
   writtenBytes(id: string): Promise<number>;
   /** Whether a path leads to something inside a container, which need not run. */
@@ -209,13 +204,7 @@ export function createEngine(endpoint: EngineEndpoint): Engine {
     },
     usage: async (id) => {
       const answer = await http.call('GET', await container(id, '/stats'), { query: { stream: 'false', 'one-shot': 'true' } });
-      const used = numberOf(answer, 'memory_stats', 'usage') ?? 0;
-      const [v1, v2] = ['total_inactive_file', 'inactive_file'].map((key) => numberOf(answer, 'memory_stats', 'stats', key));
-      return {
-        cpuSeconds: (numberOf(answer, 'cpu_stats', 'cpu_usage', 'total_usage') ?? 0) / 1e9,
-        memoryBytes: Math.max(0, used - (v1 ?? v2 ?? 0)),
-        processes: numberOf(answer, 'pids_stats', 'current') ?? 0,
-      };
+      return readUsage(answer);
     },
     writtenBytes: async (id) => numberOf(await http.call('GET', await container(id, '/json'), { query: { size: 'true' } }), 'SizeRw') ?? 0,
     hasPath: async (id, path) => {

@@ -15,7 +15,7 @@ import type { ProcessRecord } from '../../sys/keeper-protocol.ts';
 import { silentLog } from '../../sys/log.ts';
 import type { Log } from '../../sys/log.ts';
 import { readLog } from '../../sys/log-reader.ts';
-import { currentBootId, listPids, readEnviron, readProcessStat } from '../../sys/process-identity.ts';
+import { currentBootId, listPids, readEnviron, readProcessIo, readProcessStat } from '../../sys/process-identity.ts';
 import type { Driver, DriverHandle, RunSpec, RunState, Usage } from '../contract.ts';
 import { resolveCommand } from './command.ts';
 import { diagnoseListening } from './diagnose.ts';
@@ -263,11 +263,22 @@ export function createProcessDriver(options: ProcessDriverOptions): ProcessDrive
   const usageOf = (handle: ProcessHandle): Usage => {
     const group = cgroupUsage(handle.cgroups);
     const isWhole = group.cpuSeconds !== null && group.memoryBytes !== null && group.processes !== null;
-    const stats = isWhole ? [] : treePids(handle).flatMap((pid) => readProcessStat(pid) ?? []);
+    const pids = treePids(handle);
+    const stats = isWhole ? [] : pids.flatMap((pid) => readProcessStat(pid) ?? []);
+    // The groups of version 1 do not see what the kernel writes later, and those of version 2 need a controller that is seldom passed on.
+    const transfers = pids.flatMap((pid) => readProcessIo(pid) ?? []);
     return {
       cpuSeconds: group.cpuSeconds ?? stats.reduce((sum, each) => sum + each.cpuTicks, 0) / TICKS_PER_SECOND,
       memoryBytes: group.memoryBytes ?? stats.reduce((sum, each) => sum + each.residentPages, 0) * PAGE_BYTES,
       processes: group.processes ?? stats.length,
+      ...(transfers.length === 0
+        ? {}
+        : {
+            disk: {
+              readBytes: transfers.reduce((sum, each) => sum + each.readBytes, 0),
+              writtenBytes: transfers.reduce((sum, each) => sum + each.writtenBytes, 0),
+            },
+          }),
     };
   };
 

@@ -429,3 +429,15 @@ test('usage counts the processes and their memory', async () => {
   const usage = await driver.usage?.(handle);
   assert.ok(usage !== undefined && usage.processes === 1 && usage.memoryBytes > 2 ** 22 && usage.cpuSeconds > 0);
 });
+
+test('what a program and its children wrote to disks is counted; what they send cannot be told from the rest of the machine', async () => {
+  const bytes = 8 * 1024 * 1024;
+  const write = `const fs = require('node:fs'); const file = fs.openSync('data', 'w'); fs.writeSync(file, Buffer.alloc(${bytes})); fs.fsyncSync(file);`;
+  const program = `require('node:child_process').spawnSync(process.execPath, ['-e', ${JSON.stringify(write)}]); ${write} console.log('written'); setInterval(() => {}, 1000);`;
+  const written = await spec('writes.1', ['node', '-e', program]);
+  const handle = await driver.ensure(written);
+  await until('it has written', async () => (await lastLine(written))?.text === 'written');
+  const usage = await driver.usage?.(handle);
+  assert.ok((usage?.disk?.writtenBytes ?? 0) >= 2 * bytes, JSON.stringify(usage));
+  assert.equal(usage?.network, undefined);
+});
