@@ -6,7 +6,7 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -84,6 +84,8 @@ async function measure(): Promise<Report> {
 
     for (let app = 0; app <= APPS; app += 1) await client.apps.create({ body: { name: app === APPS ? 'probe' : `app-${app}` } });
     const total = APPS * INSTANCES;
+    const pids = [control.pid, etcd.pid(0), agents.pid];
+    const cpuBefore = pids.map(cpuSeconds);
     const beganMs = Date.now();
     let isOver = false;
     const probes: number[] = [];
@@ -100,6 +102,7 @@ async function measure(): Promise<Report> {
     await Promise.all(numbers.map((number, app) => follow(`app-${app}`, number)));
     const healthyMs = Date.now() - beganMs;
     isOver = true;
+    const cpuMs = pids.map((pid, index) => ((cpuSeconds(pid) - (cpuBefore[index] ?? 0)) * 1000) / total);
     await probing;
     const rates = history.slice(1).flatMap((now, index) => {
       const before = history[index];
@@ -116,6 +119,11 @@ async function measure(): Promise<Report> {
         { name: 'all healthy, every Deployment succeeded', value: healthyMs / 1000, unit: 's' },
         { name: `one Instance meanwhile, median of ${probes.length}`, value: median(probes), unit: 'ms' },
         { name: 'one Instance meanwhile, p99', value: quantile(probes, 0.99), unit: 'ms' },
+        ...['control', 'etcd', 'the agents'].map((name, index) => ({
+          name: `processor for one Instance, until it is healthy: ${name}`,
+          value: cpuMs[index] ?? Number.NaN,
+          unit: 'ms',
+        })),
         { name: 'memory of control', value: rssMiB, unit: 'MiB', target: 1024 },
       ],
     };
@@ -127,6 +135,13 @@ async function measure(): Promise<Report> {
     await etcd.stop();
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** What a process has had of the processors since its start. */
+function cpuSeconds(pid: number | undefined): number {
+  // Of proc(5), stat: behind the name in brackets, the 12th and 13th field, in ticks of which Linux has a hundred a second.
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? [];
+  return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
 async function nodesUp(client: ApiClient): Promise<number> {

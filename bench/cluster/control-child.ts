@@ -11,7 +11,7 @@ import { createControl } from '../../src/control/control.ts';
 import { TEST_SETTINGS } from '../../src/control/test-context.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { newId, systemRandom } from '../../src/lib/id.ts';
-import { createEtcdGateway } from '../../src/store/etcd-gateway.ts';
+import { createEtcdClient } from '../../src/store/etcd-client.ts';
 import { openEtcdStore } from '../../src/store/etcd.ts';
 import { create } from '../../src/store/records.ts';
 import { createView } from '../../src/store/view.ts';
@@ -26,7 +26,7 @@ export interface Seeded {
 
 const [endpoint = '', folder = '', nodes = ''] = process.argv.slice(2);
 const [clock, random] = [systemClock, systemRandom];
-const store = await openEtcdStore({ gateway: createEtcdGateway([endpoint]), prefix: 'bench' });
+const store = await openEtcdStore({ client: createEtcdClient([endpoint]), prefix: 'bench' });
 const blobs = await openFileBlobs({ folder: join(folder, 'blobs'), maxBytes: 1e6, clock });
 const control = createControl({
   clock,

@@ -40,14 +40,14 @@ export async function openAny(
 ): Promise<OpenedStore> {
   if (url === 'memory') return { store: createMemoryStore({ clock }), engine: 'memory', isShared: false };
   if (url === 'sqlite') return { store: await openSqliteStore({ path: file, clock }), engine: 'sqlite', isShared: false };
-  const [{ createEtcdGateway }, { openEtcdStore }] = await Promise.all([import('../store/etcd-gateway.ts'), import('../store/etcd.ts')]);
+  const [{ createEtcdClient }, { openEtcdStore }] = await Promise.all([import('../store/etcd-client.ts'), import('../store/etcd.ts')]);
   const [, scheme = '', members = '', name = DEFAULT_NAME] = /^(etcds?):\/\/([^/]+)(?:\/(.+))?$/u.exec(url) ?? [];
   const endpoints = members.split(',').map((member) => `${scheme === 'etcds' ? 'https' : 'http'}://${member}`);
-  const gateway = createEtcdGateway(endpoints, {
+  const client = createEtcdClient(endpoints, {
     ...(settings.storeTls === null ? {} : { tls: await tlsFiles(settings.storeTls) }),
     ...(settings.storeLogin === null ? {} : { login: await loginIn(settings.storeLogin) }),
   });
-  return { store: await openEtcdStore({ gateway, prefix: name }), engine: 'etcd', isShared: true };
+  return { store: await openEtcdStore({ client, prefix: name }), engine: 'etcd', isShared: true };
 }
 
 async function readSecret(file: string, what: string): Promise<string> {

@@ -8,8 +8,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../lib/clock.ts';
 import { freePorts } from '../sys/ports-fixture.ts';
-import { createEtcdGateway } from './etcd-gateway.ts';
-import type { GatewayOptions } from './etcd-gateway.ts';
+import { createEtcdClient } from './etcd-client.ts';
+import { etcd } from './etcd-messages.ts';
+import type { ClientOptions } from './etcd-client.ts';
 
 const START_MS = 20_000;
 
@@ -17,6 +18,8 @@ export interface TestCluster {
   readonly endpoints: readonly string[];
   /** `etcd://…` of it. */
   readonly url: string;
+  /** Process id of a member; undefined where it does not run. */
+  pid(member: number): number | undefined;
   signal(member: number, signal: 'SIGKILL' | 'SIGSTOP' | 'SIGCONT'): Promise<void>;
   /** Of one that was killed, on the data that it had. */
   start(member: number): void;
@@ -27,10 +30,10 @@ export interface ClusterOptions {
   readonly members?: number;
   /** Words of `etcd` for TLS towards clients. */
   readonly tlsWords?: readonly string[];
-  readonly gateway?: GatewayOptions;
+  readonly client?: ClientOptions;
 }
 
-export async function startTestCluster({ members = 1, tlsWords = [], gateway = {} }: ClusterOptions = {}): Promise<TestCluster> {
+export async function startTestCluster({ members = 1, tlsWords = [], client = {} }: ClusterOptions = {}): Promise<TestCluster> {
   const folder = mkdtempSync(join(tmpdir(), 'libra-etcd-'));
   const ports = await freePorts(members * 2);
   const scheme = tlsWords.length === 0 ? 'http' : 'https';
@@ -50,10 +53,10 @@ export async function startTestCluster({ members = 1, tlsWords = [], gateway = {
   for (let member = 0; member < members; member += 1) start(member);
   const untilMs = systemClock.monotonic() + START_MS;
   for (const endpoint of endpoints) {
-    const looks = createEtcdGateway([endpoint], gateway);
+    const looks = createEtcdClient([endpoint], client);
     for (;;) {
       try {
-        await looks.call('kv/range', { key: 'YQ==' }, { repeatable: true });
+        await looks.call(etcd.range, { key: 'a' }, { repeatable: true });
         break;
       } catch (error) {
         if (systemClock.monotonic() > untilMs) {
@@ -68,6 +71,7 @@ export async function startTestCluster({ members = 1, tlsWords = [], gateway = {
   return {
     endpoints,
     url: `etcd${scheme === 'https' ? 's' : ''}://${endpoints.map((endpoint) => endpoint.replace(/^https?:\/\//u, '')).join(',')}`,
+    pid: (member) => children.get(member)?.pid,
     signal: async (member, signal) => {
       const child = children.get(member);
       if (child === undefined) return;

@@ -12,9 +12,11 @@ import { storeContract } from './contract-suite.ts';
 import { put, rejectsWith, take, write } from './contract-support.ts';
 import { startTestCluster } from './etcd-fixture.ts';
 import type { TestCluster } from './etcd-fixture.ts';
-import { createEtcdGateway } from './etcd-gateway.ts';
+import { createEtcdClient } from './etcd-client.ts';
 import { openEtcdStore } from './etcd.ts';
+import { method, nameAndPassword, nothing } from './etcd-messages.ts';
 import { compareKeys } from './key-order.ts';
+import { shape, text } from './protobuf.ts';
 import type { Store } from './store.ts';
 import { createView } from './view.ts';
 
@@ -26,7 +28,7 @@ describe('on etcd', { skip: lacking('etcd') }, () => {
   });
   after(() => etcd.stop());
   const open = (prefix: string, keepRevisions?: number): Promise<Store> =>
-    openEtcdStore({ gateway: createEtcdGateway(etcd.endpoints), prefix, keepRevisions });
+    openEtcdStore({ client: createEtcdClient(etcd.endpoints), prefix, keepRevisions });
   const fresh = (): string => `libra-${(platforms += 1)}`;
 
   storeContract(
@@ -136,10 +138,10 @@ describe('on etcd', { skip: lacking('etcd') }, () => {
   });
 
   it('a cluster that is away is said to be, and nothing waits for ever', async () => {
-    const gateway = createEtcdGateway(['http://127.0.0.1:1', 'http://127.0.0.1:2']);
-    await rejectsWith(openEtcdStore({ gateway, prefix: 'x' }), 'unavailable');
+    const client = createEtcdClient(['http://127.0.0.1:1', 'http://127.0.0.1:2']);
+    await rejectsWith(openEtcdStore({ client, prefix: 'x' }), 'unavailable');
     // The first one is dead, the second one answers.
-    const store = await openEtcdStore({ gateway: createEtcdGateway(['http://127.0.0.1:1', ...etcd.endpoints]), prefix: fresh() });
+    const store = await openEtcdStore({ client: createEtcdClient(['http://127.0.0.1:1', ...etcd.endpoints]), prefix: fresh() });
     assert.equal((await write(store, put('a'))).committed, true);
     assert.equal((await take(store, 1, 1)).length, 1);
     await store.close();
@@ -149,37 +151,36 @@ describe('on etcd', { skip: lacking('etcd') }, () => {
     const folder = mkdtempSync(join(tmpdir(), 'libra-etcd-tls-'));
     t.after(() => rmSync(folder, { recursive: true, force: true }));
     const at = (name: string): string => join(folder, name);
-    // The gateway of a member speaks to the member itself with the server's certificate: it has to be one for clients too.
-    const subject = ['-subj', '/CN=etcd', '-addext', 'subjectAltName=IP:127.0.0.1', '-addext', 'extendedKeyUsage=serverAuth,clientAuth'];
+    const subject = ['-subj', '/CN=etcd', '-addext', 'subjectAltName=IP:127.0.0.1', '-addext', 'extendedKeyUsage=serverAuth'];
     const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', at('server.key'), '-out', at('server.pem')];
     execFileSync('openssl', ['req', '-x509', '-days', '2', ...key, ...subject], { stdio: 'ignore' });
     const ca = readFileSync(at('server.pem'), 'utf8');
     const authority = makeAuthority();
     writeFileSync(at('ca.pem'), ca + authority.certificatePem);
-    // The gateway refuses whom a certificate names, since it cannot pass that on.
-    const tls = { ca, ...authority.issueClient('') };
+    const tls = { ca, ...authority.issueClient('platform') };
     const cluster = await startTestCluster({
       tlsWords: ['--cert-file', at('server.pem'), '--key-file', at('server.key'), '--trusted-ca-file', at('ca.pem'), '--client-cert-auth'],
-      gateway: { tls },
+      client: { tls },
     });
     t.after(() => cluster.stop());
-    const root = createEtcdGateway(cluster.endpoints, { tls });
+    const root = createEtcdClient(cluster.endpoints, { tls });
     const once = { repeatable: false };
-    await root.call('auth/user/add', { name: 'root', password: 'secret' }, once);
-    await root.call('auth/role/add', { name: 'root' }, once);
-    await root.call('auth/user/grant', { user: 'root', role: 'root' }, once);
-    await root.call('auth/enable', {}, once);
+    await root.call(method('etcdserverpb.Auth/UserAdd', nameAndPassword, nothing), { name: 'root', password: 'secret' }, once);
+    await root.call(method('etcdserverpb.Auth/RoleAdd', shape({ name: text(1) }), nothing), { name: 'root' }, once);
+    const toUser = shape({ user: text(1), role: text(2) });
+    await root.call(method('etcdserverpb.Auth/UserGrantRole', toUser, nothing), { user: 'root', role: 'root' }, once);
+    await root.call(method('etcdserverpb.Auth/AuthEnable', nothing, nothing), {}, once);
     root.close();
     const login = { name: 'root', password: 'secret' };
-    const store = await openEtcdStore({ gateway: createEtcdGateway(cluster.endpoints, { tls, login }), prefix: 'x' });
+    const store = await openEtcdStore({ client: createEtcdClient(cluster.endpoints, { tls, login }), prefix: 'x' });
     assert.equal((await write(store, put('a'))).committed, true);
     assert.equal((await take(store, 1, 1)).length, 1);
     await store.close();
     const without = [{ tls: { ca: tls.ca }, login }, { login }, { tls, login: { ...login, password: 'wrong' } }, { tls }];
     for (const options of without) {
-      const gateway = createEtcdGateway(cluster.endpoints, options);
-      await assert.rejects(openEtcdStore({ gateway, prefix: 'x' }));
-      gateway.close();
+      const client = createEtcdClient(cluster.endpoints, options);
+      await assert.rejects(openEtcdStore({ client, prefix: 'x' }));
+      client.close();
     }
   });
 });

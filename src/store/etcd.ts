@@ -3,8 +3,11 @@
 // gaps where somebody else writes to the cluster.
 
 import { Failure } from '../lib/failure.ts';
-import { EtcdRefusal, isRecord } from './etcd-gateway.ts';
-import type { EtcdGateway, Reply } from './etcd-gateway.ts';
+import { isRefusal } from './etcd-client.ts';
+import type { EtcdClient } from './etcd-client.ts';
+import { etcd, EVENT_DELETE, RESULT, TARGET } from './etcd-messages.ts';
+import type { CompareMessage, EtcdEvent, KeyValue, RequestOp, ResponseOp } from './etcd-messages.ts';
+import type { Said } from './protobuf.ts';
 import { checkTransaction, STORE_LIMITS } from './store.ts';
 import type { Change, ChangeBatch, CommitResult, Compare, Entry, Lease, Store, Transaction, WatchOptions, Write } from './store.ts';
 
@@ -17,31 +20,26 @@ const PENDING_BYTES = 16 * 1024 * 1024;
 const MIN_LEASE_MS = 1000;
 
 export interface EtcdStoreOptions {
-  readonly gateway: EtcdGateway;
+  readonly client: EtcdClient;
   /** Before every key; one platform has it to itself. */
   readonly prefix: string;
   /** Revisions that watchers can go back to; default 10,000. */
   readonly keepRevisions?: number | undefined;
 }
 
-const encode = (value: string): string => Buffer.from(value, 'utf8').toString('base64');
-const decode = (value: unknown): string => (typeof value === 'string' ? Buffer.from(value, 'base64').toString('utf8') : '');
-const list = (value: unknown): readonly Reply[] => (Array.isArray(value) ? value.filter(isRecord) : []);
-/** Revisions stay below 2^53 for as long as anybody will write. */
-const number = (value: unknown): number => Number(value ?? 0);
-
 /** The end of the range of all keys with a prefix, as etcd wants it: the prefix with its last byte raised by one. */
-function endOf(prefix: string): string {
+function endOf(prefix: string): Buffer {
   const bytes = Buffer.from(prefix, 'utf8');
-  const last = bytes.at(-1) ?? 0;
-  // The prefixes of ours end with characters of ASCII, and valid UTF-8 has no byte 255.
-  return Buffer.concat([bytes.subarray(0, -1), Buffer.of(last + 1)]).toString('base64');
+  const last = bytes.length - 1;
+  // Valid UTF-8 has no byte 255.
+  bytes[last] = (bytes[last] ?? 0) + 1;
+  return bytes;
 }
 
 /** Opens the platform's part of the cluster, or begins it. Throws `unavailable` where the cluster does not answer. */
-export async function openEtcdStore({ gateway, prefix, keepRevisions = DEFAULT_KEEP_REVISIONS }: EtcdStoreOptions): Promise<Store> {
+export async function openEtcdStore({ client, prefix, keepRevisions = DEFAULT_KEEP_REVISIONS }: EtcdStoreOptions): Promise<Store> {
   const keys = `${prefix}/k/`;
-  const base = await begin(gateway, `${prefix}/begun`);
+  const base = await begin(client, `${prefix}/begun`);
   const stopping = new AbortController();
   const pending = new Set<Promise<unknown>>();
   let pendingBytes = 0;
@@ -52,35 +50,31 @@ export async function openEtcdStore({ gateway, prefix, keepRevisions = DEFAULT_K
   const open = (): void => {
     if (closed) throw new Failure('unavailable', { message: 'The store is closed.' });
   };
-  const revisionOf = (reply: Reply): number => number(isRecord(reply['header']) ? reply['header']['revision'] : 0) - base;
-  const keyOf = (kv: Reply): string => decode(kv['key']).slice(keys.length);
-  const entryOf = (kv: Reply): Entry => {
-    const lease = typeof kv['lease'] === 'string' && kv['lease'] !== '0' ? kv['lease'] : null;
-    return {
-      key: keyOf(kv),
-      value: decode(kv['value']),
-      createRevision: number(kv['create_revision']) - base,
-      revision: number(kv['mod_revision']) - base,
-      leaseId: lease,
-    };
-  };
+  const revisionOf = (reply: { readonly header: { readonly revision: number } | null }): number => (reply.header?.revision ?? 0) - base;
+  const keyOf = (kv: KeyValue): string => kv.key.slice(keys.length);
+  const entryOf = (kv: KeyValue): Entry => ({
+    key: keyOf(kv),
+    value: kv.value,
+    createRevision: kv.createRevision - base,
+    revision: kv.modRevision - base,
+    leaseId: kv.lease === '0' ? null : kv.lease,
+  });
 
-  const compareOf = (compare: Compare): Reply => {
-    const key = encode(keys + compare.key);
-    if ('exists' in compare) return { key, target: 'CREATE', result: 'GREATER', create_revision: '0' };
-    return { key, target: 'MOD', result: 'EQUAL', mod_revision: String(compare.revision === 0 ? 0 : compare.revision + base) };
+  const compareOf = (compare: Compare): Said<CompareMessage> => {
+    const key = keys + compare.key;
+    if ('exists' in compare) return { key, target: TARGET.create, result: RESULT.greater, createRevision: 0 };
+    return { key, target: TARGET.mod, result: RESULT.equal, modRevision: compare.revision === 0 ? 0 : compare.revision + base };
   };
-  const writeOf = (write: Write): Reply => {
-    const key = encode(keys + write.key);
-    if (write.kind === 'delete') return { request_delete_range: { key } };
-    return { request_put: { key, value: encode(write.value), ...(write.leaseId === undefined ? {} : { lease: write.leaseId }) } };
+  const writeOf = (write: Write): Said<RequestOp> => {
+    const key = keys + write.key;
+    if (write.kind === 'delete') return { remove: { key } };
+    return { put: { key, value: write.value, ...(write.leaseId === undefined ? {} : { lease: write.leaseId }) } };
   };
-  const mismatchesIn = (compares: readonly Compare[], responses: readonly Reply[]): readonly string[] => {
+  const mismatchesIn = (compares: readonly Compare[], responses: readonly ResponseOp[]): readonly string[] => {
     const mismatches = new Set<string>();
     for (const [index, compare] of compares.entries()) {
-      const range = responses[index]?.['response_range'];
-      const [kv] = isRecord(range) ? list(range['kvs']) : [];
-      const revision = kv === undefined ? 0 : number(kv['mod_revision']) - base;
+      const [kv] = responses[index]?.range?.kvs ?? [];
+      const revision = kv === undefined ? 0 : kv.modRevision - base;
       if ('exists' in compare ? revision === 0 : revision !== compare.revision) mismatches.add(compare.key);
     }
     return [...mismatches];
@@ -89,28 +83,28 @@ export async function openEtcdStore({ gateway, prefix, keepRevisions = DEFAULT_K
   const commit = async ({ compare, writes }: Transaction): Promise<CommitResult> => {
     const unknown = writes.find((write) => write.kind === 'put' && write.leaseId !== undefined && !/^\d+$/u.test(write.leaseId));
     if (unknown?.kind === 'put') throw noLease(unknown.leaseId ?? '');
-    const reply = await gateway
+    const reply = await client
       .call(
-        'kv/txn',
+        etcd.txn,
         {
           compare: compare.map(compareOf),
           success: writes.map(writeOf),
-          failure: compare.map(({ key }) => ({ request_range: { key: encode(keys + key), keys_only: true } })),
+          failure: compare.map(({ key }) => ({ range: { key: keys + key, keysOnly: true } })),
         },
         // Without writes it is only a question.
         { repeatable: writes.length === 0 },
       )
       .catch((error: unknown) => {
-        if (!(error instanceof EtcdRefusal) || !error.isNotFound) throw error;
+        if (!isRefusal(error, 'notFound')) throw error;
         const leased = writes.find((write) => write.kind === 'put' && write.leaseId !== undefined);
         throw noLease(leased?.kind === 'put' ? (leased.leaseId ?? '') : '');
       });
     const revision = revisionOf(reply);
-    if (reply['succeeded'] === true) {
+    if (reply.succeeded) {
       compact(revision);
       return { committed: true, revision };
     }
-    return { committed: false, revision, mismatches: mismatchesIn(compare, list(reply['responses'])) };
+    return { committed: false, revision, mismatches: mismatchesIn(compare, reply.responses) };
   };
 
   /** Beside what is under way; several control planes may do the same. */
@@ -118,8 +112,8 @@ export async function openEtcdStore({ gateway, prefix, keepRevisions = DEFAULT_K
     const upTo = revision - keepRevisions;
     if (compacting || upTo - compacted < COMPACTION_STEP) return;
     compacting = true;
-    void gateway
-      .call('kv/compaction', { revision: String(upTo + base) }, { repeatable: true })
+    void client
+      .call(etcd.compact, { revision: upTo + base }, { repeatable: true })
       // Another one was there first, or the cluster is away: the next commits come by here again.
       .catch(() => undefined)
       .finally(() => {
@@ -132,13 +126,12 @@ export async function openEtcdStore({ gateway, prefix, keepRevisions = DEFAULT_K
     const ended = AbortSignal.any([signal, stopping.signal]);
     if (ended.aborted) return;
     const from = Math.max(1, fromRevision);
-    const request = { key: encode(keys + wanted), range_end: endOf(keys + wanted), start_revision: String(from + base) };
-    for await (const reply of gateway.stream('watch', { create_request: request }, ended)) {
-      const compactRevision = number(reply['compact_revision']) - base;
+    const create = { key: keys + wanted, rangeEnd: endOf(keys + wanted), startRevision: from + base };
+    for await (const reply of client.stream(etcd.watch, { create }, ended)) {
+      const compactRevision = reply.compactRevision - base;
       if (compactRevision > 0) throw compactedFailure(from, compactRevision);
-      if (reply['canceled'] === true)
-        throw new Failure('unavailable', { message: `The etcd cluster ended a watch: ${JSON.stringify(reply['cancel_reason'])}` });
-      for (const batch of batchesOf(list(reply['events']))) {
+      if (reply.canceled) throw new Failure('unavailable', { message: `The etcd cluster ended a watch: ${reply.cancelReason}` });
+      for (const batch of batchesOf(reply.events)) {
         yield batch;
         if (ended.aborted) return;
       }
@@ -146,13 +139,12 @@ export async function openEtcdStore({ gateway, prefix, keepRevisions = DEFAULT_K
   }
 
   /** A transaction is never spread over two messages. */
-  const batchesOf = (events: readonly Reply[]): readonly ChangeBatch[] => {
+  const batchesOf = (events: readonly EtcdEvent[]): readonly ChangeBatch[] => {
     const batches: { readonly revision: number; readonly changes: Change[] }[] = [];
-    for (const event of events) {
-      const kv = isRecord(event['kv']) ? event['kv'] : {};
-      const revision = number(kv['mod_revision']) - base;
-      const change: Change =
-        event['type'] === 'DELETE' ? { kind: 'delete', key: keyOf(kv), revision } : { kind: 'put', entry: entryOf(kv) };
+    for (const { kv, type } of events) {
+      if (kv === null) continue;
+      const revision = kv.modRevision - base;
+      const change: Change = type === EVENT_DELETE ? { kind: 'delete', key: keyOf(kv), revision } : { kind: 'put', entry: entryOf(kv) };
       const last = batches.at(-1);
       if (last?.revision === revision) last.changes.push(change);
       else batches.push({ revision, changes: [change] });
@@ -161,22 +153,21 @@ export async function openEtcdStore({ gateway, prefix, keepRevisions = DEFAULT_K
   };
 
   const grant = async (ttlMs: number): Promise<Lease> => {
-    const reply = await gateway.call('lease/grant', { TTL: String(Math.ceil(ttlMs / 1000)) }, { repeatable: true });
-    const id = String(reply['ID']);
+    const { id } = await client.call(etcd.leaseGrant, { ttlSeconds: Math.ceil(ttlMs / 1000) }, { repeatable: true });
     return {
       id,
       ttlMs,
       keepAlive: async () => {
         open();
         // Several members have to be tried within the time of the lease.
-        const { result } = await gateway.call('lease/keepalive', { ID: id }, { repeatable: true, deadlineMs: ttlMs / 4 });
-        if (!isRecord(result) || number(result['TTL']) <= 0) throw noLease(id);
+        const { ttlSeconds } = await client.call(etcd.leaseKeepAlive, { id }, { repeatable: true, deadlineMs: ttlMs / 4 });
+        if (ttlSeconds <= 0) throw noLease(id);
       },
       revoke: async () => {
         open();
-        await gateway.call('lease/revoke', { ID: id }, { repeatable: true }).catch((error: unknown) => {
+        await client.call(etcd.leaseRevoke, { id }, { repeatable: true }).catch((error: unknown) => {
           // It has ended before.
-          if (!(error instanceof EtcdRefusal) || !error.isNotFound) throw error;
+          if (!isRefusal(error, 'notFound')) throw error;
         });
       },
     };
@@ -185,17 +176,17 @@ export async function openEtcdStore({ gateway, prefix, keepRevisions = DEFAULT_K
   return {
     get: async (key) => {
       open();
-      const reply = await gateway.call('kv/range', { key: encode(keys + key) }, { repeatable: true });
-      const [kv] = list(reply['kvs']);
+      const { kvs } = await client.call(etcd.range, { key: keys + key }, { repeatable: true });
+      const [kv] = kvs;
       return kv === undefined ? undefined : entryOf(kv);
     },
     list: async ({ prefix: wanted, after, limit }) => {
       open();
       const most = Math.min(Math.max(1, limit ?? STORE_LIMITS.page), STORE_LIMITS.page);
       const first = after !== undefined && Buffer.compare(Buffer.from(after), Buffer.from(wanted)) >= 0 ? `${after}\0` : wanted;
-      const request = { key: encode(keys + first), range_end: endOf(keys + wanted), limit: String(most) };
-      const reply = await gateway.call('kv/range', request, { repeatable: true });
-      return { entries: list(reply['kvs']).map(entryOf), revision: revisionOf(reply), more: reply['more'] === true };
+      const request = { key: keys + first, rangeEnd: endOf(keys + wanted), limit: most };
+      const reply = await client.call(etcd.range, request, { repeatable: true });
+      return { entries: reply.kvs.map(entryOf), revision: revisionOf(reply), more: reply.more };
     },
     commit: async (transaction) => {
       open();
@@ -226,33 +217,33 @@ export async function openEtcdStore({ gateway, prefix, keepRevisions = DEFAULT_K
       open();
       if (!/^\d+$/u.test(id)) return undefined;
       // -1: there is none.
-      const seconds = number((await gateway.call('lease/timetolive', { ID: id }, { repeatable: true }))['TTL']);
-      return seconds < 0 ? undefined : seconds * 1000;
+      const { ttlSeconds } = await client.call(etcd.leaseTimeToLive, { id }, { repeatable: true });
+      return ttlSeconds < 0 ? undefined : ttlSeconds * 1000;
     },
     close: async () => {
       if (closed) return;
       closed = true;
       stopping.abort();
       await Promise.allSettled(pending);
-      gateway.close();
+      client.close();
     },
   };
 }
 
 /** The cluster's revision at which this platform began: when its first key was written, once. */
-async function begin(gateway: EtcdGateway, key: string): Promise<number> {
-  const name = encode(key);
-  await gateway.call(
-    'kv/txn',
+async function begin(client: EtcdClient, key: string): Promise<number> {
+  await client.call(
+    etcd.txn,
     {
-      compare: [{ key: name, target: 'CREATE', result: 'EQUAL', create_revision: '0' }],
-      success: [{ request_put: { key: name, value: '' } }],
+      compare: [{ key, target: TARGET.create, result: RESULT.equal, createRevision: 0 }],
+      success: [{ put: { key, value: '' } }],
     },
     { repeatable: true },
   );
-  const [kv] = list((await gateway.call('kv/range', { key: name }, { repeatable: true }))['kvs']);
+  const { kvs } = await client.call(etcd.range, { key }, { repeatable: true });
+  const [kv] = kvs;
   if (kv === undefined) throw new Failure('storage_failed', { message: `The key ${key} of the etcd cluster vanished while it was read.` });
-  return number(kv['create_revision']);
+  return kv.createRevision;
 }
 
 function noLease(id: string): Failure {

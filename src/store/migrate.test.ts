@@ -8,7 +8,7 @@ import { lacking } from '../../test/requirements.ts';
 import { createFakeClock, systemClock } from '../lib/clock.ts';
 import { put, rejectsWith, write } from './contract-support.ts';
 import { startTestCluster } from './etcd-fixture.ts';
-import { createEtcdGateway } from './etcd-gateway.ts';
+import { createEtcdClient } from './etcd-client.ts';
 import { openEtcdStore } from './etcd.ts';
 import { createMemoryStore } from './memory.ts';
 import { migrateStore, refuseHalfCopy } from './migrate.ts';
@@ -99,7 +99,7 @@ test('from SQLite to etcd and back', { skip: lacking('etcd') }, async (t) => {
       first,
       ...Array.from({ length: 100 }, (_unused, at) => put(`k/${index + at}`, `ü ${index + at}`, at === 7 ? lease.id : undefined)),
     );
-  const middle = await openEtcdStore({ gateway: createEtcdGateway(cluster.endpoints), prefix: 'x' });
+  const middle = await openEtcdStore({ client: createEtcdClient(cluster.endpoints), prefix: 'x' });
   const last = await openSqliteStore({ path: join(folder, 'b.db'), clock });
   assert.equal(await migrateStore({ from: first, to: middle, clock }), 1_200);
   assert.equal(await migrateStore({ from: middle, to: last, clock }), 1_200);

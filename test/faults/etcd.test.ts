@@ -7,7 +7,7 @@ import { describe, test } from 'node:test';
 import { isFailure } from '../../src/lib/failure.ts';
 import { startTestCluster } from '../../src/store/etcd-fixture.ts';
 import type { TestCluster } from '../../src/store/etcd-fixture.ts';
-import { createEtcdGateway } from '../../src/store/etcd-gateway.ts';
+import { createEtcdClient } from '../../src/store/etcd-client.ts';
 import { openEtcdStore } from '../../src/store/etcd.ts';
 import { serverApp, writeApp } from '../fixtures/app-folder.ts';
 import { Platform, until, withPlatform } from '../platform.ts';
@@ -25,7 +25,7 @@ async function withCluster(body: (cluster: TestCluster) => Promise<void>): Promi
 describe('etcd', { skip: lacking('etcd') }, () => {
   test('members are killed and stopped one after the other under writes: what was acknowledged is there, once, and watchers miss nothing', (t) =>
     withCluster(async (cluster) => {
-      const open = () => openEtcdStore({ gateway: createEtcdGateway(cluster.endpoints), prefix: 'x' });
+      const open = () => openEtcdStore({ client: createEtcdClient(cluster.endpoints), prefix: 'x' });
       const store = await open();
       let over = false;
       const acknowledged = new Set<string>();

@@ -9,7 +9,7 @@ import { deploymentRecords, instanceSpecRecords } from '../../src/control/deploy
 import { systemClock } from '../../src/lib/clock.ts';
 import { isFailure, messageOf } from '../../src/lib/failure.ts';
 import { FINAL_DEPLOYMENT_PHASES, FINAL_INSTANCE_PHASES } from '../../src/model/documents.ts';
-import { createEtcdGateway } from '../../src/store/etcd-gateway.ts';
+import { createEtcdClient } from '../../src/store/etcd-client.ts';
 import { openEtcdStore } from '../../src/store/etcd.ts';
 import { createView } from '../../src/store/view.ts';
 import type { View } from '../../src/store/view.ts';
@@ -77,7 +77,7 @@ async function deploy(platform: Platform, name: string, bundle: string): Promise
 describe('a nearly full cluster', { skip: lacking('etcd') }, () => {
   test(`takes of ${DEPLOYMENTS} Deployments through both control planes what fits, and never more`, (t) =>
     withPair(async ({ first, second, endpoints }) => {
-      const store = await openEtcdStore({ gateway: createEtcdGateway(endpoints), prefix: 'libra' });
+      const store = await openEtcdStore({ client: createEtcdClient(endpoints), prefix: 'libra' });
       const watching = createView({ store, collections: allCollections, clock: systemClock });
       await watching.start();
       const { view } = watching;
