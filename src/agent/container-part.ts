@@ -22,6 +22,9 @@ export const variableOf = (name: string): string => name.toUpperCase().replaceAl
 export const imageOf = (spec: DesiredInstance): string | undefined =>
   spec.artifact.kind === 'image' ? spec.artifact.reference : spec.base;
 
+/** In the network of the machine its ports are the machine's, as those of a plain process. */
+export const sharesPorts = (spec: DesiredInstance): boolean => spec.container?.host?.network === true;
+
 /** undefined: there is no image to run it in. @param port of the machine */
 export function containerPart(spec: DesiredInstance, port: number | null, folders: AgentFolders): ContainerPart | undefined {
   const image = imageOf(spec);
@@ -30,9 +33,10 @@ export function containerPart(spec: DesiredInstance, port: number | null, folder
   return {
     image,
     group: `${spec.app.id}/${spec.environment?.id ?? ''}`,
-    port: port === null ? null : (spec.port ?? port),
+    port: port === null || sharesPorts(spec) ? port : (spec.port ?? port),
     workFolder: isFolder ? folders.work : null,
     ...(spec.container === undefined ? {} : { options: spec.container }),
+    ...(spec.granted === undefined ? {} : { granted: spec.granted }),
     mounts: isFolder ? folderMounts(spec, folders) : imageMounts(spec, folders),
   };
 }

@@ -81,7 +81,13 @@ export function endReason(
   return reason(state.id, 'exited', `It ${how} while the agent was restarting.`);
 }
 
-const REASON_CODES: ReadonlySet<string> = new Set<ReasonCode>(['command_not_found', 'port_taken', 'missing_variable', 'driver_error']);
+const REASON_CODES: ReadonlySet<string> = new Set<ReasonCode>([
+  'command_not_found',
+  'port_taken',
+  'missing_variable',
+  'driver_error',
+  'not_allowed',
+]);
 const isReasonCode = (value: unknown): value is ReasonCode => typeof value === 'string' && REASON_CODES.has(value);
 
 /** A thrown value as a Reason. `details.reason` of a Failure names the code. */

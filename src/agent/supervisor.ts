@@ -11,6 +11,7 @@ import type { Random } from '../lib/id.ts';
 import type { ReasonCode } from '../model/documents.ts';
 import type { Log } from '../sys/log.ts';
 import type { Cores } from './cores.ts';
+import { sharesPorts } from './container-part.ts';
 import { commandWords } from './environment.ts';
 import { within } from '../lib/deadline.ts';
 import { runHooks } from './hooks.ts';
@@ -194,7 +195,8 @@ export function createSupervisor(deps: SupervisorDeps, initial: InstanceState): 
     const signal = beginWork();
     try {
       const driver = driverOf();
-      const port = wanted.listens ? await deps.ports.take(state.id, driver.hasOwnPorts === true ? null : wanted.port) : null;
+      const isInside = driver.hasOwnPorts === true && !sharesPorts(wanted);
+      const port = wanted.listens ? await deps.ports.take(state.id, isInside ? null : wanted.port) : null;
       const { env } = workspace.runSpec(wanted, state.attempt, port, []);
       for (const command of wanted.commands) {
         const words = commandWords(wanted, command, env, deps.staticServer);

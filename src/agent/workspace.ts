@@ -8,7 +8,7 @@ import type { DesiredInstance } from '../api/agent.ts';
 import type { Driver, RunSpec } from '../driver/contract.ts';
 import { removeTree } from '../sys/remove-tree.ts';
 import type { BundleCache } from './bundle-cache.ts';
-import { containerPart, imageOf } from './container-part.ts';
+import { containerPart, imageOf, sharesPorts } from './container-part.ts';
 import type { AgentFolders } from './container-part.ts';
 import { environmentOf } from './environment.ts';
 import type { SecretFiles } from './secret-files.ts';
@@ -101,7 +101,7 @@ export function createWorkspace(options: WorkspaceOptions): Workspace {
           searchPath: container === undefined ? options.searchPath : null,
           extra: options.extraEnv,
           folders: isImage ? null : folders,
-          host: container === undefined ? '127.0.0.1' : '0.0.0.0',
+          host: container === undefined || sharesPorts(spec) ? '127.0.0.1' : '0.0.0.0',
           port: container === undefined ? port : container.port,
           volumes: isImage ? new Map(spec.volumes.map(({ name, path }) => [name, path])) : folders.volumes,
           files: new Map(folders.files.map((file) => [file.secret, isImage ? file.link : file.path])),

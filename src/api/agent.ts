@@ -3,6 +3,7 @@
 
 import { endpoint } from './endpoint.ts';
 import type { CoreShare, Artifact, DriverInfo, InstanceRole, InstanceStatus, NodeCapacity } from '../model/documents.ts';
+import type { HostPower } from '../model/host-powers.ts';
 import type { EntrypointSpec, Resources } from '../model/manifest-types.ts';
 import type { DiskBytes, NetworkBytes, PackedPoint } from '../model/usage.ts';
 
@@ -41,6 +42,8 @@ export interface DesiredInstance {
   readonly hooks: EntrypointSpec['hooks'];
   readonly volumes: EntrypointSpec['volumes'];
   readonly container?: EntrypointSpec['container'];
+  /** What of its machine an administrator has granted it; absent: nothing. */
+  readonly granted?: readonly HostPower[];
   readonly singleton: boolean;
   readonly disconnect: EntrypointSpec['disconnect'];
   /** For a build: path of the Dockerfile in the folder that an image is made of; absent: the work folder itself is the result. */

@@ -8,6 +8,7 @@ import { deployments, plans } from './endpoints/deployments.ts';
 import { domains } from './endpoints/domains.ts';
 import { env, environments, secrets } from './endpoints/environments.ts';
 import { events } from './endpoints/events.ts';
+import { grants } from './endpoints/grants.ts';
 import { instances } from './endpoints/instances.ts';
 import { machines } from './machines.ts';
 import { invitations, nodes, runtimes } from './endpoints/nodes.ts';
@@ -29,6 +30,7 @@ export const table = {
   runtimes,
   nodes,
   invitations,
+  grants,
   events,
   requests,
   routes,

@@ -2,7 +2,7 @@
 
 import type { AnyCollection } from '../store/collection.ts';
 import { appRecords, releaseRecords } from './apps/records.ts';
-import { teamRecords, tokenRecords } from './auth/records.ts';
+import { hostGrantRecords, teamRecords, tokenRecords } from './auth/records.ts';
 import { buildCacheRecords } from './builds/records.ts';
 import { instanceStatusRecords, invitationRecords, nodeSpecRecords, nodeStatusRecords, runtimeRecords } from './cluster/records.ts';
 import { configValueRecords } from './config/records.ts';
@@ -14,6 +14,7 @@ import { controlPlaneRecords, leaderRecords } from './leadership/records.ts';
 export const allCollections: readonly AnyCollection[] = [
   teamRecords,
   tokenRecords,
+  hostGrantRecords,
   appRecords,
   releaseRecords,
   buildCacheRecords,

@@ -6,6 +6,7 @@ import type { ApiTable } from '../api/table.ts';
 import type { BlobStore } from '../blob/blob.ts';
 import { createApps } from './apps/apps.ts';
 import { createBlobHandlers } from './apps/blobs.ts';
+import { createGrantHandlers } from './auth/grants.ts';
 import { createBuilds } from './builds/builds.ts';
 import { createCertificates } from './certificates/certificates.ts';
 import { createDomains } from './certificates/domains.ts';
@@ -136,6 +137,7 @@ export async function createModules(context: ControlContext, options: ModulesOpt
       ...values.handlers,
       ...cluster.handlers,
       ...machines.handlers,
+      grants: createGrantHandlers(context),
       ...routing.handlers,
       ...options.events.handlers,
       ...domains.handlers,

@@ -3,6 +3,7 @@
 
 import type { Readable } from 'node:stream';
 import type { ContainerOptions } from '../model/container-options.ts';
+import type { HostPower } from '../model/host-powers.ts';
 import type { Artifact, DriverInfo, Reason } from '../model/documents.ts';
 import type { Resources } from '../model/manifest-types.ts';
 import type { DiskBytes, NetworkBytes } from '../model/usage.ts';
@@ -45,6 +46,8 @@ export interface ContainerPart {
   readonly workFolder: string | null;
   /** Absent: nothing is asked of it. */
   readonly options?: ContainerOptions;
+  /** What of its machine an administrator has granted it; absent: nothing. */
+  readonly granted?: readonly HostPower[];
   /** Folders and files of the agent's. `target` is a path inside; a relative one counts from the image's work folder. */
   readonly mounts: readonly Mount[];
 }

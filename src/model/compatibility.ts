@@ -4,7 +4,12 @@ import type { Artifact, DriverInfo } from './documents.ts';
 import type { Build, EntrypointSpec } from './manifest-types.ts';
 
 export type DriverChoice =
-  | { readonly ok: true; readonly driver: string }
+  | {
+      readonly ok: true;
+      readonly driver: string;
+      /** The port that it wants is one of the machine, which nothing else may have. */
+      readonly holdsPort: boolean;
+    }
   | { readonly ok: false; readonly message: string; readonly hint: string };
 
 /** Preference where several drivers of a Node could run it: the plain process first, it needs nothing else. */
@@ -28,7 +33,7 @@ export function chooseDriver(drivers: readonly DriverInfo[], spec: EntrypointSpe
   const kind = artifactKind(spec, build);
   const able = drivers.filter((driver) => refusal(driver, kind, spec, build) === null).map((driver) => driver.name);
   const chosen = PREFERENCE.find((name) => able.includes(name)) ?? able.toSorted()[0];
-  if (chosen !== undefined) return { ok: true, driver: chosen };
+  if (chosen !== undefined) return { ok: true, driver: chosen, holdsPort: chosen === 'process' || spec.container?.host?.network === true };
   const [first] = drivers;
   if (first === undefined) {
     return { ok: false, message: 'The Node offers no driver.', hint: 'Look at `libra nodes`: its agent may still be starting.' };

@@ -1,5 +1,7 @@
-// What an Entrypoint may ask of the container that it runs in. Nothing here reaches beyond the container: that is what makes it every App's
-// to ask for.
+// What an Entrypoint may ask of the container that it runs in. But for `host`, which an administrator has to grant, nothing here reaches
+// beyond the container: that is what makes it every App's to ask for.
+
+import type { HostAsk } from './host-powers.ts';
 
 /** What a process may use at once, of one kind; −1: as much as it likes. */
 export interface Ulimit {
@@ -17,6 +19,8 @@ export interface ContainerOptions {
   readonly sysctls: Readonly<Record<string, string>>;
   /** Size of /dev/shm; null: Docker's own. */
   readonly sharedMemoryBytes: number | null;
+  /** Absent: nothing of its machine. */
+  readonly host?: HostAsk;
 }
 
 /** What programs need that begin as root and then change their user, own their files, or listen on a low port. */

@@ -2,6 +2,7 @@
 // documents, so that the one who decides and the one who reports never overwrite each other. All times: UTC milliseconds.
 
 import type { CanaryPlan } from './canary.ts';
+import type { HostPower } from './host-powers.ts';
 import type { EntrypointSpec, Manifest } from './manifest-types.ts';
 import type { TrafficSplit } from './traffic-split.ts';
 
@@ -81,6 +82,7 @@ export type ReasonCode =
   | 'deadline'
   | 'canary_worse'
   | 'driver_error'
+  | 'not_allowed'
   | 'port_taken'
   | 'superseded'
   | 'canceled';
@@ -112,6 +114,17 @@ export interface BuildCacheEntry {
   readonly id: string;
   readonly artifact: Artifact;
   readonly usedAtMs: number;
+}
+
+/** What an administrator lets the containers of an App do with the machines that they run on. */
+export interface HostGrant {
+  readonly id: string;
+  readonly appId: string;
+  /** Name; null: in every Environment. */
+  readonly environment: string | null;
+  readonly power: HostPower;
+  readonly createdAtMs: number;
+  readonly createdBy: string;
 }
 
 export interface Runtime {

@@ -149,8 +149,8 @@ const KUBERNETES: DriverInfo = { name: 'kubernetes', artifacts: ['image'], limit
 test('a folder runs as a process where it can, and in its base image on docker', () => {
   const manifest = manifestOf('app: a\nbuild: { base: node }\nentrypoints: { web: { command: x } }');
   const web = specOf(manifest, 'production', 'web');
-  assert.deepEqual(chooseDriver([DOCKER, PROCESS], web, manifest.build), { ok: true, driver: 'process' });
-  assert.deepEqual(chooseDriver([DOCKER], web, manifest.build), { ok: true, driver: 'docker' });
+  assert.deepEqual(chooseDriver([DOCKER, PROCESS], web, manifest.build), { ok: true, driver: 'process', holdsPort: true });
+  assert.deepEqual(chooseDriver([DOCKER], web, manifest.build), { ok: true, driver: 'docker', holdsPort: false });
   const refused = chooseDriver([DOCKER], web, { kind: 'none', base: null });
   assert.ok(!refused.ok);
   assert.match(refused.message, /needs an image to run a folder in/u);
@@ -160,7 +160,7 @@ test('a folder runs as a process where it can, and in its base image on docker',
 test('an image runs on docker and kubernetes and is refused elsewhere with the reason', () => {
   const manifest = manifestOf('app: a\nbuild: { image: nginx }');
   const web = specOf(manifest, 'production', 'web');
-  assert.deepEqual(chooseDriver([PROCESS, KUBERNETES], web, manifest.build), { ok: true, driver: 'kubernetes' });
+  assert.deepEqual(chooseDriver([PROCESS, KUBERNETES], web, manifest.build), { ok: true, driver: 'kubernetes', holdsPort: false });
   const refused = chooseDriver([PROCESS], web, manifest.build);
   assert.ok(!refused.ok);
   assert.match(refused.message, /driver process runs folders, and this is an image/u);

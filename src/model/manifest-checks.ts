@@ -44,7 +44,9 @@ export function checkEntrypoint(name: string, raw: Readonly<Record<string, unkno
   checkHealth(path, raw, report);
   checkDuplicates([...path, 'volumes'], raw['volumes'], ['name', 'path'], report);
   checkDuplicates([...path, 'files'], raw['files'], ['path'], report);
-  const { traffic } = raw;
+  const { traffic, container } = raw;
+  const host = isRecord(container) && isRecord(container['host']) ? container['host'] : {};
+  checkDuplicates([...path, 'container', 'host', 'folders'], host['folders'], ['target'], report);
   checkRoutes([...path, 'routes'], raw['routes'], isRecord(traffic) && traffic['protocol'] === 'h2c', report);
 }
 

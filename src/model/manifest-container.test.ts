@@ -96,7 +96,7 @@ test('an Entrypoint that asks something of its container runs only where there i
   const { manifest } = parseManifest(file('{ readOnly: true }'));
   const web = manifest?.entrypoints['web'];
   assert.ok(manifest && web);
-  assert.deepEqual(chooseDriver([plain, docker], web, manifest.build), { ok: true, driver: 'docker' });
+  assert.deepEqual(chooseDriver([plain, docker], web, manifest.build), { ok: true, driver: 'docker', holdsPort: false });
   const refused = chooseDriver([plain], web, manifest.build);
   assert.ok(!refused.ok);
   assert.equal(

@@ -3,8 +3,11 @@
 import type { z } from 'zod';
 import { isNamespacedSysctl, SAFE_CAPABILITIES, ULIMITS } from './container-options.ts';
 import type { ContainerOptions, Ulimit } from './container-options.ts';
+import { deviceTrouble, folderTrouble } from './host-powers.ts';
+import type { HostAsk } from './host-powers.ts';
 import { field, found, isRecord, list, mapOf, section } from './manifest-fields.ts';
-import { bool, bytes, oneOf } from './manifest-values.ts';
+import { absolutePath, bool, bytes, oneOf } from './manifest-values.ts';
+import type { At } from './manifest-fields.ts';
 import { nearest } from './nearest.ts';
 import { parseBytes } from './quantity.ts';
 
@@ -59,12 +62,50 @@ const sysctls = mapOf(
   50,
 );
 
+/** A path of the machine. It may lead elsewhere by links: that is looked at on the Node. */
+const hostPath = (expected: string, trouble: (path: string) => string | null): z.ZodType<string> =>
+  field(expected, (value) => {
+    if (typeof value !== 'string') return undefined;
+    const path = value.replace(/(?<=.)\/+$/u, '');
+    const wrong = trouble(path);
+    return wrong === null ? path : new Error(`${path} ${wrong}`);
+  });
+
+const host = section({
+  privileged: bool.optional(),
+  network: bool.optional(),
+  devices: list(hostPath('the path of a device', deviceTrouble), 'devices', 50).optional(),
+  folders: list(
+    section({
+      path: hostPath('the path of a folder of the machine', folderTrouble),
+      target: absolutePath.optional(),
+      readOnly: bool.optional(),
+    }),
+    'folders',
+    50,
+  ).optional(),
+});
+
 export const containerSection = section({
+  host: host.optional(),
   readOnly: bool.optional(),
   capabilities: list(oneOf(SAFE_CAPABILITIES), 'capabilities', SAFE_CAPABILITIES.length).optional(),
   ulimits: ulimits.optional(),
   sysctls: sysctls.optional(),
   sharedMemory: bytes.optional(),
+}).check((context) => {
+  if (context.value.host?.network !== true) return;
+  for (const key of Object.keys(context.value.sysctls ?? {})) {
+    if (!key.startsWith('net.')) continue;
+    const params = { at: 'key' satisfies At };
+    context.issues.push({
+      code: 'custom',
+      message: 'is the machine’s own with `host: { network: true }`',
+      path: ['sysctls', key],
+      params,
+      input: key,
+    });
+  }
 });
 
 export function completeContainer(input: z.output<typeof containerSection>): ContainerOptions {
@@ -74,5 +115,15 @@ export function completeContainer(input: z.output<typeof containerSection>): Con
     ulimits: input.ulimits ?? {},
     sysctls: input.sysctls ?? {},
     sharedMemoryBytes: input.sharedMemory ?? null,
+    ...(input.host === undefined ? {} : { host: completeHost(input.host) }),
+  };
+}
+
+function completeHost({ privileged, network, devices, folders }: z.output<typeof host>): HostAsk {
+  return {
+    privileged: privileged ?? false,
+    network: network ?? false,
+    devices: [...new Set(devices ?? [])],
+    folders: (folders ?? []).map(({ path, target, readOnly }) => ({ path, target: target ?? path, readOnly: readOnly ?? false })),
   };
 }

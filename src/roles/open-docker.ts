@@ -12,7 +12,7 @@ const USUAL_SOCKET = '/var/run/docker.sock';
 /** null: this Node runs no images. Throws `invalid_input` where the settings name something that cannot be. */
 export async function openDocker(
   settings: Pick<Settings, 'docker' | 'dockerTls' | 'dockerLogins' | 'dockerSubnets'>,
-  around: Required<Pick<DockerDriverOptions, 'dataFolder' | 'clock' | 'log'>>,
+  around: Required<Pick<DockerDriverOptions, 'dataFolder' | 'ownFolder' | 'clock' | 'log'>>,
 ): Promise<Driver | null> {
   const wanted = settings.docker ?? 'auto';
   if (wanted === 'off' || (wanted === 'auto' && !isUsable(USUAL_SOCKET))) return null;

@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, realpathSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { ReplyOf } from '../../src/api/endpoint.ts';
@@ -211,6 +212,54 @@ describe('images on Docker', { skip: lacking('dockerd') }, () => {
     assert.equal(broken.code, 1);
     assert.match(broken.stdout + broken.stderr, /no-such-command/u);
     assert.equal((await platform.get('built.localhost')).body, 'built');
+  });
+
+  test('what a container may do with its machine an administrator says; the Node looks where a path leads', async () => {
+    const place = realpathSync(mkdtempSync(join(tmpdir(), 'libra-place-')));
+    for (const name of ['media', 'secret']) {
+      mkdirSync(join(place, name), { mode: 0o755 });
+      writeFileSync(join(place, name, 'file'), `of ${name}\n`);
+    }
+    try {
+      await docker.image('small', undefined, ['ENV PATH=/bin']);
+      const folder = writeApp(platform, 'films', {
+        'libra.yaml': [
+          'app: films',
+          'build: { image: small }',
+          'entrypoints:',
+          '  web:',
+          `    ${RESOURCES}`,
+          '    command: [sh, -c, "exec httpd -f -p $PORT -h /media"]',
+          '    container:',
+          '      readOnly: true',
+          '      host:',
+          `        folders: [{ path: ${join(place, 'media')}, target: /media, readOnly: true }]`,
+        ].join('\n'),
+      });
+      const refused = await platform.cli('deploy', folder);
+      assert.equal(refused.code, 1, refused.stdout + refused.stderr);
+      const told = `libra grants add films/production folder:${join(place, 'media')}:ro`;
+      assert.ok((refused.stdout + refused.stderr).includes(told), refused.stdout + refused.stderr);
+      assert.equal((await platform.cli('apps', 'create', 'films')).code, 0);
+      assert.equal((await platform.cli('grants', 'add', 'films/production', `folder:${join(place, 'media')}:ro`)).code, 0);
+      await deploy(folder);
+      assert.equal((await platform.get('films.localhost', '/file')).body, 'of media\n');
+      // Somebody leads the folder elsewhere: what runs stays as it is, and what starts then is refused.
+      renameSync(join(place, 'media'), join(place, 'before'));
+      symlinkSync(join(place, 'secret'), join(place, 'media'));
+      const swapped = await platform.cli('restart', '-a', 'films');
+      assert.equal(swapped.code, 1);
+      assert.match(swapped.stdout + swapped.stderr, /secret of its machine.*which no administrator has granted/u);
+      assert.equal((await platform.get('films.localhost', '/file')).body, 'of media\n');
+      const { stdout } = await platform.cli('grants', '--json');
+      const [grant] = JSON.parse(stdout) as { id: string; app: string; power: string }[];
+      assert.deepEqual([grant?.app, grant?.power], ['films', `folder:${join(place, 'media')}:ro`]);
+      assert.equal((await platform.cli('grants', 'remove', grant?.id ?? '')).code, 0);
+      const after = await platform.cli('restart', '-a', 'films');
+      assert.deepEqual([after.code, (after.stdout + after.stderr).includes(told)], [1, true], after.stdout + after.stderr);
+    } finally {
+      rmSync(place, { recursive: true, force: true });
+    }
   });
 
   test('an image that is nowhere, and a command that is not in it, end the deploy with the reason', async () => {

@@ -6,16 +6,19 @@ import type { table } from '../../api/table.ts';
 import { Failure, messageOf } from '../../lib/failure.ts';
 import type { InstanceSpec, Reason } from '../../model/documents.ts';
 import type { ControlContext } from '../context.ts';
+import { hostGrantRecords } from '../auth/records.ts';
 import { instanceSpecRecords } from '../deploys/records.ts';
 import type { Handler, StreamItem } from '../handler.ts';
 import { createWakeup } from '../wakeup.ts';
 import type { Wakeup } from '../wakeup.ts';
-import { compileDesired } from './desired.ts';
+import { asksForMachine, compileDesired } from './desired.ts';
 import { instanceStatusRecords, nodeSpecRecords } from './records.ts';
 
 const PING_MS = 3000;
 const WAITING_CALLS = 64;
 const PER_DELTA = 200;
+/** No Instance has this generation. */
+const NEVER = -1;
 
 interface NodeStream {
   readonly nodeId: string;
@@ -66,6 +69,14 @@ export function createAgentSync(context: ControlContext, deps: AgentSyncDeps): A
   };
   noteEdges();
 
+  const renewGranted = (stream: NodeStream): void => {
+    for (const { document } of view.by(instanceSpecRecords, 'node', stream.nodeId)) {
+      if (!asksForMachine(view, document) || !stream.sent.has(document.id)) continue;
+      stream.sent.set(document.id, NEVER);
+      mark(stream, document.id);
+    }
+  };
+
   const unsubscribe = view.onChange((changed) => {
     for (const id of changed.get(instanceSpecRecords.name) ?? []) {
       const now = view.get(instanceSpecRecords, id)?.document.nodeId;
@@ -75,6 +86,8 @@ export function createAgentSync(context: ControlContext, deps: AgentSyncDeps): A
       const stream = nodeId === undefined ? undefined : streams.get(nodeId);
       if (stream !== undefined) mark(stream, id);
     }
+    // What its containers may do with the machine is told anew, so that the next start knows.
+    if (changed.has(hostGrantRecords.name)) for (const stream of streams.values()) renewGranted(stream);
     // A Node that was removed is told by what its next call is answered.
     for (const id of changed.get(nodeSpecRecords.name) ?? [])
       if (view.get(nodeSpecRecords, id) === undefined) streams.get(id)?.closed.abort();

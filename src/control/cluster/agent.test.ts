@@ -6,6 +6,7 @@ import type { table } from '../../api/table.ts';
 import { Failure, isFailure } from '../../lib/failure.ts';
 import type { InstanceSpec, InstanceStatus, Reason } from '../../model/documents.ts';
 import { create, put, remove, update } from '../../store/records.ts';
+import { createGrantHandlers } from '../auth/grants.ts';
 import { deploymentRecords, instanceSpecRecords } from '../deploys/records.ts';
 import type { Reconciler } from '../context.ts';
 import type { StreamItem } from '../handler.ts';
@@ -138,6 +139,35 @@ test('an agent gets everything that its Instance needs, values opened, and the n
       { path: '/etc/key', mode: 0o400, contentBase64: Buffer.from('value of v2').toString('base64'), secret: 'key' },
     ]);
     assert.deepEqual([instance.commands, instance.port, instance.timeoutMs], [[['node', 'x.js']], 4000, null]);
+    await agent.disconnect();
+  }));
+
+test('what an Instance may do with its machine is told with it, and again when an administrator changes it', () =>
+  withContext(async (context) => {
+    const host = { privileged: false, network: true, devices: [], folders: [] };
+    const container = { readOnly: false, capabilities: [], ulimits: {}, sysctls: {}, sharedMemoryBytes: null, host };
+    const grants = createGrantHandlers(context);
+    const grant = (power: string, environment?: string): ReturnType<typeof grants.create> =>
+      grants.create(
+        callOf({ params: { app: 'shop' }, query: undefined, body: { power, ...(environment === undefined ? {} : { environment }) } }),
+      );
+    await context.view.commit(
+      create(deploymentRecords, aDeployment({ id: 'deployment-2', number: 2, entrypoints: { web: anEntrypoint({ container }) } })),
+      create(instanceSpecRecords, anInstance({ id: 'asking', deploymentId: 'deployment-2' })),
+      create(instanceSpecRecords, anInstance({ id: 'modest' })),
+    );
+    const agent = connect(syncOf(context), context);
+    const told = async (): Promise<readonly unknown[]> => {
+      await agent.catchUp();
+      return ['asking', 'modest'].map((id) => agent.desired.get(id)?.granted);
+    };
+    assert.deepEqual(await told(), [[], undefined]);
+    const { id } = await grant('network', 'production');
+    await grant('privileged', 'staging');
+    await grant('folder:/srv/media:ro');
+    assert.deepEqual(await told(), [[{ kind: 'network' }, { kind: 'folder', path: '/srv/media', readOnly: true }], undefined]);
+    await grants.delete(callOf({ params: { grant: id }, query: undefined, body: undefined }));
+    assert.deepEqual(await told(), [[{ kind: 'folder', path: '/srv/media', readOnly: true }], undefined]);
     await agent.disconnect();
   }));
 

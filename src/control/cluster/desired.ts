@@ -8,6 +8,7 @@ import type { Artifact, Deployment, DriverInfo, EnvSource, InstanceSpec, Reason,
 import type { EntrypointSpec, Resources } from '../../model/manifest-types.ts';
 import type { View } from '../../store/view.ts';
 import { appRecords, releaseRecords } from '../apps/records.ts';
+import { grantedTo } from '../auth/grants.ts';
 import { buildArtifact } from '../builds/needs-build.ts';
 import { deploymentRecords, environmentRecords } from '../deploys/records.ts';
 import { nodeStatusRecords } from './records.ts';
@@ -103,6 +104,12 @@ function compileBuild(spec: InstanceSpec, common: Common, release: Release, driv
   };
 }
 
+/** Whether it is told what it was granted. */
+export function asksForMachine(view: View, { deploymentId, entrypoint }: InstanceSpec): boolean {
+  const deployment = deploymentId === null ? undefined : view.get(deploymentRecords, deploymentId)?.document;
+  return deployment?.entrypoints[entrypoint]?.container?.host !== undefined;
+}
+
 interface RunInput {
   readonly spec: InstanceSpec;
   readonly common: Common;
@@ -157,6 +164,9 @@ function compileRun(deps: DesiredDeps, input: RunInput): Compiled {
       hooks: service ? entrypoint.hooks : { afterStart: [], beforeStop: [], required: false },
       volumes: entrypoint.volumes,
       ...(entrypoint.container === undefined ? {} : { container: entrypoint.container }),
+      ...(entrypoint.container?.host === undefined
+        ? {}
+        : { granted: grantedTo(deps.view, common.app.id, common.environment?.name ?? null) }),
       singleton: entrypoint.singleton,
       disconnect: entrypoint.disconnect,
       packResult: false,

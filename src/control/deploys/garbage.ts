@@ -7,6 +7,7 @@ import type { App, Environment, InstanceSpec } from '../../model/documents.ts';
 import type { Operation, Stored } from '../../store/collection.ts';
 import { guard, remove, update } from '../../store/records.ts';
 import { appRecords, releaseRecords } from '../apps/records.ts';
+import { removeGrantsOf } from '../auth/grants.ts';
 import { buildCacheRecords } from '../builds/records.ts';
 import { instanceStatusRecords } from '../cluster/records.ts';
 import type { ControlContext, Reconciler } from '../context.ts';
@@ -142,6 +143,7 @@ export function createGarbageReconciler(context: ControlContext, deps: GarbageDe
     const left = view.by(instanceSpecRecords, 'app', id);
     if (view.by(environmentRecords, 'app', id).length > 0 || left.some(({ document }) => endedAtMs(document) === null)) return;
     await commit(left.flatMap(removeInstance));
+    await commit(removeGrantsOf(view, id));
     await commit(view.by(releaseRecords, 'app', id).map((release) => remove(releaseRecords, release)));
     const current = view.get(appRecords, id);
     if (current !== undefined) await view.commit(remove(appRecords, current));

@@ -9,6 +9,7 @@ import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
 import type { InstanceSpec } from '../../model/documents.ts';
 import type { View } from '../../store/view.ts';
 import { create, guard, update } from '../../store/records.ts';
+import { powersRefused } from '../auth/grants.ts';
 import { releaseRecords } from '../apps/records.ts';
 import { findInstance } from '../cluster/find-instance.ts';
 import { instanceStatusRecords, nodeSpecRecords } from '../cluster/records.ts';
@@ -53,7 +54,7 @@ export function createInstanceHandlers(context: ControlContext, deps: InstanceDe
     run: async (call) => {
       const made = call.recordId === undefined ? undefined : view.get(instanceSpecRecords, call.recordId);
       if (made !== undefined) return reply(made.document);
-      const { environment: stored } = findEnvironment(view, call.params.app, call.params.environment);
+      const { app, environment: stored } = findEnvironment(view, call.params.app, call.params.environment);
       const environment = stored.document;
       const stableId = environment.stableDeploymentId;
       const deployment = stableId === null ? undefined : view.get(deploymentRecords, stableId)?.document;
@@ -83,6 +84,9 @@ export function createInstanceHandlers(context: ControlContext, deps: InstanceDe
           hint: 'libra run -- <command>',
         });
       }
+      const where = { app: app.document, appName: call.params.app, environmentName: environment.name };
+      const [refused] = powersRefused(view, where, entrypoint);
+      if (refused !== undefined) throw new Failure('plan_refused', refused);
       const request = requestOf(entrypoint, release.manifest.build, {
         key: 'run',
         deploymentId: deployment.id,

@@ -97,7 +97,7 @@ function entrypointOf(view: View, instance: InstanceSpec): EntrypointSpec | null
 function holdsPort(view: View, { releaseId }: InstanceSpec, spec: EntrypointSpec, status: NodeStatus | null): boolean {
   const build = view.get(releaseRecords, releaseId)?.document.manifest.build;
   const choice = build === undefined ? null : chooseDriver(status?.drivers ?? [], spec, build);
-  return choice === null || !choice.ok || choice.driver === 'process';
+  return choice === null || !choice.ok || choice.holdsPort;
 }
 
 function addOne(counts: Map<string, number>, key: string): void {
@@ -164,7 +164,7 @@ export function buildRequest(key: string, build: Build): PlacementRequest {
     fixedPort: null,
     driver: (drivers) => {
       const driver = drivers.find((one) => one.artifacts.includes(kind));
-      if (driver !== undefined) return { ok: true, driver: driver.name };
+      if (driver !== undefined) return { ok: true, driver: driver.name, holdsPort: false };
       return kind === 'image'
         ? { ok: false, message: 'no driver here builds images', hint: 'A Dockerfile needs a Node with Docker.' }
         : { ok: false, message: 'no driver here runs folders', hint: 'A build needs a Node with the process driver.' };
@@ -178,9 +178,9 @@ export function stopFirstBecause(view: View, runtimeId: string, spec: Entrypoint
   if (spec.volumes.length > 0) return 'a writable volume has one user at a time';
   if (spec.port === null) return null;
   const nodes = view.by(nodeSpecRecords, 'runtime', runtimeId).map(({ document }) => view.get(nodeStatusRecords, document.id)?.document);
-  const asProcess = nodes.some((node) => {
+  const onMachine = nodes.some((node) => {
     const choice = chooseDriver(node?.drivers ?? [], spec, build);
-    return choice.ok && choice.driver === 'process';
+    return choice.ok && choice.holdsPort;
   });
-  return asProcess ? `port ${spec.port} is fixed, so a Node has room for one` : null;
+  return onMachine ? `port ${spec.port} is fixed, so a Node has room for one` : null;
 }

@@ -16,6 +16,7 @@ import type { RouteConditions } from '../../model/route-match.ts';
 import type { Deployment } from '../../model/documents.ts';
 import { platformHost } from '../../model/names.ts';
 import type { View } from '../../store/view.ts';
+import { powersRefused } from '../auth/grants.ts';
 import { schedule } from '../scheduler/schedule.ts';
 import type { ControlSettings } from '../context.ts';
 import { tryFit } from './capacity.ts';
@@ -289,6 +290,8 @@ function refusalsOf({ view }: PlanDeps, draft: DeploymentDraft, fit: Fit): Refus
       'Set it anew and deploy the Release instead of rolling back.',
     );
   }
+  for (const spec of Object.values(draft.content.entrypoints))
+    for (const { message, hint } of powersRefused(view, draft, spec)) refuse('not_allowed', message, hint);
   for (const { code, message, hint } of fit.shortages) refuse(code, message, hint);
   const { build } = draft.manifest;
   if (needsBuild(build) && draft.runtimeId !== null && draft.release?.state !== 'ready') {

@@ -282,7 +282,7 @@ test('a slot with a volume goes to the Node that holds it, or nowhere', () => {
 });
 
 test('containers of one fixed port stand side by side, and beside a process that has it', () => {
-  const inside = aRequest({ fixedPort: 3000, driver: () => ({ ok: true, driver: 'docker' }) });
+  const inside = aRequest({ fixedPort: 3000, driver: () => ({ ok: true, driver: 'docker', holdsPort: false }) });
   const process = aRequest({ fixedPort: 3000, deploymentKey: 'd/other', hostKey: 'e/other' });
   for (const asked of [
     [inside, { ...inside, key: 'web/1' }, { ...process, key: 'other/0' }],

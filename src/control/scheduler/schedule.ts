@@ -68,7 +68,7 @@ const countOn = (node: NodeRoom, request: PlacementRequest): number => node.perD
 
 function holdsPort(node: NodeRoom, { fixedPort, driver }: PlacementRequest): boolean {
   const choice = fixedPort === null ? null : driver(node.drivers);
-  return choice !== null && choice.ok && choice.driver === 'process';
+  return choice !== null && choice.ok && choice.holdsPort;
 }
 
 /** How many more fit on a Node without an obstacle. */

@@ -32,6 +32,7 @@ export const aRequest = (change: Partial<PlacementRequest> = {}): PlacementReque
   spread: null,
   stickyNodeId: null,
   fixedPort: null,
-  driver: (drivers) => (drivers.length > 0 ? { ok: true, driver: 'process' } : { ok: false, message: 'no driver', hint: '' }),
+  driver: (drivers) =>
+    drivers.length > 0 ? { ok: true, driver: 'process', holdsPort: true } : { ok: false, message: 'no driver', hint: '' },
   ...change,
 });

@@ -1,14 +1,15 @@
 // What a container may not do, read from the kernel; and what Docker does to it from outside, told truthfully.
 
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
-import { networkInterfaces } from 'node:os';
+import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { lacking } from '../../../test/requirements.ts';
 import { systemClock } from '../../lib/clock.ts';
 import { isFailure } from '../../lib/failure.ts';
+import type { HostAsk, HostPower } from '../../model/host-powers.ts';
 import { until } from '../../sys/keeper-fixture.ts';
 import { silentLog } from '../../sys/log.ts';
 import { createPortAllocator } from '../../sys/ports.ts';
@@ -117,6 +118,94 @@ describe('docker', { skip: lacking('dockerd') }, () => {
     assert.match(text, /^closed\nkept$/mu);
     assert.match(text, /^tmpfs \/tmp tmpfs rw,nosuid,nodev,.*size=65536k/mu);
     assert.match(text, /^shm \/dev\/shm tmpfs .*noexec.*size=8192k/mu);
+  });
+
+  describe('of its machine', () => {
+    let place = '';
+    beforeEach(() => {
+      place = realpathSync(mkdtempSync(join(tmpdir(), 'libra-place-')));
+      for (const name of ['media', 'secret']) mkdirSync(join(place, name), { mode: 0o755 });
+      writeFileSync(join(place, 'secret/file'), 'nobody’s business\n');
+      writeFileSync(join(place, 'media/file'), 'a film\n');
+    });
+    afterEach(() => rmSync(place, { recursive: true, force: true }));
+    const nothing: HostAsk = { privileged: false, network: false, devices: [], folders: [] };
+    const asking = (key: string, script: string, ask: Partial<HostAsk>, granted: readonly HostPower[]): RunSpec => {
+      const options = {
+        readOnly: false,
+        capabilities: [],
+        ulimits: {},
+        sysctls: {},
+        sharedMemoryBytes: null,
+        host: { ...nothing, ...ask },
+      };
+      return fixture.spec(key, script, {}, { options, granted });
+    };
+
+    test('folders and devices that were granted, and nothing else', async () => {
+      const folders = [
+        { path: join(place, 'media'), target: '/media', readOnly: true },
+        { path: join(place, 'media'), target: '/films', readOnly: false },
+      ];
+      const script = [
+        'cat /media/file',
+        'touch /media/x 2>/dev/null || echo closed',
+        'echo new > /films/new',
+        ': > /dev/messages && echo opened',
+        'grep CapEff /proc/self/status',
+      ].join('\n');
+      // Asked for by a link, as devices have stable names.
+      const link = join(place, 'messages');
+      symlinkSync('/dev/kmsg', link);
+      const granted: readonly HostPower[] = [
+        { kind: 'folder', path: place, readOnly: false },
+        { kind: 'device', path: '/dev/kmsg' },
+      ];
+      const { lines } = await run(asking('granted.1', script.replace('/dev/messages', link), { folders, devices: [link] }, granted));
+      assert.deepEqual(lines, ['a film', 'closed', 'opened', 'CapEff:\t0000000000000000']);
+      assert.equal(readFileSync(join(place, 'media/new'), 'utf8'), 'new\n');
+      // The folder is the machine's: its owner stays.
+      assert.equal(statSync(join(place, 'media')).uid, process.getuid?.());
+      const refused = driver.ensure(asking('denied.1', 'true', { folders }, [{ kind: 'folder', path: place, readOnly: true }]));
+      await assert.rejects(refused, (error) => isFailure(error, 'start_failed') && error.details?.['reason'] === 'not_allowed');
+      assert.deepEqual(await docker.engine.listContainers(['libra.key=denied.1']), []);
+    });
+
+    test('its network where that was granted', async () => {
+      const network = await run(
+        asking('network.1', 'cat /proc/net/dev; grep CapEff /proc/self/status', { network: true }, [{ kind: 'network' }]),
+      );
+      const text = network.lines.join('\n');
+      for (const name of Object.keys(networkInterfaces())) assert.ok(text.includes(`${name}:`), name);
+      assert.match(text, /CapEff:\t0+$/u);
+    });
+
+    test('a container cannot have another one mount what it puts in the place of a folder', async () => {
+      mkdirSync(join(place, 'media/shop'));
+      const granted: readonly HostPower[] = [{ kind: 'folder', path: join(place, 'media'), readOnly: false }];
+      const folders = [{ path: join(place, 'media'), target: '/media', readOnly: false }];
+      const swapping = `cd /media; echo begun; while :; do rmdir shop; ln -s ${join(place, 'secret')} shop; rm shop; mkdir shop; done`;
+      const swapper = asking('swapper.1', swapping, { folders }, granted);
+      const handle = await driver.ensure(swapper);
+      await until('it swaps', async () => (await linesOf(swapper)).includes('begun'));
+      const reasons = new Set<string>();
+      for (let attempt = 1; attempt <= 10; attempt += 1) {
+        const wanted = [{ path: join(place, 'media/shop'), target: '/shop', readOnly: true }];
+        const spec = asking(`victim.${attempt}`, 'cat /shop/file', { folders: wanted }, granted);
+        await assert.rejects(driver.ensure(spec), (error) => {
+          assert.ok(isFailure(error, 'start_failed'), String(error));
+          reasons.add(error.message.replaceAll(place, ''));
+          return error.details?.['reason'] === 'not_allowed';
+        });
+      }
+      for (const reason of reasons) assert.match(reason, /can write to|no administrator has granted|cannot be used|neither a folder/u);
+      await driver.stop(handle, { ...STOP, timeoutMs: 0 });
+      rmSync(join(place, 'media/shop'), { recursive: true, force: true });
+      mkdirSync(join(place, 'media/shop'));
+      const wanted = [{ path: join(place, 'media/shop'), target: '/shop', readOnly: true }];
+      const after = await run(asking('victim.11', 'ls /shop; echo alone', { folders: wanted }, granted));
+      assert.deepEqual(after.lines, ['alone']);
+    });
   });
 
   test('a setting that the kernel lacks is told as what it is', async () => {

@@ -4,6 +4,7 @@ import { isAbsolute, join } from 'node:path/posix';
 import { Failure } from '../../lib/failure.ts';
 import type { ContainerPart, Mount, RunSpec } from '../contract.ts';
 import type { ImageFacts } from './engine.ts';
+import type { HostAccess } from './host-access.ts';
 import { KEY_LABEL, PLATFORM_LABEL } from './handle.ts';
 
 /** As for processes: enough for every honest program, and an end for a fork bomb. */
@@ -23,6 +24,7 @@ export interface ContainerInput {
   readonly part: ContainerPart;
   readonly image: ImageFacts;
   readonly platform: string;
+  readonly access: HostAccess;
   readonly network: string;
   /** `uid:gid` for what is no image of its own; null: as the image says. */
   readonly user: string | null;
@@ -57,6 +59,14 @@ function environment(spec: RunSpec, part: ContainerPart, image: ImageFacts): rea
   return Object.entries({ ...own, ...spec.env, ...Object.fromEntries(places) }).map(([name, value]) => `${name}=${value}`);
 }
 
+const bindOf = ({ source, target, readOnly }: Mount, isAlone: boolean): object => ({
+  Type: 'bind',
+  Source: source,
+  Target: target,
+  ReadOnly: readOnly,
+  BindOptions: { Propagation: 'rprivate', NonRecursive: isAlone },
+});
+
 /** What the App asked of its container. What is kept in memory counts against the limit of that. */
 function optionsOf({ options }: ContainerPart, mounts: readonly Mount[], memoryBytes: number): object {
   if (options === undefined) return {};
@@ -73,9 +83,9 @@ function optionsOf({ options }: ContainerPart, mounts: readonly Mount[], memoryB
 }
 
 /** Body of `POST /containers/create`. */
-export function containerBody({ spec, part, image, platform, network, user, cpus }: ContainerInput): object {
+export function containerBody({ spec, part, image, platform, access, network, user, cpus }: ContainerInput): object {
   const { cpu, memory } = spec.resources;
-  const port = part.port === null ? null : `${part.port}/tcp`;
+  const port = part.port === null || access.network ? null : `${part.port}/tcp`;
   const mounts = mountsOf(part, image);
   return {
     Image: image.id,
@@ -93,20 +103,17 @@ export function containerBody({ spec, part, image, platform, network, user, cpus
     Tty: false,
     HostConfig: {
       Init: true,
-      Privileged: false,
-      CapDrop: ['ALL'],
-      ...optionsOf(part, mounts, memory.limitBytes),
-      SecurityOpt: ['no-new-privileges'],
+      ...(access.privileged ? { Privileged: true } : { Privileged: false, CapDrop: ['ALL'], SecurityOpt: ['no-new-privileges'] }),
+      ...optionsOf(part, [...mounts, ...access.folders], memory.limitBytes),
+      Devices: access.devices.map(({ path, target }) => ({ PathOnHost: path, PathInContainer: target, CgroupPermissions: 'rw' })),
       RestartPolicy: { Name: 'no' },
-      NetworkMode: network,
+      NetworkMode: access.network ? 'host' : network,
       ...(port === null || spec.port === null ? {} : { PortBindings: { [port]: [{ HostIp: '127.0.0.1', HostPort: String(spec.port) }] } }),
-      Mounts: mounts.map(({ source, target, readOnly }) => ({
-        Type: 'bind',
-        Source: source,
-        Target: target,
-        ReadOnly: readOnly,
-        BindOptions: { Propagation: 'rprivate' },
-      })),
+      Mounts: [
+        ...mounts.map((mount) => bindOf(mount, false)),
+        // What is mounted below would stay writable.
+        ...access.folders.map((mount) => bindOf(mount, mount.readOnly)),
+      ],
       NanoCpus: Math.round(cpu.limit * 1e9),
       CpuShares: Math.max(LEAST_CPU_SHARES, Math.round(cpu.request * CPU_SHARES)),
       ...(cpus === null ? {} : { CpusetCpus: cpus.join(',') }),

@@ -34,6 +34,8 @@ export interface DockerDriverOptions {
   readonly endpoint: EngineEndpoint;
   /** Of the agent; names the platform, too. */
   readonly dataFolder: string;
+  /** All that librad keeps, which no container gets; default: the folder of the agent. */
+  readonly ownFolder?: string;
   /** Range that subnets of containers are taken from; default 10.212.0.0/14. */
   readonly subnets?: string;
   /** File with logins for registries, as `docker login` writes it; null: none. */
@@ -46,6 +48,9 @@ export interface DockerDriverOptions {
 
 const SUBNETS = '10.212.0.0/14';
 const KEEP_BUILT_S = 86_400;
+
+/** Whoever has one of these is root on the machine. */
+const ENGINE_SOCKETS = ['/run/docker.sock', '/run/containerd/containerd.sock', '/run/podman/podman.sock', '/run/crio/crio.sock'];
 
 /** Names of `/info` for what a container is confined by. */
 const LIMITS = { cpu: 'CpuCfsQuota', memory: 'MemoryLimit', processes: 'PidsLimit', cores: 'CPUSet' } as const;
@@ -79,7 +84,9 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
   const starting = new Map<string, Promise<DriverHandle>>();
   const watched = new Map<string, Watched>();
   const networks = createNetworks({ engine, platform, pool: options.subnets ?? SUBNETS, clock, log });
-  const start = createContainerStart({ engine, networks, platform, userOf: (appId) => users.of(appId), cpusOf });
+  const { endpoint, ownFolder = dataFolder } = options;
+  const ownPaths = [ownFolder, dataFolder, ...ENGINE_SOCKETS, ...(endpoint.kind === 'unix' ? [endpoint.path] : [])];
+  const start = createContainerStart({ engine, networks, platform, ownPaths, userOf: (appId) => users.of(appId), cpusOf });
 
   const enforcement = (limit: keyof typeof LIMITS): string => {
     if (facts === null) return 'not known: Docker did not answer when librad started';
@@ -207,7 +214,9 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
       const { container } = parseHandle(handle);
       const answer = await findContainer(engine, container);
       const pid = numberOf(answer, 'State', 'Pid') ?? 0;
-      const sockets = pid === 0 ? null : socketsOf(pid, container);
+      // In the network of the machine all of its sockets are seen, and whose they are is not.
+      const isShared = part?.options?.host?.network === true;
+      const sockets = pid === 0 || isShared ? null : socketsOf(pid, container);
       if (part === undefined || part.port === null || sockets === null) return null;
       const [network = ''] = keysOf(answer, 'NetworkSettings', 'Networks');
       const address = textOf(answer, 'NetworkSettings', 'Networks', network, 'IPAddress') ?? '0.0.0.0';

@@ -42,6 +42,8 @@ export interface NetworkListing {
 
 export interface EngineFacts {
   readonly version: string;
+  /** Where it keeps images and containers; empty: it does not say. */
+  readonly rootFolder: string;
   /** Limits that its machine knows: names of `/info` that are true. */
   readonly knows: ReadonlySet<string>;
 }
@@ -70,6 +72,8 @@ export interface Engine {
   /** Whatever state it is in. Does nothing where it is gone. */
   removeContainer(id: string): Promise<void>;
   listContainers(labels: readonly string[], network?: string): Promise<readonly ContainerListing[]>;
+  /** Of the machine, to which containers that run may write: whosever they are. */
+  writableFolders(): Promise<readonly string[]>;
   updateContainer(id: string, body: unknown): Promise<void>;
   usage(id: string): Promise<Usage>;
   /** Bytes that it wrote into its own file system. */
@@ -137,6 +141,7 @@ export function createEngine(endpoint: EngineEndpoint): Engine {
       const info = await call('GET', '/info');
       return {
         version: textOf(info, 'ServerVersion') ?? '',
+        rootFolder: textOf(info, 'DockerRootDir') ?? '',
         knows: new Set(keysOf(info).filter((key) => fieldOf(info, key) === true)),
       };
     },
@@ -198,6 +203,12 @@ export function createEngine(endpoint: EngineEndpoint): Engine {
       const filters = JSON.stringify({ label: labels, ...(network === undefined ? {} : { network: [network] }) });
       const answer = await call('GET', '/containers/json', { query: { all: 'true', filters } });
       return listOf(answer).map((each) => ({ id: textOf(each, 'Id') ?? '', labels: labelsOf(each), state: textOf(each, 'State') ?? '' }));
+    },
+    writableFolders: async () => {
+      const mounts = listOf(await call('GET', '/containers/json')).flatMap((each) => listOf(each, 'Mounts'));
+      return mounts.flatMap((mount) =>
+        textOf(mount, 'Type') === 'bind' && fieldOf(mount, 'RW') !== false ? (textOf(mount, 'Source') ?? []) : [],
+      );
     },
     updateContainer: async (id, body) => {
       await http.call('POST', await container(id, '/update'), { body });

@@ -1,5 +1,6 @@
 // From a spec to a container that runs: at most one for each key, and nothing of it left where it cannot be started.
 
+import { realpath } from 'node:fs/promises';
 import { Failure, messageOf } from '../../lib/failure.ts';
 import type { ContainerPart, RunSpec } from '../contract.ts';
 import { containerBody, mountsOf, searchPath } from './container-body.ts';
@@ -8,6 +9,8 @@ import { engineStatus, orNull } from './engine-http.ts';
 import { textOf } from './fields.ts';
 import { createCommandFinder } from './find-command.ts';
 import { containerName } from './handle.ts';
+import { NO_ACCESS, resolveHost } from './host-access.ts';
+import type { HostAccess } from './host-access.ts';
 import { giveMounts, idsOfUser } from './image-user.ts';
 import type { Ids } from './image-user.ts';
 import type { Networks } from './networks.ts';
@@ -18,6 +21,8 @@ export interface ContainerStartDeps {
   readonly platform: string;
   /** Of an App whose program comes as a folder; null: our own. */
   readonly userOf: (appId: string) => Ids | null;
+  /** Of librad and of the engine: no container gets them. */
+  readonly ownPaths: readonly string[];
   /** Numbers of cores as the kernel has them. */
   readonly cpusOf: (cores: readonly number[]) => readonly number[];
 }
@@ -68,7 +73,7 @@ export function createContainerStart(deps: ContainerStartDeps): (spec: RunSpec, 
     );
   };
 
-  const make = async (spec: RunSpec, part: ContainerPart, network: string): Promise<string> => {
+  const make = async (spec: RunSpec, part: ContainerPart, network: string, access: HostAccess): Promise<string> => {
     const image = await engine.image(part.image);
     if (image === null) {
       throw new Failure('start_failed', {
@@ -79,13 +84,14 @@ export function createContainerStart(deps: ContainerStartDeps): (spec: RunSpec, 
     }
     const own = deps.userOf(spec.appId) ?? { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
     const user = part.workFolder === null ? null : `${own.uid}:${own.gid}`;
-    const body = containerBody({ spec, part, image, platform, network, user, cpus: spec.cores === null ? null : deps.cpusOf(spec.cores) });
+    const cpus = spec.cores === null ? null : deps.cpusOf(spec.cores);
+    const body = containerBody({ spec, part, image, platform, access, network, user, cpus });
     const container = await engine.createContainer(containerName(platform, spec.key), body);
     try {
       const [word] = spec.argv;
       const workFolder = part.workFolder ?? image.workingFolder;
       const path = searchPath(spec, part, image);
-      const mounted = mountsOf(part, image).map(({ target }) => target);
+      const mounted = [...mountsOf(part, image), ...access.folders].map(({ target }) => target);
       if (word !== undefined && !(await isFound({ container, imageId: image.id, word, workFolder, path, mounted }))) {
         throw new Failure('start_failed', {
           message: `“${word}” was not found in ${part.image}.`,
@@ -101,10 +107,38 @@ export function createContainerStart(deps: ContainerStartDeps): (spec: RunSpec, 
     return container;
   };
 
+  /** One that asks for something of the machine starts alone: what it is given is as it was found until it runs. */
+  let hostTurn: Promise<unknown> = Promise.resolve();
+  const withAccess = (part: ContainerPart, work: (access: HostAccess) => Promise<string>): Promise<string> => {
+    const host = part.options?.host;
+    if (host === undefined) return work(NO_ACCESS);
+    const going = hostTurn.then(async () => {
+      const [{ rootFolder }, writable] = await Promise.all([engine.facts(), engine.writableFolders()]);
+      const real = (path: string): Promise<string> => realpath(path).catch(() => path);
+      const own = [...deps.ownPaths, ...(rootFolder === '' ? [] : [rootFolder])];
+      return work(
+        await resolveHost(host, {
+          granted: part.granted ?? [],
+          own: await Promise.all(own.map(real)),
+          writable: await Promise.all(writable.map(real)),
+        }),
+      );
+    });
+    hostTurn = going.catch(() => undefined);
+    return going;
+  };
+
   const begin = async (spec: RunSpec, part: ContainerPart, network: string): Promise<string> => {
     const found = await findContainer(engine, containerName(platform, spec.key));
     if (found !== null && textOf(found, 'State', 'Status') !== 'created') return textOf(found, 'Id') ?? '';
-    const container = textOf(found, 'Id') ?? (await make(spec, part, network));
+    const made = textOf(found, 'Id');
+    // What it would be given was found out before somebody was killed: it is found out anew.
+    if (made !== null && part.options?.host !== undefined) await engine.removeContainer(made);
+    else if (made !== null) return run(made);
+    return withAccess(part, async (access) => run(await make(spec, part, network, access)));
+  };
+
+  const run = async (container: string): Promise<string> => {
     try {
       await engine.startContainer(container);
     } catch (error) {
