@@ -10,8 +10,9 @@ import { pipeline } from 'node:stream/promises';
 import type { Driver, ImageOrder } from '../driver/contract.ts';
 import { Failure, messageOf } from '../lib/failure.ts';
 import { PACK_RESULT, packFolder } from '../sys/bundle-pack.ts';
-import type { PackedBundle } from '../sys/bundle-pack.ts';
+import type { PackedBundle, PackOptions } from '../sys/bundle-pack.ts';
 import { takeTree } from '../sys/remove-tree.ts';
+import { contextOf } from './dockerignore.ts';
 import type { AgentLink } from './link.ts';
 
 interface Result {
@@ -28,14 +29,14 @@ export interface BuildResults {
 
 /** `tempFolder` holds packed results on their way. */
 export function createBuildResults(link: Pick<AgentLink, 'uploadBlob'>, tempFolder: string): BuildResults {
-  const pack = async (folder: string, signal: AbortSignal): Promise<PackedBundle> => {
+  const pack = async (folder: string, signal: AbortSignal, choose?: PackOptions['choose']): Promise<PackedBundle> => {
     await mkdir(tempFolder, { recursive: true, mode: 0o700 });
     // The build has ended, but other Instances of the App run as the same user: a link that one of them puts in the place of a folder
     // would have us read, as root, what is not theirs.
     await takeTree(folder).catch((cause: unknown) => {
       throw new Failure('bundle_invalid', { message: `What the build left cannot be packed: ${messageOf(cause)}.`, cause });
     });
-    return packFolder(folder, { ...PACK_RESULT, tempFolder, signal });
+    return packFolder(folder, { ...PACK_RESULT, tempFolder, signal, ...(choose === undefined ? {} : { choose }) });
   };
 
   return {
@@ -55,7 +56,7 @@ export function createBuildResults(link: Pick<AgentLink, 'uploadBlob'>, tempFold
           hint: 'A Dockerfile needs a Node with Docker.',
         });
       }
-      const packed = await pack(folder, signal);
+      const packed = await pack(folder, signal, (entries) => contextOf(folder, order.dockerfile, entries, signal));
       try {
         await driver.buildImage(packed.openStream(0), order, signal);
       } finally {

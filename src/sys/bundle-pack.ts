@@ -22,6 +22,8 @@ export interface PackOptions {
   /** Names that are left out at any depth, whatever the ignore files say. */
   readonly alwaysIgnore?: readonly string[];
   readonly limits?: Partial<BundleLimits>;
+  /** Which of what was found goes in, in the same order; default: all. */
+  readonly choose?: (entries: readonly BundleEntry[]) => Promise<readonly BundleEntry[]>;
   /** Where the temporary file is made; default the system's. */
   readonly tempFolder?: string;
   readonly signal?: AbortSignal;
@@ -62,11 +64,12 @@ type FileEntry = BundleEntry & { readonly kind: 'file' };
  * (a file changed while it was read) or `storage_failed`; then no temporary file is left.
  */
 export async function packFolder(folder: string, options: PackOptions = {}): Promise<PackedBundle> {
-  const entries = await scanFolder(folder, {
+  const found = await scanFolder(folder, {
     ignoreFiles: options.ignoreFiles ?? PACK_SOURCE.ignoreFiles,
     alwaysIgnore: options.alwaysIgnore ?? PACK_SOURCE.alwaysIgnore,
     limits: { ...BUNDLE_LIMITS, ...options.limits },
   });
+  const entries = options.choose === undefined ? found : await options.choose(found);
   const tempFolder = await mkdtemp(join(options.tempFolder ?? tmpdir(), 'libra-bundle-'));
   const remove = (): Promise<void> => rm(tempFolder, { recursive: true, force: true });
   const path = join(tempFolder, 'bundle.tar');

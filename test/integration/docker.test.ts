@@ -189,11 +189,18 @@ describe('images on Docker', { skip: lacking('dockerd') }, () => {
     await docker.image('small', undefined, ['ENV PATH=/bin']);
     const files = (text: string, more = ''): Readonly<Record<string, string>> => ({
       'libra.yaml': `app: built\nbuild: { dockerfile: Dockerfile }\nentrypoints: { web: { ${RESOURCES} } }\n`,
-      Dockerfile: `FROM small\nCOPY index.html /www/\nRUN echo made of it\n${more}WORKDIR /www\nCMD exec httpd -f -p $PORT\n`,
+      Dockerfile: `FROM small\nCOPY . /www/\nRUN echo made of it\n${more}WORKDIR /www\nCMD exec httpd -f -p $PORT\n`,
       'index.html': text,
+      'notes.txt': 'for us alone',
+      '.dockerignore': '*\n!index.*\n',
     });
     await deploy(writeApp(platform, 'built', files('built')));
     assert.equal((await platform.get('built.localhost')).body, 'built');
+    const statuses = ['/index.html', '/notes.txt', '/Dockerfile'].map((path) => platform.get('built.localhost', path));
+    assert.deepEqual(
+      (await Promise.all(statuses)).map(({ status }) => status),
+      [200, 404, 404],
+    );
     const params = { app: 'built' };
     const [first] = (await platform.client().releases.list({ params })).items;
     assert.ok(first?.buildInstanceId);
