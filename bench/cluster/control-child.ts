@@ -60,7 +60,6 @@ for (let index = 0; index < Number(nodes); index += 1) {
       runtimeId: runtime.document.id,
       labels: {},
       scheduling: 'open',
-      placementGeneration: 0,
       createdAtMs: clock.now(),
     }),
   );

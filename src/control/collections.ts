@@ -7,7 +7,13 @@ import { buildCacheRecords } from './builds/records.ts';
 import { instanceStatusRecords, invitationRecords, nodeSpecRecords, nodeStatusRecords, runtimeRecords } from './cluster/records.ts';
 import { configValueRecords } from './config/records.ts';
 import { acmeAccountRecords, authorityRecords, domainRecords } from './certificates/records.ts';
-import { deploymentRecords, deploymentStatusRecords, environmentRecords, instanceSpecRecords } from './deploys/records.ts';
+import {
+  deploymentRecords,
+  deploymentStatusRecords,
+  environmentRecords,
+  instanceSpecRecords,
+  placingMarkRecords,
+} from './deploys/records.ts';
 import { eventRecords } from './events/records.ts';
 import { controlPlaneRecords, leaderRecords } from './leadership/records.ts';
 
@@ -22,6 +28,7 @@ export const allCollections: readonly AnyCollection[] = [
   deploymentRecords,
   deploymentStatusRecords,
   instanceSpecRecords,
+  placingMarkRecords,
   instanceStatusRecords,
   runtimeRecords,
   nodeSpecRecords,

@@ -211,7 +211,6 @@ export const aNode = (change: Partial<NodeSpec> = {}): NodeSpec => ({
   runtimeId: 'runtime-1',
   labels: {},
   scheduling: 'open',
-  placementGeneration: 0,
   createdAtMs: 1,
   ...change,
 });

@@ -389,8 +389,6 @@ export interface NodeSpec {
   readonly volumeBytes?: number;
   /** cordoned: keeps what it has, gets nothing new. draining: is being emptied. */
   readonly scheduling: 'open' | 'cordoned' | 'draining';
-  /** Guards placement: grows with every batch committed for this Node. */
-  readonly placementGeneration: number;
   /**
    * For a machine that joined: what it may run, and the SHA-256 of the public keys that it is known by, the newest first. Absent: a
    * machine of the control plane.

@@ -101,6 +101,11 @@ export function guard<T extends Identified>(collection: Collection<T>, current: 
   return { compare: [{ key: recordKey(collection, current.document.id), revision: current.revision }], writes: [] };
 }
 
+/** Only the guard: fails the commit (`exists`) where there is such a record by now. */
+export function guardAbsence(collection: { readonly name: string }, id: string): Operation {
+  return { compare: [{ key: recordKey(collection, id), revision: 0 }], writes: [] };
+}
+
 /**
  * One transaction out of several operations. Equal guards count once. Two writes of one key are a defect of the caller (`internal`);
  * two guards of one key at different revisions mean that it was read twice and changed in between (`conflict`).

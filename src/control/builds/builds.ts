@@ -15,6 +15,7 @@ import { DEFAULT_RUNTIME } from '../cluster/bootstrap.ts';
 import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords, runtimeRecords } from '../cluster/records.ts';
 import type { ControlContext, Reconciler } from '../context.ts';
 import { buildRequest } from '../deploys/placement.ts';
+import { place } from '../deploys/placing.ts';
 import { roomsOf } from '../deploys/rooms.ts';
 import { instanceSpecRecords } from '../deploys/records.ts';
 import { createSteadyTime } from '../deploys/steady-time.ts';
@@ -54,7 +55,7 @@ export function createBuilds(context: ControlContext): { readonly reconcilers: r
       await fail(stored, { code: 'build_failed', message: 'There is no folder to build.', hint: null, lastLines: [] });
       return null;
     }
-    const { nodeId, why } = place(release.manifest.build);
+    const { nodeId, why } = nodeFor(release.manifest.build);
     const node = nodeId === null ? undefined : view.get(nodeSpecRecords, nodeId);
     if (node === undefined) {
       if (elapsedMs(release.createdAtMs) < BUILD_MS) return RETRY_MS;
@@ -74,36 +75,36 @@ export function createBuilds(context: ControlContext): { readonly reconcilers: r
     }
     const app = view.get(appRecords, release.appId);
     if (app === undefined || app.document.state === 'deleting') return null;
-    const nowMs = clock.now();
-    const spec: InstanceSpec = {
-      id: newId(nowMs, context.random),
-      appId: release.appId,
-      environmentId: null,
-      deploymentId: null,
-      releaseId: release.id,
-      entrypoint: 'build',
-      role: 'build',
-      slot: attempts,
-      nodeId: node.document.id,
-      generation: 1,
-      desired: 'run',
-      draining: false,
-      drainingSinceMs: null,
-      commands,
-      tickMs: null,
-      createdAtMs: nowMs,
-    };
-    await view.commit(
-      create(instanceSpecRecords, spec),
-      update(releaseRecords, stored, { ...release, buildInstanceId: spec.id }),
-      update(nodeSpecRecords, node, { ...node.document, placementGeneration: node.document.placementGeneration + 1 }),
-      guard(appRecords, app),
-    );
-    return BUILD_MS;
+    const placing = await place(context, () => {
+      // Others may have placed something meanwhile.
+      if (nodeFor(release.manifest.build).nodeId !== node.document.id) return null;
+      const nowMs = clock.now();
+      const spec: InstanceSpec = {
+        id: newId(nowMs, context.random),
+        appId: release.appId,
+        environmentId: null,
+        deploymentId: null,
+        releaseId: release.id,
+        entrypoint: 'build',
+        role: 'build',
+        slot: attempts,
+        nodeId: node.document.id,
+        generation: 1,
+        desired: 'run',
+        draining: false,
+        drainingSinceMs: null,
+        commands,
+        tickMs: null,
+        createdAtMs: nowMs,
+      };
+      const begun = update(releaseRecords, stored, { ...release, buildInstanceId: spec.id });
+      return { placed: [spec], operations: [create(instanceSpecRecords, spec), begun, guard(appRecords, app)] };
+    });
+    return placing === null ? RETRY_MS : BUILD_MS;
   };
 
   /** The default Runtime first, then the others by name: a Release belongs to no Environment. */
-  const place = (build: Build): { readonly nodeId: string | null; readonly why: string } => {
+  const nodeFor = (build: Build): { readonly nodeId: string | null; readonly why: string } => {
     const runtimes = view
       .list(runtimeRecords)
       .map(({ document }) => document)

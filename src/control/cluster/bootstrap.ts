@@ -59,7 +59,6 @@ export async function ensureLocalNode(context: ControlContext, local: LocalNode)
       runtimeId: runtime.id,
       labels: {},
       scheduling: 'open',
-      placementGeneration: 0,
       createdAtMs: context.clock.now(),
     };
     try {

@@ -7,21 +7,26 @@ import { gatherWrites } from './gathered-writes.ts';
 interface Commits {
   readonly commit: (...operations: readonly Operation[]) => Promise<number>;
   readonly batches: string[][];
-  /** Ends the commit that is under way. */
+  /** Ends the oldest commit that is under way. */
   finish(error?: Error): void;
 }
 
 function createCommits(): Commits {
-  let under = Promise.withResolvers<number>();
+  const underWay: PromiseWithResolvers<number>[] = [];
   const batches: string[][] = [];
   return {
     batches,
     commit: (...operations) => {
       batches.push(operations.flatMap(({ writes }) => writes.map((write) => `${write.key}=${write.kind === 'put' ? write.value : ''}`)));
-      under = Promise.withResolvers<number>();
+      const under = Promise.withResolvers<number>();
+      underWay.push(under);
       return under.promise;
     },
-    finish: (error) => (error === undefined ? under.resolve(1) : under.reject(error)),
+    finish: (error) => {
+      const under = underWay.shift();
+      if (error === undefined) under?.resolve(1);
+      else under?.reject(error);
+    },
   };
 }
 
@@ -47,6 +52,28 @@ test('what comes while a commit is under way goes with the next, the newest of e
   await Promise.all(second);
 });
 
+test('full commits go beside each other, what is written of one key does not', async () => {
+  const commits = createCommits();
+  const gathered = gatherWrites(commits);
+  const all = Array.from({ length: 100 }, (_unused, index) => gathered.write(`k${index}`, putting(`k${index}`, '1')));
+  await turns();
+  assert.deepEqual(
+    commits.batches.map(({ length }) => length),
+    [90],
+  );
+  all.push(...Array.from({ length: 100 }, (_unused, index) => gathered.write(`k${index + 50}`, putting(`k${index + 50}`, '2'))));
+  await turns();
+  assert.equal(commits.batches.length, 2);
+  const [first = [], second = []] = commits.batches;
+  const keysOf = (batch: readonly string[]): string[] => batch.map((write) => write.slice(0, write.indexOf('=')));
+  assert.deepEqual(new Set(keysOf(first)).intersection(new Set(keysOf(second))), new Set());
+  for (let left = 4; left > 0; left -= 1) {
+    commits.finish();
+    await turns();
+  }
+  await Promise.all(all);
+});
+
 test('a commit that fails fails those that went with it and no others, as does one that cannot be built', async () => {
   const commits = createCommits();
   const gathered = gatherWrites(commits);
@@ -70,9 +97,15 @@ test('every write ends, commits keep to their bounds, and the last of each key i
   await fc.assert(
     fc.asyncProperty(fc.array(write, { maxLength: 600 }), async (writes) => {
       const kept = new Map<string, string>();
+      let [commits, underWay] = [0, 0];
       const gathered = gatherWrites({
         commit: async (...operations) => {
-          await Promise.resolve();
+          commits += 1;
+          underWay += 1;
+          assert.ok(underWay <= 4);
+          // Some last longer than others that begin later.
+          for (let turn = (commits * 7) % 5; turn >= 0; turn -= 1) await Promise.resolve();
+          underWay -= 1;
           const size = operations.reduce((sum, { writes: [first] }) => sum + (first?.kind === 'put' ? first.value.length : 0), 0);
           assert.ok(operations.length <= 90 && (operations.length === 1 || size <= 300_000));
           for (const { writes: all } of operations) for (const each of all) kept.set(each.key, each.kind === 'put' ? each.value : '');

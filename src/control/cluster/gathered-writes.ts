@@ -6,6 +6,8 @@ import type { Operation } from '../../store/collection.ts';
 import type { View } from '../../store/view.ts';
 
 const MOST_WRITES = 90;
+/** Full commits go beside each other; what is less waits for the one before, and grows. */
+const AT_ONCE = 4;
 /** Below the bound of a commit, with room for keys. */
 const MOST_CHARACTERS = 300_000;
 
@@ -24,13 +26,16 @@ export interface GatheredWrites {
 
 export function gatherWrites(view: Pick<View, 'commit'>): GatheredWrites {
   const waiting = new Map<string, Waiting>();
-  let running = false;
+  const underWay = new Set<string>();
+  let running = 0;
 
   /** The oldest that fit into one commit. */
-  const take = (): { readonly operations: Operation[]; readonly taken: Waiting[] } => {
-    const [operations, taken]: [Operation[], Waiting[]] = [[], []];
+  const take = (): { readonly operations: Operation[]; readonly taken: Waiting[]; readonly keys: string[] } => {
+    const [operations, taken, keys]: [Operation[], Waiting[], string[]] = [[], [], []];
     let characters = 0;
     for (const [key, entry] of waiting) {
+      // What is written of one key comes in order.
+      if (underWay.has(key)) continue;
       let operation: Operation | null;
       try {
         operation = entry.build();
@@ -43,19 +48,22 @@ export function gatherWrites(view: Pick<View, 'commit'>): GatheredWrites {
       if (operations.length > 0 && characters + size > MOST_CHARACTERS) break;
       waiting.delete(key);
       taken.push(entry);
+      if (operation !== null) keys.push(key);
       characters += size;
       if (operation !== null) operations.push(operation);
       if (operations.length >= MOST_WRITES) break;
     }
-    return { operations, taken };
+    return { operations, taken, keys };
   };
 
   const run = async (): Promise<void> => {
-    running = true;
+    running += 1;
     // What is reported in the same turn goes together.
     await Promise.resolve();
-    while (waiting.size > 0) {
-      const { operations, taken } = take();
+    while (running === 1 || waiting.size >= MOST_WRITES) {
+      const { operations, taken, keys } = take();
+      if (taken.length === 0) break;
+      for (const key of keys) underWay.add(key);
       try {
         if (operations.length > 0) await view.commit(...operations);
         for (const { waiters } of taken) for (const waiter of waiters) waiter.resolve();
@@ -63,8 +71,9 @@ export function gatherWrites(view: Pick<View, 'commit'>): GatheredWrites {
         for (const { waiters } of taken)
           for (const waiter of waiters) waiter.reject(error instanceof Error ? error : new Error(messageOf(error)));
       }
+      for (const key of keys) underWay.delete(key);
     }
-    running = false;
+    running -= 1;
   };
 
   return {
@@ -74,7 +83,7 @@ export function gatherWrites(view: Pick<View, 'commit'>): GatheredWrites {
         entry.build = build;
         entry.waiters.push({ resolve, reject });
         waiting.set(key, entry);
-        if (!running) void run();
+        if (running === 0 || (running < AT_ONCE && waiting.size >= MOST_WRITES)) void run();
       }),
   };
 }

@@ -100,7 +100,6 @@ export async function createMachines(
         runtimeId,
         labels,
         scheduling: 'open',
-        placementGeneration: 0,
         machine: { roles, keys: [key] },
         createdAtMs: clock.now(),
       };

@@ -9,12 +9,13 @@ import type { EntrypointSpec } from '../../model/manifest-types.ts';
 import type { Operation, Stored } from '../../store/collection.ts';
 import { create, guard, update } from '../../store/records.ts';
 import { appRecords, releaseRecords } from '../apps/records.ts';
-import { instanceStatusRecords, nodeSpecRecords } from '../cluster/records.ts';
+import { instanceStatusRecords } from '../cluster/records.ts';
 import type { ControlContext, Reconciler } from '../context.ts';
 import { schedule } from '../scheduler/schedule.ts';
 import { volumeNodeOf } from './capacity.ts';
 import { placedAt } from './placed.ts';
 import { requestOf } from './placement.ts';
+import { place } from './placing.ts';
 import { roomsOf } from './rooms.ts';
 import { deploymentRecords, deploymentStatusRecords, environmentRecords, instanceSpecRecords } from './records.ts';
 import { stepOf } from './rollout-status.ts';
@@ -101,11 +102,10 @@ export function createScheduleReconciler(context: ControlContext): Reconciler {
       stickyNodeId: volumeNodeOf(view, environment, spec, 0),
       oneOff: true,
     });
-    const place = schedule(roomsOf(view, environment.runtimeId), [request]).placed.get('tick');
-    const node = place === undefined ? undefined : view.get(nodeSpecRecords, place.nodeId);
-    if (place === undefined || node === undefined) return false;
-    const operations: Operation[] = [
-      create(instanceSpecRecords, {
+    const placing = await place(context, () => {
+      const found = schedule(roomsOf(view, environment.runtimeId), [request]).placed.get('tick');
+      if (found === undefined) return null;
+      const instance: InstanceSpec = {
         id: tickInstanceId(environment.id, spec.name, tick),
         appId: environment.appId,
         environmentId: environment.id,
@@ -114,7 +114,7 @@ export function createScheduleReconciler(context: ControlContext): Reconciler {
         entrypoint: spec.name,
         role: 'schedule',
         slot: 0,
-        ...placedAt(place),
+        ...placedAt(found),
         generation: 1,
         desired: 'run',
         draining: false,
@@ -122,17 +122,16 @@ export function createScheduleReconciler(context: ControlContext): Reconciler {
         commands: null,
         tickMs: tick,
         createdAtMs: clock.now(),
-      }),
-      update(nodeSpecRecords, node, { ...node.document, placementGeneration: node.document.placementGeneration + 1 }),
-      guard(environmentRecords, stored),
-    ];
-    for (const old of plan.overlap === 'replace' ? live : []) {
-      if (old.document.desired === 'stop') continue;
-      const stopped: InstanceSpec = { ...old.document, desired: 'stop', generation: old.document.generation + 1 };
-      operations.push(update(instanceSpecRecords, old, stopped));
-    }
-    await view.commit(...operations);
-    return true;
+      };
+      const operations: Operation[] = [create(instanceSpecRecords, instance), guard(environmentRecords, stored)];
+      for (const old of plan.overlap === 'replace' ? live : []) {
+        if (old.document.desired === 'stop') continue;
+        const stopped: InstanceSpec = { ...old.document, desired: 'stop', generation: old.document.generation + 1 };
+        operations.push(update(instanceSpecRecords, old, stopped));
+      }
+      return { placed: [instance], operations };
+    });
+    return placing !== null;
   };
 
   /** Deals with one schedule; returns when it is to be looked at again, milliseconds. */

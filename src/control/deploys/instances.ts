@@ -12,7 +12,7 @@ import { create, guard, update } from '../../store/records.ts';
 import { powersRefused } from '../auth/grants.ts';
 import { releaseRecords } from '../apps/records.ts';
 import { findInstance } from '../cluster/find-instance.ts';
-import { instanceStatusRecords, nodeSpecRecords } from '../cluster/records.ts';
+import { instanceStatusRecords } from '../cluster/records.ts';
 import type { ControlContext } from '../context.ts';
 import type { NounHandlers } from '../handler.ts';
 import { findEnvironment } from '../lookup.ts';
@@ -20,6 +20,7 @@ import { schedule } from '../scheduler/schedule.ts';
 import { volumeNodeOf } from './capacity.ts';
 import { placedAt } from './placed.ts';
 import { requestOf } from './placement.ts';
+import { place } from './placing.ts';
 import { roomsOf } from './rooms.ts';
 import { deploymentRecords, environmentRecords, instanceSpecRecords } from './records.ts';
 import { instanceReply } from './replies.ts';
@@ -94,41 +95,38 @@ export function createInstanceHandlers(context: ControlContext, deps: InstanceDe
         stickyNodeId: volumeNodeOf(view, environment, entrypoint, 0),
         oneOff: true,
       });
-      const plan = schedule(roomsOf(view, environment.runtimeId), [request]);
-      const place = plan.placed.get('run');
-      const node = place === undefined ? undefined : view.get(nodeSpecRecords, place.nodeId);
-      if (place === undefined || node === undefined) {
-        const [unplaced] = plan.unplaced;
-        throw new Failure(unplaced?.code === 'unsupported' ? 'plan_refused' : 'no_capacity', {
-          message: unplaced?.message ?? 'No Node can take it.',
-          hint: unplaced?.hint,
-        });
-      }
-      const nowMs = clock.now();
-      const spec: InstanceSpec = {
-        id: call.recordId ?? newId(nowMs, context.random),
-        appId: environment.appId,
-        environmentId: environment.id,
-        deploymentId: deployment.id,
-        releaseId: release.id,
-        entrypoint: entrypoint.name,
-        role: 'run',
-        slot: 0,
-        ...placedAt(place),
-        generation: 1,
-        desired: 'run',
-        draining: false,
-        drainingSinceMs: null,
-        commands: [command],
-        tickMs: null,
-        createdAtMs: nowMs,
-      };
-      await view.commit(
-        create(instanceSpecRecords, spec),
-        update(nodeSpecRecords, node, { ...node.document, placementGeneration: node.document.placementGeneration + 1 }),
-        guard(environmentRecords, stored),
-      );
-      return reply(spec);
+      const { placed } = await place(context, () => {
+        const plan = schedule(roomsOf(view, environment.runtimeId), [request]);
+        const found = plan.placed.get('run');
+        if (found === undefined) {
+          const [unplaced] = plan.unplaced;
+          throw new Failure(unplaced?.code === 'unsupported' ? 'plan_refused' : 'no_capacity', {
+            message: unplaced?.message ?? 'No Node can take it.',
+            hint: unplaced?.hint,
+          });
+        }
+        const nowMs = clock.now();
+        const spec: InstanceSpec = {
+          id: call.recordId ?? newId(nowMs, context.random),
+          appId: environment.appId,
+          environmentId: environment.id,
+          deploymentId: deployment.id,
+          releaseId: release.id,
+          entrypoint: entrypoint.name,
+          role: 'run',
+          slot: 0,
+          ...placedAt(found),
+          generation: 1,
+          desired: 'run',
+          draining: false,
+          drainingSinceMs: null,
+          commands: [command],
+          tickMs: null,
+          createdAtMs: nowMs,
+        };
+        return { placed: [spec] as const, operations: [create(instanceSpecRecords, spec), guard(environmentRecords, stored)] };
+      });
+      return reply(placed[0]);
     },
     stop: async (call) => {
       const stored = view.get(instanceSpecRecords, find(call.params).id);

@@ -13,44 +13,35 @@ import { PIECES } from '../scheduler/cores.ts';
 import type { Amount, Ask, NodeRoom, PlacementRequest } from '../scheduler/snapshot.ts';
 import { deploymentRecords, instanceSpecRecords } from './records.ts';
 
+/** A room that further Instances are counted into. */
+export interface CountedRoom extends NodeRoom {
+  readonly used: { cpu: number; memoryBytes: number; volumeBytes: number; readonly devices: Record<string, number> };
+  readonly freePieces: number[];
+  readonly ports: Set<number>;
+  readonly hosts: Set<string>;
+  readonly shunned: Map<string, string>;
+  readonly perDeployment: Map<string, number>;
+  instances: number;
+}
+
 /** A Node with what is requested on it now, and how many Instances are on it; as if the services of one Environment were not there, where
  *  that is named. */
-export function roomOf(
-  view: View,
-  node: NodeSpec,
-  status: NodeStatus | null,
-  exceptEnvironmentId: string | null = null,
-): NodeRoom & { readonly instances: number } {
-  let instances = 0;
-  const used = { cpu: 0, memoryBytes: 0, volumeBytes: 0, devices: {} as Record<string, number> };
-  const capacity = capacityOf(node, status);
-  const hosts = new Set<string>();
-  const shunned = new Map<string, string>();
-  const freePieces = Array.from({ length: Math.floor(capacity.cpu) }, () => PIECES);
-  const ports = new Set<number>();
-  const perDeployment = new Map<string, number>();
+export function roomOf(view: View, node: NodeSpec, status: NodeStatus | null, exceptEnvironmentId: string | null = null): CountedRoom {
+  const room = emptyRoom(node, status);
   for (const { document: instance } of view.by(instanceSpecRecords, 'node', node.id)) {
-    const phase = view.get(instanceStatusRecords, instance.id)?.document.phase;
-    if (phase !== undefined && FINAL_INSTANCE_PHASES.has(phase)) continue;
-    if (exceptEnvironmentId !== null && instance.environmentId === exceptEnvironmentId && instance.role === 'service') continue;
-    instances += 1;
-    const spec = entrypointOf(view, instance);
-    const ask = askOf(spec?.resources ?? BUILD_RESOURCES, spec?.volumes ?? []);
-    // What is kept back now may have been given away before.
-    for (const { core, pieces } of instance.cores ?? []) if (core < freePieces.length) freePieces[core] = (freePieces[core] ?? 0) - pieces;
-    if (instance.cores === undefined) used.cpu += ask.cpu;
-    used.memoryBytes += ask.memoryBytes;
-    if (spec !== null && instance.role === 'service') used.volumeBytes += ask.volumeBytes ?? 0;
-    for (const [name, count] of Object.entries(ask.devices ?? {})) used.devices[name] = (used.devices[name] ?? 0) + count;
-    if (instance.role !== 'service' || spec === null) continue;
-    if (spec.port !== null && holdsPort(view, instance, spec, status)) ports.add(spec.port);
-    // Those that leave keep their room, but not their place in the spread.
-    if (instance.desired === 'stop' || instance.draining) continue;
-    addOne(perDeployment, `${instance.deploymentId}/${instance.entrypoint}`);
-    const hostKey = `${instance.environmentId}/${instance.entrypoint}`;
-    hosts.add(hostKey);
-    for (const name of spec.placement.apart ?? []) shunned.set(`${instance.environmentId}/${name}`, hostKey);
+    if (!hasEnded(view, instance.id)) countIn(view, room, instance, exceptEnvironmentId);
   }
+  return room;
+}
+
+/** Whether it holds nothing any more. */
+export function hasEnded(view: View, instanceId: string): boolean {
+  const phase = view.get(instanceStatusRecords, instanceId)?.document.phase;
+  return phase !== undefined && FINAL_INSTANCE_PHASES.has(phase);
+}
+
+function emptyRoom(node: NodeSpec, status: NodeStatus | null): CountedRoom {
+  const capacity = capacityOf(node, status);
   return {
     id: node.id,
     name: node.name,
@@ -59,14 +50,37 @@ export function roomOf(
     drivers: status?.drivers ?? [],
     capacity,
     overcommit: node.overcommit ?? { cpu: 1, memory: 1 },
-    used,
-    freePieces,
-    ports,
-    hosts,
-    shunned,
-    perDeployment,
-    instances,
+    used: { cpu: 0, memoryBytes: 0, volumeBytes: 0, devices: {} },
+    freePieces: Array.from({ length: Math.floor(capacity.cpu) }, () => PIECES),
+    ports: new Set(),
+    hosts: new Set(),
+    shunned: new Map(),
+    perDeployment: new Map(),
+    instances: 0,
   };
+}
+
+/** Adds one that has not ended, unless it is a service of the excepted Environment. */
+export function countIn(view: View, room: CountedRoom, instance: InstanceSpec, exceptEnvironmentId: string | null = null): void {
+  if (exceptEnvironmentId !== null && instance.environmentId === exceptEnvironmentId && instance.role === 'service') return;
+  const { used, freePieces } = room;
+  room.instances += 1;
+  const spec = entrypointOf(view, instance);
+  const ask = askOf(spec?.resources ?? BUILD_RESOURCES, spec?.volumes ?? []);
+  // What is kept back now may have been given away before.
+  for (const { core, pieces } of instance.cores ?? []) if (core < freePieces.length) freePieces[core] = (freePieces[core] ?? 0) - pieces;
+  if (instance.cores === undefined) used.cpu += ask.cpu;
+  used.memoryBytes += ask.memoryBytes;
+  if (spec !== null && instance.role === 'service') used.volumeBytes += ask.volumeBytes ?? 0;
+  for (const [name, count] of Object.entries(ask.devices ?? {})) used.devices[name] = (used.devices[name] ?? 0) + count;
+  if (instance.role !== 'service' || spec === null) return;
+  if (spec.port !== null && holdsPort(view, instance, spec, room.drivers)) room.ports.add(spec.port);
+  // Those that leave keep their room, but not their place in the spread.
+  if (instance.desired === 'stop' || instance.draining) return;
+  addOne(room.perDeployment, `${instance.deploymentId}/${instance.entrypoint}`);
+  const hostKey = `${instance.environmentId}/${instance.entrypoint}`;
+  room.hosts.add(hostKey);
+  for (const name of spec.placement.apart ?? []) room.shunned.set(`${instance.environmentId}/${name}`, hostKey);
 }
 
 /** What Instances may have of a Node. */
@@ -94,9 +108,9 @@ function entrypointOf(view: View, instance: InstanceSpec): EntrypointSpec | null
 }
 
 /** A container has the port inside only. Where it is not known how it runs, the port counts. */
-function holdsPort(view: View, { releaseId }: InstanceSpec, spec: EntrypointSpec, status: NodeStatus | null): boolean {
+function holdsPort(view: View, { releaseId }: InstanceSpec, spec: EntrypointSpec, drivers: NodeRoom['drivers']): boolean {
   const build = view.get(releaseRecords, releaseId)?.document.manifest.build;
-  const choice = build === undefined ? null : chooseDriver(status?.drivers ?? [], spec, build);
+  const choice = build === undefined ? null : chooseDriver(drivers, spec, build);
   return choice === null || !choice.ok || choice.holdsPort;
 }
 

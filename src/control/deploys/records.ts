@@ -27,3 +27,10 @@ export const instanceSpecRecords: Collection<InstanceSpec> = defineCollection<In
     app: (spec) => spec.appId,
   },
 });
+
+/** Written when nobody can say whether a commit that placed something was done: those that were sent before count no more. */
+export interface PlacingMark {
+  readonly id: string;
+  readonly atMs: number;
+}
+export const placingMarkRecords: Collection<PlacingMark> = defineCollection<PlacingMark>({ name: 'placing-marks' });

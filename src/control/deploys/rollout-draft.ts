@@ -40,6 +40,7 @@ export function createDraft(input: RolloutInput): Draft {
   const unplaced = new Map<string, string>();
   let environment = input.environment;
   let wakeInMs: number | null = null;
+  let listed: readonly RolloutInstance[] | null = null;
 
   const wakeIn = (ms: number): void => {
     wakeInMs = Math.max(0, Math.min(wakeInMs ?? ms, ms));
@@ -65,11 +66,12 @@ export function createDraft(input: RolloutInput): Draft {
       deployments.set(next.id, { ...current, status: stamped });
       statuses.set(next.id, stamped);
     },
-    instances: () => [...instances.values()],
+    instances: () => (listed ??= [...instances.values()]),
     create: (spec) => {
       if (!hasRoom(spec.id)) return false;
       creates.set(spec.id, spec);
       instances.set(spec.id, { spec, status: null });
+      listed = null;
       return true;
     },
     change: (instance, change) => {
@@ -77,6 +79,7 @@ export function createDraft(input: RolloutInput): Draft {
       const next: InstanceSpec = { ...instance.spec, ...change, generation: instance.spec.generation + 1 };
       changes.set(next.id, next);
       instances.set(next.id, { spec: next, status: instance.status });
+      listed = null;
       return true;
     },
     event: ({ deploymentId, ...event }) => {

@@ -1,16 +1,18 @@
-// Carries out what planRollout decides: one guarded commit per Environment and pass, at most some 90 writes. Only Environments that
-// something happened to are looked at, and all of them now and then: the records alone decide, never what woke it.
+// Carries out what planRollout decides: one guarded commit per Environment and pass, at most some 95 writes and as many comparisons, and
+// those of several Environments at the same time. Only Environments that something happened to are looked at, and all of them now and
+// then: the records alone decide, never what woke it.
 
 import { isFailure } from '../../lib/failure.ts';
 import { newId } from '../../lib/id.ts';
 import { FINAL_DEPLOYMENT_PHASES } from '../../model/documents.ts';
 import type { Environment } from '../../model/documents.ts';
 import type { Operation, Stored } from '../../store/collection.ts';
-import { create, guard, update } from '../../store/records.ts';
+import { guard, put, update } from '../../store/records.ts';
 import { appRecords, releaseRecords } from '../apps/records.ts';
 import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords } from '../cluster/records.ts';
 import type { ControlContext, Reconciler } from '../context.ts';
 import { stopFirstBecause } from './placement.ts';
+import { place } from './placing.ts';
 import { createPlacer } from './rooms.ts';
 import { deploymentRecords, deploymentStatusRecords, environmentRecords, instanceSpecRecords } from './records.ts';
 import { createChangedEnvironments } from './changed-environments.ts';
@@ -19,9 +21,20 @@ import { TRAFFIC_POLL_MS } from './rollout-converge.ts';
 import { hasEnded } from './rollout-draft.ts';
 import { planRollout } from './rollout.ts';
 import { createSteadyTime } from './steady-time.ts';
+import { createTurns } from './turns.ts';
 
 const FULL_PASS_MS = 30_000;
-const MAX_CHANGES = 40;
+const MAX_CHANGES = 90;
+/** Commits under way. */
+const AT_ONCE = 16;
+/** A run takes in what comes meanwhile for so long. */
+const RUN_MS = 1000;
+/**
+ * Looks because something happened take a fifth of the time at most: after one, the Environment rests so many times as long as it took, and
+ * that for each other one that waits. A look that a plan has asked for is not put off.
+ */
+const REST = 4;
+const MOST_REST_MS = 1000;
 const CONFLICT_RETRY_MS = 20;
 const ERROR_RETRY_MS = 5000;
 /** How often a slot without a Node looks again. */
@@ -36,6 +49,9 @@ export function createRolloutReconciler(context: ControlContext, deps: RolloutDe
   const changed = createChangedEnvironments(context);
   const elapsedMs = createSteadyTime(clock);
   const due = new Map<string, number>();
+  const turns = createTurns();
+  /** When something that happened is worth another look. */
+  const rested = new Map<string, number>();
   /** `environment/entrypoint/slot` that were told to have no Node. */
   const told = new Map<string, ReadonlySet<string>>();
   let lastFullMs = Number.NEGATIVE_INFINITY;
@@ -44,6 +60,7 @@ export function createRolloutReconciler(context: ControlContext, deps: RolloutDe
     const instances: RolloutInstance[] = view
       .by(instanceSpecRecords, 'environment', environment.id)
       .map(({ document: spec }) => ({ spec, status: view.get(instanceStatusRecords, spec.id)?.document ?? null }));
+    turns.note(environment.id, instances.length);
     const deployments = new Map<string, RolloutDeployment>();
     const take = (id: string | null): void => {
       if (id === null || deployments.has(id)) return;
@@ -75,31 +92,26 @@ export function createRolloutReconciler(context: ControlContext, deps: RolloutDe
     };
   };
 
+  let draining: ReadonlySet<string> | null = null;
+  view.onChange((changes) => {
+    if (changes.has(nodeSpecRecords.name)) draining = null;
+  });
   const drainingNodes = (): ReadonlySet<string> =>
-    new Set(view.list(nodeSpecRecords).flatMap(({ document }) => (document.scheduling === 'draining' ? [document.id] : [])));
+    (draining ??= new Set(view.list(nodeSpecRecords).flatMap(({ document }) => (document.scheduling === 'draining' ? [document.id] : []))));
 
   /** The writes of a Plan, each guarded by what was read; [] where there is nothing to write. */
   const operationsOf = (stored: Stored<Environment>, plan: RolloutPlan): readonly Operation[] => {
     const operations: Operation[] = [];
-    const nodeIds = new Set<string>();
-    for (const spec of plan.creates) {
-      operations.push(create(instanceSpecRecords, spec));
-      nodeIds.add(spec.nodeId);
-    }
+    // Their ids are new, so nothing has to be compared.
+    for (const spec of plan.creates) operations.push(put(instanceSpecRecords, spec));
     for (const spec of plan.changes) {
       const current = view.get(instanceSpecRecords, spec.id);
       if (current === undefined) continue;
       operations.push(update(instanceSpecRecords, current, spec));
-      nodeIds.add(spec.nodeId);
     }
     for (const status of plan.statuses) {
       const current = view.get(deploymentStatusRecords, status.id);
       if (current !== undefined) operations.push(update(deploymentStatusRecords, current, status));
-    }
-    for (const nodeId of nodeIds) {
-      const node = view.get(nodeSpecRecords, nodeId);
-      if (node === undefined) continue;
-      operations.push(update(nodeSpecRecords, node, { ...node.document, placementGeneration: node.document.placementGeneration + 1 }));
     }
     if (plan.environment !== null) operations.push(update(environmentRecords, stored, plan.environment));
     else if (operations.length > 0) operations.push(guard(environmentRecords, stored));
@@ -128,14 +140,46 @@ export function createRolloutReconciler(context: ControlContext, deps: RolloutDe
     const stored = view.get(environmentRecords, environmentId);
     if (stored === undefined) {
       told.delete(environmentId);
+      rested.delete(environmentId);
       return null;
     }
-    const plan = planRollout(inputOf(stored.document, traffic));
-    const operations = operationsOf(stored, plan);
-    if (operations.length > 0) await view.commit(...operations);
+    const { plan } = await place(context, () => {
+      const beganMs = clock.monotonic();
+      const plan = planRollout(inputOf(stored.document, traffic));
+      const nowMs = clock.monotonic();
+      rested.set(environmentId, nowMs + Math.min(MOST_REST_MS, (nowMs - beganMs) * REST * (1 + turns.size + due.size)));
+      return { placed: plan.creates, operations: operationsOf(stored, plan), plan };
+    });
     for (const event of plan.events) context.event(event);
     tellUnplaced(stored.document, plan);
     return plan.unplaced.size === 0 ? plan.wakeInMs : Math.min(plan.wakeInMs ?? HUNGRY_RETRY_MS, HUNGRY_RETRY_MS);
+  };
+
+  const pass = async (id: string): Promise<void> => {
+    due.delete(id);
+    let nextMs: number | null;
+    try {
+      nextMs = await reconcile(id, deps.trafficState());
+    } catch (error) {
+      nextMs = isFailure(error, 'conflict') || isFailure(error, 'exists') ? CONFLICT_RETRY_MS : ERROR_RETRY_MS;
+      if (nextMs === ERROR_RETRY_MS) log.error({ error, environmentId: id }, 'rollout pass failed');
+    }
+    if (nextMs !== null) later(id, clock.monotonic() + nextMs);
+  };
+
+  const later = (id: string, atMs: number): void => {
+    due.set(id, Math.min(due.get(id) ?? atMs, atMs));
+  };
+
+  const gather = (aheadMs: number): void => {
+    const nowMs = clock.monotonic();
+    for (const id of changed.take()) {
+      const atMs = rested.get(id) ?? nowMs;
+      if (atMs <= nowMs) turns.add(id);
+      else later(id, atMs);
+    }
+    const untilMs = nowMs + aheadMs;
+    for (const [id, atMs] of due) if (atMs <= untilMs) turns.add(id);
   };
 
   return {
@@ -154,26 +198,27 @@ export function createRolloutReconciler(context: ControlContext, deps: RolloutDe
     ],
     run: async (signal) => {
       const startedMs = clock.monotonic();
-      const todo = changed.take();
       if (startedMs - lastFullMs >= FULL_PASS_MS) {
         lastFullMs = startedMs;
-        for (const { document } of view.list(environmentRecords)) todo.add(document.id);
+        for (const { document } of view.list(environmentRecords)) turns.add(document.id);
       }
-      // Those that ask the Edges again soon: one of them may be what woke it.
-      for (const [id, atMs] of due) if (atMs <= startedMs + TRAFFIC_POLL_MS) todo.add(id);
-      const traffic = deps.trafficState();
-      for (const id of todo) {
-        if (signal.aborted) return undefined;
-        due.delete(id);
-        let nextMs: number | null;
-        try {
-          nextMs = await reconcile(id, traffic);
-        } catch (error) {
-          nextMs = isFailure(error, 'conflict') || isFailure(error, 'exists') ? CONFLICT_RETRY_MS : ERROR_RETRY_MS;
-          if (nextMs === ERROR_RETRY_MS) log.error({ error, environmentId: id }, 'rollout pass failed');
+      // Those that ask the Edges again soon, too: one of them may be what woke it.
+      gather(TRAFFIC_POLL_MS);
+      const busy = new Map<string, Promise<void>>();
+      while (!signal.aborted) {
+        // What happens meanwhile is not left to the next run, unless this one lasts.
+        if (clock.monotonic() - startedMs < RUN_MS) gather(0);
+        for (let id = turns.next(busy); id !== undefined; id = busy.size < AT_ONCE ? turns.next(busy) : undefined) {
+          const environmentId = id;
+          busy.set(
+            id,
+            pass(id).finally(() => busy.delete(environmentId)),
+          );
         }
-        if (nextMs !== null) due.set(id, clock.monotonic() + nextMs);
+        if (busy.size === 0) break;
+        await Promise.race(busy.values());
       }
+      await Promise.all(busy.values());
       const nextMs = Math.min(...due.values(), lastFullMs + FULL_PASS_MS);
       return Math.max(0, nextMs - clock.monotonic());
     },

@@ -73,7 +73,11 @@ export function entrypointState(draft: Draft, deployment: Deployment, spec: Entr
   const release = input.deployments.get(deployment.id)?.release;
   const alone = spec.singleton || live.some((instance) => isSingleton(input, instance));
   const stopFirst = alone || (release !== undefined && input.stopFirst(spec, release));
-  const slots = Array.from({ length: wanted }, (_unused, index) => slotState(draft, deployment, spec, own, index, stopFirst));
+  const bySlot = Map.groupBy(own, (instance) => instance.spec.slot);
+  const ended = endedBySlot(draft, deployment, spec);
+  const slots = Array.from({ length: wanted }, (_unused, index) =>
+    slotState(draft, deployment, spec, { own: bySlot.get(index) ?? [], ended: ended.get(index) ?? [] }, index, stopFirst),
+  );
   const keepers = new Set(slots.flatMap((slot) => (slot.keeper === null ? [] : [slot.keeper.spec.id])));
   return { spec, wanted, stopFirst, alone, slots, leavers: live.filter((instance) => !keepers.has(instance.spec.id)), scope };
 }
@@ -98,16 +102,16 @@ function slotState(
   draft: Draft,
   deployment: Deployment,
   spec: EntrypointSpec,
-  own: readonly RolloutInstance[],
+  its: { readonly own: readonly RolloutInstance[]; readonly ended: readonly RolloutInstance[] },
   index: number,
   stopFirst: boolean,
 ): Slot {
   const { input } = draft;
-  const there = own.filter(({ spec: other }) => other.slot === index && other.desired === 'run' && !other.draining);
+  const there = its.own.filter(({ spec: other }) => other.desired === 'run' && !other.draining);
   const settled = there.filter((instance) => !mustMove(draft, deployment, spec, instance, stopFirst));
   const keeper = settled.toSorted((a, b) => Number(isServing(b)) - Number(isServing(a)) || (a.spec.id < b.spec.id ? -1 : 1))[0] ?? null;
   const available = keeper !== null && isServing(keeper) && input.traffic.inForce(keeper.spec.id);
-  const ended = keeper === null && there.length === 0 ? lastEnds(draft, deployment, spec, index) : NOTHING_ENDED;
+  const ended = keeper === null && there.length === 0 ? lastEnds(draft, spec, its.ended) : NOTHING_ENDED;
   return { index, keeper, available: available || ended.succeeded, over: ended.over, retryInMs: ended.retryInMs };
 }
 
@@ -130,8 +134,8 @@ interface Ends {
 
 const NOTHING_ENDED: Ends = { over: false, succeeded: false, retryInMs: 0 };
 
-/** What the newest ended Instances of an empty slot say about the next one. */
-function lastEnds(draft: Draft, deployment: Deployment, spec: EntrypointSpec, index: number): Ends {
+/** What has ended of an Entrypoint. */
+function endedBySlot(draft: Draft, deployment: Deployment, spec: EntrypointSpec): ReadonlyMap<number, readonly RolloutInstance[]> {
   const ended = draft
     .instances()
     .filter(
@@ -139,10 +143,14 @@ function lastEnds(draft: Draft, deployment: Deployment, spec: EntrypointSpec, in
         instance.spec.role === 'service' &&
         instance.spec.deploymentId === deployment.id &&
         instance.spec.entrypoint === spec.name &&
-        instance.spec.slot === index &&
         hasEnded(instance),
-    )
-    .sort((a, b) => b.spec.createdAtMs - a.spec.createdAtMs || (a.spec.id < b.spec.id ? 1 : -1));
+    );
+  return Map.groupBy(ended, (instance) => instance.spec.slot);
+}
+
+/** What the newest ended Instances of an empty slot say about the next one. */
+function lastEnds(draft: Draft, spec: EntrypointSpec, its: readonly RolloutInstance[]): Ends {
+  const ended = its.toSorted((a, b) => b.spec.createdAtMs - a.spec.createdAtMs || (a.spec.id < b.spec.id ? 1 : -1));
   const newest = ended[0];
   // One that was asked to stop, or whose Node died, says nothing about its program.
   if (newest === undefined || newest.spec.desired === 'stop') return NOTHING_ENDED;

@@ -1,21 +1,22 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import type { InstancePhase } from '../../model/documents.ts';
+import type { InstancePhase, InstanceSpec } from '../../model/documents.ts';
 import type { Operation } from '../../store/collection.ts';
 import { create, put, remove, update } from '../../store/records.ts';
 import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords } from '../cluster/records.ts';
 import { aNode, anInstance, aStatus, createTestContext, seedApp } from '../test-context.ts';
-import { roomOf } from './placement.ts';
+import { countIn, roomOf } from './placement.ts';
 import { instanceSpecRecords } from './records.ts';
-import { roomsOf } from './rooms.ts';
+import { reserve, roomsOf } from './rooms.ts';
 
 const NODES = ['n0', 'n1', 'n2'] as const;
 const IDS = Array.from({ length: 6 }, (_, index) => `i${index}`);
 
 type Step =
   | { readonly kind: 'place'; readonly id: string; readonly node: string; readonly environment: string }
-  | { readonly kind: 'drop' | 'drain'; readonly id: string }
+  | { readonly kind: 'drop' | 'drain' | 'release'; readonly id: string }
+  | { readonly kind: 'reserve'; readonly id: string; readonly node: string }
   | { readonly kind: 'phase'; readonly id: string; readonly phase: InstancePhase }
   | { readonly kind: 'label' | 'capacity'; readonly node: string; readonly value: number };
 
@@ -23,7 +24,8 @@ const id = fc.constantFrom(...IDS);
 const node = fc.constantFrom(...NODES);
 const step: fc.Arbitrary<Step> = fc.oneof(
   fc.record({ kind: fc.constant('place' as const), id, node, environment: fc.constantFrom('environment-1', 'other') }),
-  fc.record({ kind: fc.constantFrom('drop' as const, 'drain' as const), id }),
+  fc.record({ kind: fc.constantFrom('drop' as const, 'drain' as const, 'release' as const), id }),
+  fc.record({ kind: fc.constant('reserve' as const), id: fc.constantFrom('r0', 'r1', ...IDS), node }),
   fc.record({ kind: fc.constant('phase' as const), id, phase: fc.constantFrom<InstancePhase>('running', 'failed', 'lost', 'stopped') }),
   fc.record({ kind: fc.constantFrom('label' as const, 'capacity' as const), node, value: fc.integer({ min: 1, max: 9 }) }),
 );
@@ -46,6 +48,8 @@ test('what is kept is what counting anew gives, whatever happens in between', as
             bootId: '',
             lastSeenMs: 0,
           });
+        const reserved = new Map<string, { readonly spec: InstanceSpec; readonly release: () => void }>();
+        const reservation = (spec: InstanceSpec) => ({ spec, release: reserve(view, [spec]) });
         const operationOf = (each: Step): Operation | null => {
           switch (each.kind) {
             case 'label':
@@ -56,11 +60,20 @@ test('what is kept is what counting anew gives, whatever happens in between', as
                 ? null
                 : update(nodeSpecRecords, stored, { ...stored.document, labels: { zone: String(each.value) } });
             }
+            case 'reserve':
+              // Only what is new is placed, once.
+              if (reserved.has(each.id) || view.get(instanceSpecRecords, each.id) !== undefined) return null;
+              reserved.set(each.id, reservation(anInstance({ id: each.id, nodeId: each.node })));
+              return null;
+            case 'release':
+              reserved.get(each.id)?.release();
+              reserved.delete(each.id);
+              return null;
             case 'phase':
               return put(instanceStatusRecords, aStatus({ id: each.id, phase: each.phase }));
             case 'place': {
               const stored = view.get(instanceSpecRecords, each.id);
-              const next = anInstance({ id: each.id, nodeId: each.node, environmentId: each.environment });
+              const next = reserved.get(each.id)?.spec ?? anInstance({ id: each.id, nodeId: each.node, environmentId: each.environment });
               return stored === undefined ? create(instanceSpecRecords, next) : update(instanceSpecRecords, stored, next);
             }
             case 'drop':
@@ -78,9 +91,12 @@ test('what is kept is what counting anew gives, whatever happens in between', as
           const operation = operationOf(each);
           if (operation !== null) await view.commit(operation);
           for (const except of [null, 'environment-1'] as const) {
-            const anew = view
-              .by(nodeSpecRecords, 'runtime', 'runtime-1')
-              .map(({ document }) => roomOf(view, document, view.get(nodeStatusRecords, document.id)?.document ?? null, except));
+            const anew = view.by(nodeSpecRecords, 'runtime', 'runtime-1').map(({ document }) => {
+              const room = roomOf(view, document, view.get(nodeStatusRecords, document.id)?.document ?? null, except);
+              for (const { spec } of reserved.values())
+                if (spec.nodeId === document.id && view.get(instanceSpecRecords, spec.id) === undefined) countIn(view, room, spec, except);
+              return room;
+            });
             assert.deepEqual(roomsOf(view, 'runtime-1', except), anew);
           }
         }

@@ -1,0 +1,49 @@
+// Whose turn it is, of Environments that are to be looked at: each once until it has been, in the order in which they came, except that
+// those with few Instances take turns with those that have many. So one Instance never waits for a hundred thousand to be placed.
+
+/** More than this is many. */
+const FEW = 20;
+
+export interface Turns {
+  readonly size: number;
+  add(id: string): void;
+  /** The next one that is not busy; undefined where there is none. */
+  next(busy: { has(id: string): boolean }): string | undefined;
+  /** How many Instances it had when it was looked at. */
+  note(id: string, instances: number): void;
+}
+
+export function createTurns(): Turns {
+  const few = new Set<string>();
+  const many = new Set<string>();
+  /** Those that have many. */
+  const large = new Set<string>();
+  let turn = 0;
+
+  const first = (queue: Set<string>, busy: { has(id: string): boolean }): string | undefined => {
+    for (const id of queue) {
+      if (busy.has(id)) continue;
+      queue.delete(id);
+      return id;
+    }
+    return undefined;
+  };
+
+  return {
+    get size() {
+      return few.size + many.size;
+    },
+    add: (id) => {
+      (large.has(id) ? many : few).add(id);
+    },
+    next: (busy) => {
+      turn += 1;
+      const [one, other] = turn % 2 === 0 ? [many, few] : [few, many];
+      return first(one, busy) ?? first(other, busy);
+    },
+    note: (id, instances) => {
+      if (instances > FEW) large.add(id);
+      else large.delete(id);
+    },
+  };
+}
