@@ -8,7 +8,7 @@ import type { RequestFilter, RequestLine } from '../model/request-filter.ts';
 import { RecentLines } from './recent-lines.ts';
 
 export interface Taps {
-  /** The line of a request that has ended. */
+  /** The line of a request that has ended, with its end. */
   push(line: string): void;
   /** All that are wanted from now on. */
   want(taps: readonly Tap[]): void;
@@ -51,7 +51,7 @@ export function createTaps({ clock, post }: TapsOptions): Taps {
     watcher.sending = true;
     while (watcher.first || watcher.queue.length > 0) {
       const { first, dropped } = watcher;
-      const lines = watcher.queue.slice(0, BATCH);
+      const lines = watcher.queue.slice(0, BATCH).map((line) => line.trimEnd());
       watcher.queue = watcher.queue.slice(BATCH);
       watcher.dropped = 0;
       // The last of what was there before.

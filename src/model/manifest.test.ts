@@ -277,11 +277,12 @@ test('a manifest of more than 256 KiB is refused unread', () => {
 test('hostile texts of the full size are answered in a few seconds', () => {
   const size = 250_000;
   for (const unit of ['[', '{', 'k:\n', '- *a\n', 'a: b: c\n', '}']) {
-    const startedMs = performance.now();
+    const before = process.cpuUsage();
     const { manifest, problems } = parseManifest(unit.repeat(size / unit.length));
     assert.equal(manifest, null);
     assert.ok(problems.length > 0 && problems.length <= 100);
-    assert.ok(performance.now() - startedMs < 10_000, unit);
+    // Of the CPU: whoever else uses it says nothing about the text.
+    assert.ok(process.cpuUsage(before).user < 10_000_000, unit);
   }
   const keys = parseManifest(Array.from({ length: 25_000 }, (_, index) => `k${index}:`).join('\n'));
   assert.equal(keys.problems.length, 100);

@@ -25,7 +25,7 @@ export interface AccessRecord {
 }
 
 export interface AccessLog {
-  /** A line without its end. */
+  /** A line with its end. */
   write(line: string): void;
   /** Lines that were lost so far: the disk was too slow or refused them. */
   lost(): number;
@@ -38,7 +38,7 @@ const GATHER_MS = 100;
 /** @param fileBytes size at which the file is set aside as `<file>.1`. */
 export function createAccessLog(options: { readonly file: string; readonly fileBytes: number; readonly clock: Clock }): AccessLog {
   const file = openRotatingFile(options.file, options.fileBytes, { gather: { clock: options.clock, ms: GATHER_MS } });
-  return { write: (line) => file.write(`${line}\n`), lost: () => file.lost(), stop: () => file.close() };
+  return { write: (line) => file.write(line), lost: () => file.lost(), stop: () => file.close() };
 }
 
 export const noAccessLog: AccessLog = { write: () => undefined, lost: () => 0, stop: () => Promise.resolve() };
@@ -50,7 +50,7 @@ export function labelPart(labels: Readonly<Record<string, string>>): string {
   return text;
 }
 
-/** The line of a request. The path goes without its query, which may hold secrets. */
+/** The line of a request, with its end: whoever takes it writes the same text, which is laid out flat once. The path goes without its query, which may hold secrets. */
 export function accessLine(record: AccessRecord): string {
   const { exchange } = record;
   const { facts, request, client } = exchange;
@@ -67,14 +67,14 @@ export function accessLine(record: AccessRecord): string {
     facts.attempts
   },"waitMs":${msText(facts.waitMs)},"connectMs":${msText(facts.connectMs)},"firstByteMs":${msText(facts.firstByteMs)},"durationMs":${msText(
     record.durationMs,
-  )},"bytesIn":${facts.bytesIn},"bytesOut":${facts.bytesOut},"trace":"${record.traceId}","span":"${record.spanId}"}`;
+  )},"bytesIn":${facts.bytesIn},"bytesOut":${facts.bytesOut},"trace":"${record.traceId}","span":"${record.spanId}"}\n`;
 }
 
 /** The line of what was no request, or came over a connection that could not be taken: the same names, with nothing where nothing is known. */
 export function refusalLine(atMs: number, status: number, reason: string, client: string): string {
   return `{"at":"${timeText(atMs)}","id":"","client":${quoted(client)},"method":"","host":"","path":"","protocol":"","tls":null,"status":${status},"result":"refused","reason":${quoted(
     reason,
-  )},"instance":null,"attempts":0,"waitMs":0,"connectMs":null,"firstByteMs":null,"durationMs":0,"bytesIn":0,"bytesOut":0,"trace":"","span":""}`;
+  )},"instance":null,"attempts":0,"waitMs":0,"connectMs":null,"firstByteMs":null,"durationMs":0,"bytesIn":0,"bytesOut":0,"trace":"","span":""}\n`;
 }
 
 /** Also the controls of latin1, which a terminal would obey, and halves of pairs. */

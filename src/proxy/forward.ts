@@ -46,6 +46,8 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
   #phase: Phase = 'idle';
   #upstream: UpstreamStream | null = null;
   #opening: { cancel(): void } | null = null;
+  /** Now, while a connection is asked for: one that is kept is there at once, and a look at the clock costs. Below 0: later. */
+  #openingMs = -1;
   readonly #tries = new Tries();
   /** Where the try that is under way may wait no longer than a try may, and not as long as a request may. */
   #perTry = false;
@@ -90,7 +92,9 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
     this.#tries.begin(state, nowMs);
     this.#phase = 'opening';
     this.#deps.open.enter(target.id, this);
+    this.#openingMs = nowMs;
     const opening = this.#deps.pool.open(target, request.upgrade !== null, this, this);
+    this.#openingMs = -1;
     // Null: it was opened, or failed, before open returned; then another try may be under way by now.
     if (opening !== null && this.#phase === 'opening') this.#opening = opening;
   }
@@ -100,10 +104,11 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
     const { deadlines, clock } = this.#deps;
     this.#opening = null;
     this.#upstream = upstream;
-    facts.connectMs ??= clock.monotonic() - facts.startedMs;
+    const nowMs = this.#openingMs < 0 ? clock.monotonic() : this.#openingMs;
+    facts.connectMs ??= nowMs - facts.startedMs;
     deadlines.add(this);
     upstream.sendHead(request);
-    if (request.length === 0) this.#awaitAnswer();
+    if (request.length === 0) this.#awaitAnswer(nowMs);
     else if (request.expectsContinue && this.#body.bytes === 0 && !this.#body.ended) {
       upstream.flush();
       this.#await('leave', this.#deps.limits.responseTimeoutMs);
@@ -117,7 +122,7 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
     this.#body.sendTo(upstream);
     if (this.#body.ended) {
       upstream.sendEnd(this.#body.trailers);
-      this.#awaitAnswer();
+      this.#awaitAnswer(this.#deps.clock.monotonic());
       return;
     }
     this.#beginning = true;
@@ -135,10 +140,10 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
   }
 
   /** All is with the target. */
-  #awaitAnswer(): void {
-    const { limits, clock } = this.#deps;
+  #awaitAnswer(nowMs: number): void {
+    const { limits } = this.#deps;
     const { perTryMs } = this.#exchange.retries().policy;
-    this.#tries.sent(clock.monotonic());
+    this.#tries.sent(nowMs);
     this.#perTry = perTryMs > 0 && perTryMs < limits.responseTimeoutMs && this.#mayRepeat;
     this.#await('answer', this.#perTry ? perTryMs : limits.responseTimeoutMs);
   }
@@ -209,7 +214,7 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
 
   #endBody(): void {
     this.#upstream?.sendEnd(this.#body.trailers);
-    if (this.#phase === 'body') this.#awaitAnswer();
+    if (this.#phase === 'body') this.#awaitAnswer(this.#deps.clock.monotonic());
   }
 
   /**

@@ -102,7 +102,7 @@ export interface ClientStream {
    * not be used again.
    */
   sendHead(head: AnswerHead, close: boolean): void;
-  /** False: wait for onClientDrain before more. */
+  /** The chunk may stand in memory that is used again afterwards. False: wait for onClientDrain before more. */
   sendData(chunk: Buffer): boolean;
   /** The answer (or this direction of an upgraded stream) is over. */
   sendEnd(trailers: Fields | null): void;
@@ -135,6 +135,7 @@ export interface UpstreamObserver {
   onUpstreamInformational(status: number, fields: Fields): void;
   /** With status 101 to an upgrade request both directions are bytes from then on. */
   onUpstreamHead(head: AnswerHead): void;
+  /** Perhaps in memory that is used again as soon as the call is over. */
   onUpstreamData(chunk: Buffer): void;
   /** Behind the pieces that came by one read: what is held back for company may leave now. */
   onUpstreamPause(): void;

@@ -26,3 +26,6 @@ export function onreadOf(reader: Reader): OnReadOpts {
 
 /** A part of what was read, for whoever may keep it. */
 export const ownCopy = (bytes: Buffer, from: number, to: number): Buffer => Buffer.from(bytes.subarray(from, to));
+
+/** The bytes for whoever keeps them: a copy where they stand in the memory that is read into. */
+export const kept = (bytes: Buffer): Buffer => (shared !== null && bytes.buffer === shared.buffer ? Buffer.from(bytes) : bytes);

@@ -94,8 +94,8 @@ export function parseFieldLines(text: string, at: number): FieldLines {
         break;
       case FIELD.contentLength:
         if (lines.length !== -1) return refuse(lines, 'there is more than one Content-Length');
-        if (!isLength(value)) return refuse(lines, 'Content-Length is no plain number');
-        lines.length = Number(value);
+        lines.length = lengthOf(value);
+        if (lines.length === -1) return refuse(lines, 'Content-Length is no plain number');
         break;
       case FIELD.transferEncoding:
         if (lines.chunked) return refuse(lines, 'there is more than one Transfer-Encoding');
@@ -133,7 +133,8 @@ const NEVER_NAMED: ReadonlySet<string> = new Set(['host', 'content-length', 'tra
 /** Takes out the fields that Connection names (RFC 9110 §7.6.1). */
 function dropNamed(lines: FieldLines): void {
   const { connection } = lines;
-  if (OPTIONS.has(connection)) return;
+  // Nearly always; a text that was cut out of a head has to be hashed before it can be looked up.
+  if (connection === 'keep-alive' || connection === 'close' || OPTIONS.has(connection)) return;
   const named = new Set<string>();
   for (const part of connection.split(',')) {
     const option = part.trim();
@@ -152,6 +153,7 @@ export function hasOption(list: string, option: string): boolean {
 }
 
 function joined(list: string, value: string): string {
+  if (list === '' && value === 'keep-alive') return 'keep-alive';
   const lower = value.toLowerCase();
   return list === '' ? lower : `${list},${lower}`;
 }
@@ -160,13 +162,16 @@ function isBlank(code: number): boolean {
   return code === SPACE || code === TAB;
 }
 
-function isLength(value: string): boolean {
-  if (value.length === 0 || value.length > MAX_LENGTH_DIGITS) return false;
+/** -1 where it is no plain number. */
+function lengthOf(value: string): number {
+  if (value.length === 0 || value.length > MAX_LENGTH_DIGITS) return -1;
+  let length = 0;
   for (let index = 0; index < value.length; index += 1) {
-    const code = value.charCodeAt(index);
-    if (code < 48 || code > 57) return false;
+    const digit = value.charCodeAt(index) - 48;
+    if (digit < 0 || digit > 9) return -1;
+    length = length * 10 + digit;
   }
-  return true;
+  return length;
 }
 
 function nameProblem(text: string, line: number): string {

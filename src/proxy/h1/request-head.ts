@@ -25,13 +25,21 @@ const TRAILER = fieldName('Trailer');
 
 const refused = (why: string, status: RefusedMessage['status'] = 400): RefusedMessage => ({ type: 'refused', status, why });
 
+/** As texts of their own: what is cut out of a head has to be hashed anew wherever it is looked up. */
+const COMMON_METHODS = ['GET', 'POST', 'HEAD', 'PUT', 'DELETE', 'OPTIONS', 'PATCH'] as const;
+
+function methodIn(text: string, end: number): string | null {
+  for (const method of COMMON_METHODS) if (method.length === end && text.startsWith(method)) return method;
+  // A method is a token, as a field name is.
+  return fieldNameIn(text, 0, end) === null ? null : text.slice(0, end);
+}
+
 /** @param text latin1 text from the first byte of the request line to the empty line, both included. */
 export function parseRequestHead(text: string): ParsedRequest | RefusedMessage {
   const space = text.indexOf(' ');
-  // A method is a token, as a field name is.
   if (space < 1 || space > MAX_METHOD_LENGTH) return refused('the request line has no method');
-  const method = text.slice(0, space);
-  if (fieldNameIn(text, 0, space) === null) return refused('the method is not valid');
+  const method = methodIn(text, space);
+  if (method === null) return refused('the method is not valid');
   let end = space + 1;
   // Visible ASCII: neither white space nor control characters, and nothing that each server would decode in its own way.
   for (let code = text.charCodeAt(end); code > 32 && code < 127; code = text.charCodeAt(end)) end += 1;

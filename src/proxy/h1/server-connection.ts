@@ -8,13 +8,13 @@ import type { ProxyLimits } from '../limits.ts';
 import type { ConnectionFacts } from '../message.ts';
 import { ownCopy } from '../../sys/reader.ts';
 import type { Reader } from '../../sys/reader.ts';
+import { headEnd } from './head-end.ts';
 import { Output } from './output.ts';
 import { parseRequestHead } from './request-head.ts';
 import type { RefusedMessage } from './request-head.ts';
 import { ServerExchange } from './server-exchange.ts';
 import type { ExchangeOwner } from './server-exchange.ts';
 
-const HEAD_END = Buffer.from('\r\n\r\n');
 const CR = 13;
 const LF = 10;
 /** What may wait behind a request that is being answered, before the socket is read no further. */
@@ -109,7 +109,7 @@ export class ServerConnection implements ClientConnection, DeadlineEntry, Exchan
     this.#held = null;
     if (held !== null) this.#consume(held, true);
     else if (this.#halfClosed) this.#settleEnd();
-    if (this.#held === null) this.socket.resume();
+    if (this.#held === null && this.socket.readableFlowing !== true) this.socket.resume();
   }
 
   /** @param own nobody else uses its memory. */
@@ -152,7 +152,7 @@ export class ServerConnection implements ClientConnection, DeadlineEntry, Exchan
     // One empty line before a request is a leftover of an old client (RFC 9112 §2.2).
     if (data[from] === CR && data[from + 1] === LF) from += 2;
     const { limits } = this.#deps;
-    const end = data.indexOf(HEAD_END, from);
+    const end = headEnd(data, from);
     if (end === -1 || end + 4 - from > limits.headerBytes) {
       const problem = end === -1 ? headProblem(data, from) : null;
       if (problem !== null) return this.refuse(400, problem);

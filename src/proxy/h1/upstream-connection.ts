@@ -3,7 +3,6 @@
 
 import type { Socket } from 'node:net';
 import { messageOf } from '../../lib/failure.ts';
-import { ownCopy } from '../../sys/reader.ts';
 import type { Reader } from '../../sys/reader.ts';
 import type { Fields } from '../fields.ts';
 import type { UpstreamObserver, UpstreamRequest, UpstreamStream } from '../message.ts';
@@ -11,6 +10,7 @@ import { UNKNOWN_LENGTH } from '../message.ts';
 import { parseAnswerHead } from './answer-head.ts';
 import type { ParsedAnswer } from './answer-head.ts';
 import { ChunkedReader } from './chunked.ts';
+import { headEnd } from './head-end.ts';
 import { Output } from './output.ts';
 import { webSocketAccept, webSocketKey } from '../websocket-key.ts';
 import { lastChunkText, requestHeadText } from './write.ts';
@@ -22,7 +22,6 @@ export interface UpstreamOwner {
   onClosed(connection: UpstreamConnection): void;
 }
 
-const HEAD_END = Buffer.from('\r\n\r\n');
 const MAX_INFORMATIONAL = 32;
 
 type Phase = 'idle' | 'head' | 'length' | 'chunked' | 'close' | 'tunnel' | 'closed';
@@ -158,7 +157,7 @@ export class UpstreamConnection implements UpstreamStream {
   }
 
   #takeHead(data: Buffer, at: number): number {
-    const end = data.indexOf(HEAD_END, at);
+    const end = headEnd(data, at);
     if (end === -1 || end + 4 - at > this.#headBytes) {
       if (data.length - at > this.#headBytes) this.#invalid(`the head of the answer is longer than ${this.#headBytes} bytes`);
       else this.#held = Buffer.from(data.subarray(at));
@@ -220,7 +219,7 @@ export class UpstreamConnection implements UpstreamStream {
       case 'length': {
         const taken = Math.min(this.#left, data.length - at);
         this.#left -= taken;
-        this.#observer?.onUpstreamData(ownCopy(data, at, at + taken));
+        this.#observer?.onUpstreamData(data.subarray(at, at + taken));
         if (this.#left === 0) this.#whole(null);
         return at + taken;
       }
@@ -228,7 +227,7 @@ export class UpstreamConnection implements UpstreamStream {
         const chunked = this.#chunked;
         if (chunked === null) return data.length;
         const next = chunked.push(data, at);
-        if (chunked.pieceTo > chunked.pieceFrom) this.#observer?.onUpstreamData(ownCopy(data, chunked.pieceFrom, chunked.pieceTo));
+        if (chunked.pieceTo > chunked.pieceFrom) this.#observer?.onUpstreamData(data.subarray(chunked.pieceFrom, chunked.pieceTo));
         if (chunked.why !== null) this.#invalid(chunked.why);
         else if (chunked.done) {
           this.#chunked = null;
@@ -238,7 +237,7 @@ export class UpstreamConnection implements UpstreamStream {
       }
       case 'close':
       case 'tunnel':
-        this.#observer?.onUpstreamData(ownCopy(data, at, data.length));
+        this.#observer?.onUpstreamData(data.subarray(at));
         return data.length;
       case 'idle':
         // Nobody asked for this: whoever came next would take it for an answer.

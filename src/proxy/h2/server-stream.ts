@@ -3,6 +3,7 @@
 
 import { constants } from 'node:http2';
 import type { ServerHttp2Stream } from 'node:http2';
+import { kept } from '../../sys/reader.ts';
 import { FIELD } from '../fields.ts';
 import type { Fields } from '../fields.ts';
 import type { AnswerHead, ClientObserver, ClientStream, ConnectionFacts, RequestHead } from '../message.ts';
@@ -194,7 +195,7 @@ export class ServerStream implements ClientStream {
       }
     }
     this.#unsent ??= new Pieces();
-    this.#unsent.add(chunk);
+    this.#unsent.add(kept(chunk));
     if (this.#answerLeft === 0 && !this.#tunnel) {
       // So that the last piece carries the end of the stream.
       this.#sentEnd = true;
