@@ -3,7 +3,7 @@
 
 import { Failure } from './lib/failure.ts';
 import { acmeDirectory, resolvers } from './model/acme-settings.ts';
-import { dockerEngine, dockerSubnets, driverNames } from './model/docker-settings.ts';
+import { dockerEngine, dockerImages, dockerSubnets, driverNames } from './model/docker-settings.ts';
 import {
   argv,
   count,
@@ -261,6 +261,14 @@ export const SETTINGS = {
     defaultText: '10.212.0.0/14',
     parse: dockerSubnets,
   },
+  dockerImages: {
+    flag: 'docker-images',
+    variable: 'LIBRA_DOCKER_IMAGES',
+    placeholder: 'high,low',
+    help: 'percent of their disk in use at which images that nothing uses are deleted, the longest unused first, and at which that ends; or off',
+    defaultText: '85,80',
+    parse: dockerImages,
+  },
   logForward: {
     flag: 'log-forward',
     variable: 'LIBRA_LOG_FORWARD',
@@ -396,6 +404,7 @@ export function loadSettings(flags: Readonly<Record<string, string | undefined>>
     dockerTls: read('dockerTls'),
     dockerLogins: read('dockerLogins'),
     dockerSubnets: read('dockerSubnets'),
+    dockerImages: read('dockerImages'),
     logForward: read('logForward'),
     logForwardHeaders: read('logForwardHeaders'),
     logLevel: read('logLevel'),

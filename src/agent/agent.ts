@@ -42,7 +42,7 @@ import type { Sync } from './sync.ts';
 import type { Supervisor } from './supervisor.ts';
 import { createWorkspace } from './workspace.ts';
 
-const COLLECT_EVERY_MS = 3_600_000;
+const COLLECT_EVERY_MS = 300_000;
 const BUNDLE_CACHE_BYTES = 5 * 1024 ** 3;
 const BUNDLE_CACHE_AGE_MS = 7 * 24 * 3_600_000;
 const LOG_BYTES = 10 * 1024 * 1024;

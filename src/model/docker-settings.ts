@@ -27,3 +27,19 @@ export function dockerSubnets(text: string, source: string): string {
     });
   return text;
 }
+
+/** Percent of the disk in use: where deletion of images begins, and where it ends. */
+export function dockerImages(text: string, source: string): string {
+  const space = imageSpace(text);
+  if (text !== 'off' && (space === null || space.high > 100 || space.low > space.high))
+    throw new Failure('invalid_input', {
+      message: `${source} must be two percentages, the second no more than the first, such as 85,80, or off, not ${JSON.stringify(text)}.`,
+    });
+  return text;
+}
+
+/** Of a text that `dockerImages` has taken; null: off. */
+export function imageSpace(text: string): { readonly high: number; readonly low: number } | null {
+  const [, high, low] = /^(\d{1,3})%?,\s*(\d{1,3})%?$/u.exec(text) ?? [];
+  return high === undefined || low === undefined ? null : { high: Number(high), low: Number(low) };
+}

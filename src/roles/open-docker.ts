@@ -6,12 +6,13 @@ import { BUILTIN_DRIVERS } from '../driver/builtin.ts';
 import type { Driver } from '../driver/contract.ts';
 import type { DockerDriverOptions } from '../driver/docker/driver.ts';
 import { parseEngineEndpoint } from '../driver/docker/endpoint.ts';
+import { imageSpace } from '../model/docker-settings.ts';
 
 const USUAL_SOCKET = '/var/run/docker.sock';
 
 /** null: this Node runs no images. Throws `invalid_input` where the settings name something that cannot be. */
 export async function openDocker(
-  settings: Pick<Settings, 'docker' | 'dockerTls' | 'dockerLogins' | 'dockerSubnets'>,
+  settings: Pick<Settings, 'docker' | 'dockerTls' | 'dockerLogins' | 'dockerSubnets' | 'dockerImages'>,
   around: Required<Pick<DockerDriverOptions, 'dataFolder' | 'ownFolder' | 'clock' | 'log'>>,
 ): Promise<Driver | null> {
   const wanted = settings.docker ?? 'auto';
@@ -20,6 +21,7 @@ export async function openDocker(
     ...around,
     endpoint: parseEngineEndpoint(wanted === 'auto' ? `unix://${USUAL_SOCKET}` : wanted, settings.dockerTls),
     loginFile: settings.dockerLogins,
+    ...(settings.dockerImages === null ? {} : { imageSpace: imageSpace(settings.dockerImages) }),
     ...(settings.dockerSubnets === null ? {} : { subnets: settings.dockerSubnets }),
   });
 }

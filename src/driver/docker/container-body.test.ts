@@ -31,7 +31,7 @@ function hostConfig(access: HostAccess): unknown {
     service: true,
     container: part,
   };
-  const image = { id: 'sha256:1', user: '', workingFolder: '/', path: null, digests: [] };
+  const image = { id: 'sha256:1', user: '', workingFolder: '/', path: null, digests: [], names: [], namedAtMs: 0 };
   return fieldOf(containerBody({ spec, part, image, platform: 'p', access, network: 'own', user: null, cpus: null }), 'HostConfig');
 }
 

@@ -6,6 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { makeAuthority } from '../../../test/fixtures/certificate.ts';
 import { lacking } from '../../../test/requirements.ts';
 import { systemClock } from '../../lib/clock.ts';
+import { silentLog } from '../../sys/log.ts';
 import { createPortAllocator } from '../../sys/ports.ts';
 import { testDriverContract } from '../contract-suite.ts';
 import type { Behaviour, DriverHarness } from '../contract-suite.ts';
@@ -15,6 +16,7 @@ import type { TestDocker } from './dockerd-fixture.ts';
 import { createDriverFixture } from './driver-fixture.ts';
 import { parseEngineEndpoint } from './endpoint.ts';
 import { createEngine } from './engine.ts';
+import { createImageGarbage } from './image-garbage.ts';
 import { startTestRegistry } from './registry-fixture.ts';
 
 const quote = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
@@ -95,7 +97,11 @@ describe('docker', { skip: lacking('dockerd') }, () => {
         for (const reference of [byDigest, byTag]) {
           assert.equal(await docker.engine.image(reference), null);
           await fetched(guest, reference, never);
-          assert.ok(await docker.engine.image(reference));
+          const names = (await docker.engine.image(reference))?.names ?? [];
+          assert.ok(
+            names.some((name) => name.startsWith('libra.local/kept/')),
+            'it may be deleted when the disk gets full',
+          );
           await docker.forget(reference);
         }
         await assert.rejects(fetched(guest, `${registry.host}/team/shop:other`, never), { code: 'not_found' });
@@ -128,6 +134,48 @@ describe('docker', { skip: lacking('dockerd') }, () => {
     assert.ok(body === 4096 * 1024 && (usage?.network?.sentBytes ?? 0) >= body, JSON.stringify(usage));
     assert.ok((usage?.network?.receivedBytes ?? 0) > 0, JSON.stringify(usage));
     assert.ok((usage?.disk?.writtenBytes ?? body) >= body, JSON.stringify(usage));
+    await driver.sweep(new Set());
+    await driver.close();
+    fixture.remove();
+  });
+
+  test('when the disk gets full, images that Libra fetched go, the longest unused first, and no others', async () => {
+    const fixture = createDriverFixture(docker, image);
+    const driver = await fixture.create();
+    const names = ['first', 'second', 'third', 'in-use', 'renamed', 'foreign'];
+    for (const name of names) await docker.image(name, undefined, [`ENV NAME=${name}`]);
+    let shares: number[] = [];
+    const garbage = createImageGarbage({
+      engine: docker.engine,
+      platform: 'test',
+      space: { high: 85, low: 80 },
+      usedPercent: async () => shares.shift() ?? 79,
+      clock: { ...systemClock, now: () => systemClock.now() + 200_000 },
+      log: silentLog,
+    });
+    const left = async (): Promise<readonly string[]> => {
+      const found = await Promise.all(names.map(async (name) => ((await docker.engine.image(name)) === null ? [] : [name])));
+      return found.flat();
+    };
+    for (const name of names.slice(0, 5)) await garbage.took(`${name}:latest`);
+    await docker.engine.tagImage('renamed', 'kept-by-somebody', '1');
+    const first = await docker.engine.image('first');
+    assert.ok(first);
+    await garbage.uses('first:latest', first);
+    const foreign = await docker.engine.image('foreign');
+    assert.ok(foreign);
+    await garbage.uses('foreign:latest', foreign);
+    await driver.fetchImage?.('foreign:latest', new AbortController().signal);
+    await driver.wait(await driver.ensure(fixture.spec('user.1', 'true', {}, { image: 'in-use' })), new AbortController().signal);
+    shares = [84];
+    await garbage.collect();
+    assert.deepEqual(await left(), names, 'there is room');
+    shares = [90, 90, 82, 79];
+    await garbage.collect();
+    assert.deepEqual(await left(), ['first', 'in-use', 'renamed', 'foreign'], 'until there is room again');
+    shares = [99, 99, 99, 99, 99, 99, 99, 99];
+    await garbage.collect();
+    assert.deepEqual(await left(), ['in-use', 'renamed', 'foreign']);
     await driver.sweep(new Set());
     await driver.close();
     fixture.remove();

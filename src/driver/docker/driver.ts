@@ -23,6 +23,8 @@ import { startExec } from './exec.ts';
 import { keysOf, numberOf, textOf } from './fields.ts';
 import { BUILT_LABEL, KEY_LABEL, parseHandle, PLATFORM_LABEL, toDriverHandle } from './handle.ts';
 import type { DockerHandle } from './handle.ts';
+import { createImageGarbage } from './image-garbage.ts';
+import type { ImageSpace } from './image-garbage.ts';
 import { createNetworks } from './networks.ts';
 import { pumpOutput } from './output-pump.ts';
 import { fetchImage, loadImage, registryLogins } from './pull.ts';
@@ -42,12 +44,15 @@ export interface DockerDriverOptions {
   readonly loginFile?: string | null;
   /** So long after its making an image from a Dockerfile is kept that no container uses, seconds; default a day. */
   readonly keepBuiltS?: number;
+  /** When images that nothing uses are deleted; null: never. Default: above 85 percent, until 80. */
+  readonly imageSpace?: ImageSpace | null;
   readonly clock?: Clock;
   readonly log?: Log;
 }
 
 const SUBNETS = '10.212.0.0/14';
 const KEEP_BUILT_S = 86_400;
+const IMAGE_SPACE: ImageSpace = { high: 85, low: 80 };
 
 /** Whoever has one of these is root on the machine. */
 const ENGINE_SOCKETS = ['/run/docker.sock', '/run/containerd/containerd.sock', '/run/podman/podman.sock', '/run/crio/crio.sock'];
@@ -84,6 +89,8 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
   const starting = new Map<string, Promise<DriverHandle>>();
   const watched = new Map<string, Watched>();
   const networks = createNetworks({ engine, platform, pool: options.subnets ?? SUBNETS, clock, log });
+  const { imageSpace: space = IMAGE_SPACE } = options;
+  const garbage = createImageGarbage({ engine, platform, space, clock, log });
   const { endpoint, ownFolder = dataFolder } = options;
   const ownPaths = [ownFolder, dataFolder, ...ENGINE_SOCKETS, ...(endpoint.kind === 'unix' ? [endpoint.path] : [])];
   const start = createContainerStart({ engine, networks, platform, ownPaths, userOf: (appId) => users.of(appId), cpusOf });
@@ -188,14 +195,17 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
     info: { name: 'docker', artifacts: ['image', 'bundle'], containers: true, limits },
     hasOwnPorts: true,
     fetchImage: async (reference, signal, open) => {
-      if ((await engine.image(reference)) !== null) return;
+      const present = await engine.image(reference);
+      if (present !== null) return garbage.uses(reference, present);
       if (open !== undefined) await loadImage(engine, reference, open, signal);
       else await fetchImage(engine, reference, loginFile, signal);
+      await garbage.took(reference);
     },
     buildImage: async (context, order, signal) => {
       const labels = { [BUILT_LABEL]: 'true' };
       const logins = loginFile === null ? null : registryLogins(loginFile);
       await networks.using(order.group, (network) => buildImage(engine, clock, { order, context, network, labels, logins }, signal));
+      await garbage.took(order.reference);
     },
     saveImage: (reference, signal) => engine.saveImage(reference, signal),
     ensure: (spec) => {
@@ -247,7 +257,10 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
       await networks.pruneNow();
       return ended;
     },
-    collect: () => engine.pruneImages(BUILT_LABEL, options.keepBuiltS ?? KEEP_BUILT_S),
+    collect: async () => {
+      await engine.pruneImages(BUILT_LABEL, options.keepBuiltS ?? KEEP_BUILT_S);
+      await garbage.collect();
+    },
     notEnforced: () => notEnforced,
     prepareFolders: (appId, folders) => preparePrivateFolders(dataFolder, folders, users.of(appId)),
     close: async () => {

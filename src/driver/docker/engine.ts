@@ -25,6 +25,10 @@ export interface ImageFacts {
   readonly workingFolder: string;
   readonly path: string | null;
   readonly digests: readonly string[];
+  /** With their tags. */
+  readonly names: readonly string[];
+  /** When it last got a name, UTC milliseconds; 0: that is not known. */
+  readonly namedAtMs: number;
 }
 
 export interface ContainerListing {
@@ -60,6 +64,14 @@ export interface Engine {
   saveImage(reference: string, signal: AbortSignal): Promise<IncomingMessage>;
   /** Takes such a tar. Its progress, as JSON. */
   loadImage(tar: Readable, signal: AbortSignal): Promise<IncomingMessage>;
+  /** Gives an image another name. */
+  tagImage(reference: string, repository: string, tag: string): Promise<void>;
+  /** Ids of those with a name in that repository. */
+  imagesNamed(repository: string): Promise<readonly string[]>;
+  /** Ids of those that any container was made of, whosever it is and whether it runs or not. */
+  usedImages(): Promise<ReadonlySet<string>>;
+  /** With all of its names. Does nothing where it is gone, or where others are made of it. */
+  removeImage(id: string): Promise<void>;
   /** Deletes images with that label that no container uses, made so many seconds ago or earlier. */
   pruneImages(label: string, olderThanS: number): Promise<void>;
   createContainer(name: string, body: unknown): Promise<string>;
@@ -92,6 +104,11 @@ export interface Engine {
   removeNetwork(name: string): Promise<void>;
   close(): void;
 }
+
+const timeOf = (text: string | null): number => {
+  const ms = Date.parse(text ?? '');
+  return Number.isNaN(ms) ? 0 : Math.max(0, ms);
+};
 
 export function createEngine(endpoint: EngineEndpoint): Engine {
   const http = createEngineHttp(endpoint);
@@ -155,6 +172,8 @@ export function createEngine(endpoint: EngineEndpoint): Engine {
         workingFolder: textOf(answer, 'Config', 'WorkingDir') ?? '',
         path: typeof path === 'string' ? path.slice('PATH='.length) : null,
         digests: listOf(answer, 'RepoDigests').filter((entry) => typeof entry === 'string'),
+        names: listOf(answer, 'RepoTags').filter((entry) => typeof entry === 'string'),
+        namedAtMs: timeOf(textOf(answer, 'Metadata', 'LastTagTime')),
       };
     },
     pull: async (name, version, login, signal, deadlineMs) =>
@@ -179,6 +198,20 @@ export function createEngine(endpoint: EngineEndpoint): Engine {
         signal,
         deadlineMs: UPLOAD_MS,
       }),
+    tagImage: async (reference, repository, tag) => {
+      await call('POST', `/images/${reference}/tag`, { query: { repo: repository, tag } });
+    },
+    imagesNamed: async (repository) => {
+      const filters = JSON.stringify({ reference: [repository] });
+      return listOf(await call('GET', '/images/json', { query: { filters } })).flatMap((each) => textOf(each, 'Id') ?? []);
+    },
+    usedImages: async () => {
+      const answer = await call('GET', '/containers/json', { query: { all: 'true' } });
+      return new Set(listOf(answer).flatMap((each) => textOf(each, 'ImageID') ?? []));
+    },
+    removeImage: async (id) => {
+      await ignoring([404, 409], call('DELETE', `/images/${id}`, { query: { force: 'true' }, deadlineMs: REMOVE_MS }));
+    },
     pruneImages: async (label, olderThanS) => {
       const filters = JSON.stringify({ label: [label], dangling: ['false'], until: [`${olderThanS}s`] });
       await call('POST', '/images/prune', { query: { filters }, deadlineMs: UPLOAD_MS });
