@@ -5,7 +5,25 @@ export interface Random {
   bytes(length: number): Uint8Array;
 }
 
-export const systemRandom: Random = { bytes: (length) => crypto.getRandomValues(new Uint8Array(length)) };
+/** Each draw costs, however little it brings. */
+const POOL_BYTES = 4096;
+const pool = new Uint8Array(POOL_BYTES);
+let used = POOL_BYTES;
+
+export const systemRandom: Random = {
+  bytes: (length) => {
+    if (length > POOL_BYTES / 8) return crypto.getRandomValues(new Uint8Array(length));
+    if (used + length > POOL_BYTES) {
+      crypto.getRandomValues(pool);
+      used = 0;
+    }
+    const drawn = pool.slice(used, used + length);
+    // Nobody else shall find it there.
+    pool.fill(0, used, used + length);
+    used += length;
+    return drawn;
+  },
+};
 
 /** A repeatable source for tests (mulberry32); not for secrets. */
 export function createSeededRandom(seed: number): Random & { next(): number } {
@@ -19,6 +37,7 @@ export function createSeededRandom(seed: number): Random & { next(): number } {
   return { next, bytes: (length) => Uint8Array.from({ length }, () => Math.floor(next() * 256)) };
 }
 
+const HEX = Array.from({ length: 256 }, (_unused, byte) => byte.toString(16).padStart(2, '0'));
 let lastMs = 0;
 let counter = 0;
 
@@ -40,7 +59,8 @@ export function newId(nowMs: number = Date.now(), random: Random = systemRandom)
   view.setUint16(4, lastMs % 2 ** 16);
   view.setUint16(6, 0x7000 | counter);
   view.setUint8(8, 0x80 | (view.getUint8(8) & 0x3f));
-  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  let hex = '';
+  for (const byte of bytes) hex += HEX[byte];
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
 

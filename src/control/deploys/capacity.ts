@@ -126,11 +126,10 @@ export function volumeNodeOf(view: View, environment: Environment | null, spec: 
 }
 
 function nodesOf(rooms: readonly NodeRoom[], placed: Plan['placed'], entrypoint: string): readonly string[] {
-  const names = new Set<string>();
-  for (const [key, { nodeId }] of placed) {
-    if (key.slice(0, key.indexOf('/')) !== entrypoint) continue;
-    const node = rooms.find((room) => room.id === nodeId);
-    if (node !== undefined) names.add(node.name);
-  }
-  return [...names].sort();
+  const ids = new Set<string>();
+  for (const [key, { nodeId }] of placed) if (key.slice(0, key.indexOf('/')) === entrypoint) ids.add(nodeId);
+  return rooms
+    .filter(({ id }) => ids.has(id))
+    .map(({ name }) => name)
+    .sort();
 }

@@ -1,8 +1,9 @@
 // From records to the scheduler's snapshot and requests. What a Node has given away is counted from its Instances each time.
 
 import { chooseDriver } from '../../model/compatibility.ts';
+import type { DriverChoice } from '../../model/compatibility.ts';
 import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
-import type { InstanceSpec, NodeSpec, NodeStatus } from '../../model/documents.ts';
+import type { DriverInfo, InstanceSpec, NodeSpec, NodeStatus } from '../../model/documents.ts';
 import type { Build, EntrypointSpec } from '../../model/manifest-types.ts';
 import type { View } from '../../store/view.ts';
 import { releaseRecords } from '../apps/records.ts';
@@ -156,7 +157,21 @@ export function requestOf(
     spread: service ? (entrypoint.placement.spread ?? null) : null,
     stickyNodeId: keys.stickyNodeId,
     fixedPort: service ? entrypoint.port : null,
-    driver: (drivers) => chooseDriver(drivers, entrypoint, build),
+    driver: oncePerKind((drivers) => chooseDriver(drivers, entrypoint, build)),
+  };
+}
+
+const kindOf = new WeakMap<readonly DriverInfo[], string>();
+
+/** Nodes with the same drivers are many, and each is asked about again and again. */
+function oncePerKind(choose: PlacementRequest['driver']): PlacementRequest['driver'] {
+  const choices = new Map<string, DriverChoice>();
+  return (drivers) => {
+    const kind = kindOf.get(drivers) ?? JSON.stringify(drivers);
+    kindOf.set(drivers, kind);
+    const choice = choices.get(kind) ?? choose(drivers);
+    choices.set(kind, choice);
+    return choice;
   };
 }
 

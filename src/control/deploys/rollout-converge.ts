@@ -135,20 +135,30 @@ function fillSlots(
 ): ReadonlySet<string> {
   const homeless = new Set<string>();
   const requests: SlotRequest[] = [];
+  let cut = false;
   const slots = new Map<string, { readonly target: Deployment; readonly spec: EntrypointSpec; readonly slot: number }>();
   for (const { side, states } of looks) {
     const { target } = side;
     if (target === null) continue;
     for (const state of states) {
-      for (const slot of freeSlots(draft, state)) {
+      // By these the whole is looked at to say where its parts go.
+      const isWhole = state.spec.placement.strategy === 'fill' || state.spec.placement.strategy === 'each';
+      const free = freeSlots(draft, state);
+      const now = isWhole ? free : free.slice(0, draft.changesLeft());
+      cut ||= now.length < free.length;
+      for (const slot of now) {
         const key = `${target.id}/${state.spec.name}/${slot}`;
         slots.set(key, { target, spec: state.spec, slot });
         requests.push({ key, deployment: target, entrypoint: state.spec, stickyNodeId: volumeNode(draft, state.spec, slot) });
       }
     }
   }
-  if (requests.length === 0) return homeless;
+  if (requests.length === 0) {
+    if (cut) draft.wakeIn(0);
+    return homeless;
+  }
   const plan = draft.input.place(requests);
+  if (cut && plan.unplaced.length === 0) draft.wakeIn(0);
   for (const { key, message } of plan.unplaced) {
     const slot = slots.get(key);
     if (slot === undefined) continue;

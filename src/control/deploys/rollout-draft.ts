@@ -16,6 +16,8 @@ export interface Draft {
   setStatus(next: DeploymentStatus): void;
   /** All, with this pass's changes. */
   instances(): readonly RolloutInstance[];
+  /** How many more Instances the pass may create or change. */
+  changesLeft(): number;
   /** False when the pass has used up its changes. */
   create(spec: InstanceSpec): boolean;
   /** False when the pass has used up its changes. */
@@ -67,6 +69,7 @@ export function createDraft(input: RolloutInput): Draft {
       statuses.set(next.id, stamped);
     },
     instances: () => (listed ??= [...instances.values()]),
+    changesLeft: () => input.maxChanges - creates.size - changes.size,
     create: (spec) => {
       if (!hasRoom(spec.id)) return false;
       creates.set(spec.id, spec);

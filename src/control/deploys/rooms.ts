@@ -61,9 +61,10 @@ function noteSpec(view: View, { rooms, known, reserved }: Kept, id: string): voi
   if (now === undefined) known.delete(id);
   else known.set(id, { nodeId: now.nodeId, ended: hasEnded(view, id) });
   if (before === undefined && now !== undefined) {
-    if (reserved.get(now.nodeId)?.has(id) === true) return;
+    const isCounted = reserved.get(now.nodeId)?.has(id) === true;
     const room = rooms.get(now.nodeId);
-    if (room !== undefined && known.get(id)?.ended === false) countIn(view, room, now);
+    if (known.get(id)?.ended === true) rooms.delete(now.nodeId);
+    else if (room !== undefined && !isCounted) countIn(view, room, now);
     return;
   }
   if (before !== undefined) rooms.delete(before.nodeId);

@@ -30,7 +30,9 @@ const times = (room: number, each: number): number => (each <= 0 ? Infinity : Ma
 
 /** Cores of which some Instance has a part to itself. */
 function takenCores(node: NodeRoom): number {
-  return node.freePieces.reduce((sum, pieces) => sum + (pieces < PIECES ? 1 : 0), 0);
+  let taken = 0;
+  for (const pieces of node.freePieces) if (pieces < PIECES) taken += 1;
+  return taken;
 }
 
 /** For those that share: what nobody has to himself. */
@@ -53,8 +55,9 @@ const cpu: Weighed = {
   fits: (node, ask) =>
     ask.bind ? bindCapacity(node.freePieces, piecesOf(ask.cpu), reserved(node)) : times(sharedCpu(node) - node.used.cpu, ask.cpu),
   usage: (node) => {
-    const own = node.freePieces.reduce((sum, pieces) => sum + Math.max(0, PIECES - pieces), 0) / PIECES;
-    return share(own + node.used.cpu, node.capacity.cpu);
+    let pieces = 0;
+    for (const free of node.freePieces) if (free < PIECES) pieces += PIECES - free;
+    return share(pieces / PIECES + node.used.cpu, node.capacity.cpu);
   },
   rate: (node, ask) => share(ask.cpu, node.capacity.cpu),
   lacks: (node, ask) => {
@@ -120,8 +123,9 @@ export function fits(node: NodeRoom, ask: Ask): number {
 
 /** What of it is the reason that none fits; null: one does. */
 export function lacks(node: NodeRoom, ask: Ask): string | null {
+  if (fits(node, ask) >= 1) return null;
   const scarce = DIMENSIONS.filter((dimension) => dimension.fits(node, ask) < 1);
-  return scarce.length === 0 ? null : scarce.map((dimension) => dimension.lacks(node, ask)).join(', ');
+  return scarce.map((dimension) => dimension.lacks(node, ask)).join(', ');
 }
 
 const mean = (of: (dimension: Weighed) => number): number => WEIGHED.reduce((all, dimension) => all + of(dimension), 0) / WEIGHED.length;

@@ -12,7 +12,7 @@ const MOST = 10_000;
 
 /** Places the requests in order, each on top of those before it. What finds no Node is told with the reason per Node. */
 export function schedule(nodes: readonly NodeRoom[], requests: readonly PlacementRequest[]): Plan {
-  const rooms = new Map(nodes.toSorted((a, b) => (a.id < b.id ? -1 : 1)).map((node) => [node.id, node]));
+  const rooms = new Map(inOrder(nodes).map((node) => [node.id, node]));
   const placed = new Map<string, Place>();
   const unplaced: Unplaced[] = [];
   for (const batch of inDue(batchesOf(requests))) {
@@ -29,6 +29,12 @@ export function schedule(nodes: readonly NodeRoom[], requests: readonly Placemen
     }
   }
   return { placed, unplaced };
+}
+
+/** By their ids, as they most often are already. */
+function inOrder(nodes: readonly NodeRoom[]): readonly NodeRoom[] {
+  const isSorted = nodes.every((node, index) => index === 0 || (nodes[index - 1]?.id ?? '') < node.id);
+  return isSorted ? nodes : nodes.toSorted((a, b) => (a.id < b.id ? -1 : 1));
 }
 
 /** How many more of the request fit on each Node that may have it, whatever its strategy. */
