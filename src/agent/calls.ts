@@ -7,6 +7,7 @@ import { Failure, messageOf, toFailure } from '../lib/failure.ts';
 import type { Log } from '../sys/log.ts';
 import { within } from '../lib/deadline.ts';
 import type { Clock } from '../lib/clock.ts';
+import { runCopy } from './copy-call.ts';
 import { expandWords } from '../model/expand.ts';
 import { packPoint } from '../model/usage.ts';
 import type { Instances } from './instances.ts';
@@ -32,7 +33,7 @@ export interface CallsOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly instances: Pick<Instances, 'get'>;
-  readonly workspace: Pick<Workspace, 'logFolder'>;
+  readonly workspace: Pick<Workspace, 'logFolder' | 'folders'>;
   readonly history: Pick<UsageHistories, 'read'>;
   readonly driver: (name: string) => Driver | undefined;
 }
@@ -63,6 +64,10 @@ export function createCalls(options: CallsOptions): Calls {
           break;
         case 'exec':
           await runCommand(message.call, socket, call, signal);
+          break;
+        case 'read':
+        case 'write':
+          await copy(message.call, socket, signal);
           break;
         case 'stats':
           await sendHistory(message.call, socket);
@@ -113,6 +118,16 @@ export function createCalls(options: CallsOptions): Calls {
       await socket.send(jsonFrame(CALL_FRAME.json, { id, stepMs, points: series.map(packPoint) } satisfies UsageHistory));
   };
 
+  const copy = async (call: Extract<AgentCall, { kind: 'read' | 'write' }>, socket: CallSocket, signal: AbortSignal): Promise<void> => {
+    const spec = options.instances.get(call.instanceId)?.spec() ?? null;
+    const running = options.instances.get(call.instanceId)?.running() ?? null;
+    if (running === null || spec === null) throw notRunning(call.instanceId);
+    const { driver, handle, run } = running;
+    const workFolder = run.container === undefined ? run.workFolder : run.container.workFolder;
+    const place = { path: call.path, workFolder, folders: options.workspace.folders(spec) };
+    await runCopy(call, { driver, handle, place }, socket, signal);
+  };
+
   const runCommand = async (
     call: Extract<AgentCall, { kind: 'exec' }>,
     socket: CallSocket,
@@ -120,12 +135,7 @@ export function createCalls(options: CallsOptions): Calls {
     signal: AbortSignal,
   ): Promise<void> => {
     const running = options.instances.get(call.instanceId)?.running() ?? null;
-    if (running === null) {
-      throw new Failure('unavailable', {
-        message: `Instance ${call.instanceId} does not run on this Node at the moment.`,
-        hint: 'See which Instances run with: libra ps',
-      });
-    }
+    if (running === null) throw notRunning(call.instanceId);
     const { driver, handle, run } = running;
     if (driver.exec === undefined)
       throw new Failure('unsupported', { message: `The driver ${driver.info.name} cannot run commands inside an Instance.` });
@@ -177,6 +187,12 @@ const unknownInstance = (id: string): Failure =>
   new Failure('not_found', {
     message: `Instance ${id} is not known on this Node any more.`,
     hint: 'Its output was kept until its record went.',
+  });
+
+const notRunning = (id: string): Failure =>
+  new Failure('unavailable', {
+    message: `Instance ${id} does not run on this Node at the moment.`,
+    hint: 'See which Instances run with: libra ps',
   });
 
 /** A size that is none changes nothing, and a terminal that has gone is no failure: its end is told soon. */

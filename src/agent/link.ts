@@ -2,15 +2,10 @@
 
 import type { Readable } from 'node:stream';
 import type { AgentMessage, AgentReport } from '../api/agent.ts';
+import type { FrameSocket } from '../sys/frame-socket.ts';
 
 /** The socket of one call: whole frames, first byte the kind (CALL_FRAME). */
-export interface CallSocket {
-  /** Resolves when the frame has left or the buffer has room again; rejects when the socket has gone. */
-  send(frame: Uint8Array): Promise<void>;
-  /** Frames from the other side; ends when it closes. */
-  readonly frames: AsyncIterable<Uint8Array>;
-  close(): Promise<void>;
-}
+export type CallSocket = FrameSocket;
 
 export interface AgentLink {
   /** One connection: ends or throws when it breaks. The first message is a snapshot. */

@@ -1,11 +1,11 @@
 // Named storage that outlives Instances: a folder per Environment, Entrypoint, slot and name, linked into the work folder.
 
-import { constants } from 'node:fs';
-import { lstat, mkdir, open, readlink, rmdir, symlink, unlink } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
+import { lstat, mkdir, readlink, rmdir, symlink, unlink } from 'node:fs/promises';
 import { basename, dirname, join, resolve, sep } from 'node:path';
 import type { DesiredInstance } from '../api/agent.ts';
 import { Failure } from '../lib/failure.ts';
+import { openFolder } from '../sys/open-folder.ts';
+import type { OpenFolder } from '../sys/open-folder.ts';
 import { isMissing } from './state-file.ts';
 
 /** Real path of each volume, by name. */
@@ -40,18 +40,6 @@ export async function linkInto(workFolder: string, path: string, target: string)
   } finally {
     await folder.handle.close();
   }
-}
-
-interface OpenFolder {
-  readonly handle: FileHandle;
-  /** Leads to this very folder, whatever happens to its name. */
-  readonly path: string;
-}
-
-async function openFolder(path: string): Promise<OpenFolder> {
-  const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
-  // Elsewhere Apps have no users of their own, who could do the agent harm.
-  return { handle, path: process.platform === 'linux' ? `/proc/self/fd/${handle.fd}` : path };
 }
 
 async function enter(folder: OpenFolder, segment: string, path: string): Promise<OpenFolder> {

@@ -36,6 +36,8 @@ export interface Workspace {
   /** Folders whose contents count against the disk quota of the Instance, and the quota of each, bytes. */
   quotas(spec: DesiredInstance): readonly { readonly path: string; readonly name: string; readonly bytes: number }[];
   workFolder(id: string): string;
+  /** All that its program may fill. */
+  folders(spec: DesiredInstance): readonly string[];
   /** Bytes of output that are kept of an Instance. */
   readonly logBytes: number;
   logFolder(id: string): string;
@@ -128,6 +130,7 @@ export function createWorkspace(options: WorkspaceOptions): Workspace {
       ];
     },
     workFolder: (id) => at(id, 'work'),
+    folders: (spec) => [...['work', 'home', 'tmp'].map((name) => at(spec.id, name)), ...volumePaths(options.volumesFolder, spec).values()],
     logBytes: options.logBytes,
     logFolder: (id) => at(id, 'logs'),
     notEnforced: (spec) => (spec.files.length > 0 && options.secrets.notEnforced !== null ? [options.secrets.notEnforced] : []),

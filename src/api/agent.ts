@@ -83,6 +83,20 @@ export type AgentCall =
       readonly terminal?: TerminalSize;
     }
   | {
+      /** What is at a path of an Instance, as a tar in frames of output; then a `CopyEnd`, then `exit`. */
+      readonly kind: 'read';
+      readonly instanceId: string;
+      readonly path: string;
+    }
+  | {
+      /** Puts a tar at a path of an Instance: frames of input until `endInput`. Answered with a `CopyEnd`, then `exit`. */
+      readonly kind: 'write';
+      readonly instanceId: string;
+      readonly path: string;
+      /** Its entries begin with one name, in whose place the path's stands where no folder is there. */
+      readonly named: boolean;
+    }
+  | {
       /** What they took; answered with a `UsageHistory` each, in frames of JSON. */
       readonly kind: 'stats';
       /** Of Instances, or NODE_AS_WHOLE. */
@@ -91,6 +105,16 @@ export type AgentCall =
       readonly sinceMs: number;
       readonly untilMs: number;
     };
+
+/** What became of a copy. */
+export interface CopyEnd {
+  /** Of a copy into the Instance. */
+  readonly files?: number;
+  readonly bytes?: number;
+  readonly leftOut: number;
+  /** The first of these. */
+  readonly examples: readonly { readonly path: string; readonly why: string }[];
+}
 
 /** Stands for the machine where ids of Instances stand. */
 export const NODE_AS_WHOLE = 'node';

@@ -36,7 +36,8 @@ function parsed(payload: Buffer): unknown {
   }
 }
 
-async function refusal(response: {
+/** What an answer says that is no WebSocket. */
+export async function refusal(response: {
   readonly statusCode?: number | undefined;
   [Symbol.asyncIterator](): AsyncIterator<Buffer>;
 }): Promise<Failure> {

@@ -27,6 +27,7 @@ export const registry: readonly CommandGroup[] = [
       { name: 'logs', load: async () => (await import('./commands/logs.ts')).logs },
       { name: 'stats', load: async () => (await import('./commands/stats.ts')).stats },
       { name: 'exec', load: async () => (await import('./commands/exec.ts')).exec },
+      { name: 'cp', load: async () => (await import('./commands/cp.ts')).cp },
       { name: 'run', load: async () => (await import('./commands/run.ts')).run },
       { name: 'scale', load: async () => (await import('./commands/scale.ts')).scale },
       { name: 'restart', load: async () => (await import('./commands/restart.ts')).restart },
@@ -89,6 +90,7 @@ const entries: readonly CommandEntry[] = registry.flatMap((group) => group.comma
 /** Words of other platforms' command lines, and what they are here. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
   config: 'env',
+  copy: 'cp',
   delete: 'apps delete',
   destroy: 'apps delete',
   history: 'deployments',

@@ -2,7 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
-import type { Driver, DriverHandle, LogLine, RunSpec, Usage } from './contract.ts';
+import { entryHeader, TAR_END, tarPadding } from '../sys/bundle-tar.ts';
+import { readCopy } from '../sys/copy-tar.ts';
+import type { CopyPlace, Driver, DriverHandle, LogLine, RunSpec, Usage } from './contract.ts';
 import type { FakeBehaviour } from './fake.ts';
 
 /** What the program of a test does; each implementation translates it. */
@@ -160,6 +162,34 @@ export function testDriverContract(name: string, createHarness: () => Promise<Dr
       await harness.driver.stop(handle, stopping);
     });
 
+    test('files go in and come out as they were, over what is there, and links stay links', async () => {
+      const { spec, handle } = await start('files.1', { lines: ['ready'] });
+      await firstLine(spec);
+      const report = await write(spec, handle, 'copied', tarOf('data', 'first'));
+      assert.deepEqual(report, { files: 3, bytes: 10 });
+      const expected = ['copied folder 755', 'copied/a file 640 first', 'copied/link link a', 'copied/run file 755 echo\n'];
+      assert.deepEqual(await read(spec, handle, 'copied'), expected);
+      await write(spec, handle, 'copied', tarOf('a', 'second', true));
+      assert.deepEqual(await read(spec, handle, 'copied/a'), ['a file 640 second']);
+      await write(spec, handle, 'copied/', tarOf('data', 'third'));
+      assert.deepEqual((await read(spec, handle, 'copied/data')).slice(0, 2), ['data folder 755', 'data/a file 640 third']);
+      await write(spec, handle, 'copied', tarOf('other', 'raw'), false);
+      assert.deepEqual(await read(spec, handle, 'copied/other/a'), ['a file 640 raw']);
+      await harness.driver.stop(handle, stopping);
+    });
+
+    test('a path with nothing there, and a tar that leads elsewhere, are refused', async () => {
+      const { spec, handle } = await start('nothing.1', { lines: ['ready'] });
+      await firstLine(spec);
+      await assert.rejects(read(spec, handle, 'none'), { code: 'not_found' });
+      await assert.rejects(write(spec, handle, 'none', tarOf('data', 'x'), false), { code: 'not_found' });
+      await assert.rejects(write(spec, handle, 'none/', tarOf('data', 'x')), { code: 'not_found' });
+      await assert.rejects(write(spec, handle, 'none/deeper', tarOf('data', 'x')), { code: 'not_found' });
+      await assert.rejects(write(spec, handle, 'evil', tarOf('../up', 'x')), { code: 'bundle_invalid' });
+      await assert.rejects(read(spec, handle, 'evil'), { code: 'not_found' });
+      await harness.driver.stop(handle, stopping);
+    });
+
     test('a sweep ends what nobody knows and leaves the rest alone', async () => {
       const { handle: known } = await start('known.1', {});
       const { handle: unknown } = await start('unknown.1', {});
@@ -178,6 +208,56 @@ export function testDriverContract(name: string, createHarness: () => Promise<Dr
       assert.equal((await harness.driver.inspect(handle)).state, 'running');
       await harness.driver.stop(handle, stopping);
     });
+
+    const place = (spec: RunSpec, path: string): CopyPlace => ({
+      path,
+      workFolder: spec.container === undefined ? spec.workFolder : spec.container.workFolder,
+      folders: [spec.workFolder],
+    });
+
+    /** Two files and a link in a folder of that name, or one file. */
+    async function* tarOf(name: string, text: string, alone = false): AsyncGenerator<Uint8Array> {
+      const file = (path: string, mode: number, content: string): readonly Uint8Array[] => [
+        entryHeader({ name: path, kind: 'file', mode, sizeBytes: content.length, target: '' }),
+        Buffer.from(content),
+        tarPadding(content.length),
+      ];
+      if (alone) yield* file(name, 0o640, text);
+      else {
+        yield entryHeader({ name, kind: 'folder', mode: 0o755, sizeBytes: 0, target: '' });
+        yield* file(`${name}/a`, 0o640, text);
+        yield* file(`${name}/run`, 0o4755, 'echo\n');
+        yield entryHeader({ name: `${name}/link`, kind: 'link', mode: 0o777, sizeBytes: 0, target: 'a' });
+      }
+      yield TAR_END;
+    }
+
+    async function write(
+      spec: RunSpec,
+      handle: DriverHandle,
+      path: string,
+      tar: AsyncIterable<Uint8Array>,
+      named = true,
+    ): Promise<unknown> {
+      const how = { named, leaveOut: (left: string) => assert.fail(left), signal: never };
+      return await harness.driver.writeFiles?.(handle, place(spec, path), tar, how);
+    }
+
+    /** A line for each entry, in the order of their paths. */
+    async function read(spec: RunSpec, handle: DriverHandle, path: string): Promise<readonly string[]> {
+      const leaveOut = (left: string): void => assert.fail(left);
+      const tar = harness.driver.readFiles?.(handle, place(spec, path), leaveOut);
+      assert.ok(tar !== undefined);
+      const lines: string[] = [];
+      for await (const entry of readCopy(tar, { as: null, leaveOut })) {
+        let rest = '';
+        if (entry.kind === 'file') for await (const chunk of entry.body) rest += Buffer.from(chunk).toString();
+        if (entry.kind === 'link') rest = entry.target;
+        const mode = 'mode' in entry ? `${entry.mode.toString(8)} ` : '';
+        lines.push(`${entry.path} ${entry.kind} ${mode}${rest}`.trimEnd().concat(rest.endsWith('\n') ? '\n' : ''));
+      }
+      return lines.toSorted();
+    }
 
     async function firstLine(spec: RunSpec): Promise<string | undefined> {
       const stop = new AbortController();

@@ -7,6 +7,8 @@ import type { HostPower } from '../model/host-powers.ts';
 import type { Artifact, DriverInfo, Reason } from '../model/documents.ts';
 import type { Resources } from '../model/manifest-types.ts';
 import type { DiskBytes, NetworkBytes } from '../model/usage.ts';
+import type { LeaveOut } from '../sys/copy-tar.ts';
+import type { CopyReport } from '../sys/copy-unpack.ts';
 
 /** Everything that is needed to start one attempt. Folders are made and filled by the agent before. */
 export interface RunSpec {
@@ -135,6 +137,15 @@ export interface Usage {
   readonly disk?: DiskBytes;
 }
 
+/** A path of an Instance, as people give it. */
+export interface CopyPlace {
+  readonly path: string;
+  /** Relative paths count from there, absolute; null: where the image works. */
+  readonly workFolder: string | null;
+  /** Of the agent's, all that the Instance may fill: work folder, volumes and the like. */
+  readonly folders: readonly string[];
+}
+
 export interface Driver {
   readonly info: DriverInfo;
   /** Its programs have ports of their own: whatever port they want inside, it leads there from any port of the machine. */
@@ -175,6 +186,23 @@ export interface Driver {
       readonly terminal?: Terminal;
     },
   ): Promise<ExecSession>;
+  /** What is at a path, as a tar whose entries begin with one name (`packCopy`). `not_found`: nothing is. */
+  readFiles?(handle: DriverHandle, place: CopyPlace, leaveOut: LeaveOut): AsyncIterable<Uint8Array>;
+  /**
+   * Puts what is in such a tar, which may be hostile, at a path: into the folder there, or under that name where none is. It belongs to
+   * the program then. What came before a failure stays.
+   */
+  writeFiles?(
+    handle: DriverHandle,
+    place: CopyPlace,
+    tar: AsyncIterable<Uint8Array>,
+    options: {
+      /** False: entries begin as they like, and a folder has to be at the path. */
+      readonly named: boolean;
+      readonly leaveOut: LeaveOut;
+      readonly signal: AbortSignal;
+    },
+  ): Promise<CopyReport>;
   /** The attempt may run for so long from now, milliseconds; it is killed then by somebody who does not depend on the agent, unless this is said again. */
   attend?(handle: DriverHandle, forMs: number): Promise<void>;
   /** Keeps a running attempt to these cores of the machine, from now on. */

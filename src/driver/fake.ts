@@ -7,6 +7,8 @@ import type { Clock } from '../lib/clock.ts';
 import { Failure } from '../lib/failure.ts';
 import type { DriverInfo, ReasonCode } from '../model/documents.ts';
 import type { Driver, DriverHandle, LogLine, LogOptions, RunSpec, RunState, Usage } from './contract.ts';
+import { readFakeFiles, writeFakeFiles } from './fake-files.ts';
+import type { FakeFiles } from './fake-files.ts';
 import type { Diagnosis } from './process/diagnose.ts';
 
 /** What one attempt does. Everything is optional: by default it starts at once, runs for ever and stops when asked. */
@@ -52,6 +54,8 @@ export interface FakeWorld {
   readonly starting: Map<string, Promise<DriverHandle>>;
   /** Keys in the order of their starts; a repeated ensure adds nothing. */
   readonly started: string[];
+  /** By attempt. */
+  readonly files: Map<string, FakeFiles>;
 }
 
 export interface FakeDriver extends Driver {
@@ -74,7 +78,7 @@ export interface FakeDriverOptions {
 const MAX_LINES = 10_000;
 
 export function createFakeWorld(): FakeWorld {
-  return { runs: new Map(), logs: new Map(), starting: new Map(), started: [] };
+  return { runs: new Map(), logs: new Map(), starting: new Map(), started: [], files: new Map() };
 }
 
 function listen(spec: RunSpec, behaviour: FakeBehaviour): Promise<Server> {
@@ -150,6 +154,13 @@ export function createFakeDriver(options: FakeDriverOptions): FakeDriver {
 
   const runOf = (handle: DriverHandle): FakeRun | undefined => world.runs.get(String(handle['key']));
 
+  const filesOf = (handle: DriverHandle): FakeFiles => {
+    const key = String(handle['key']);
+    const files = world.files.get(key) ?? new Map();
+    world.files.set(key, files);
+    return files;
+  };
+
   const wait = async (handle: DriverHandle, signal: AbortSignal): Promise<RunState> => {
     const run = runOf(handle);
     if (run === undefined) return { state: 'unknown', message: 'There is no record of it on this Node.' };
@@ -224,9 +235,12 @@ export function createFakeDriver(options: FakeDriverOptions): FakeDriver {
       const run = runOf(handle);
       if (run?.state.state === 'running') throw new Failure('conflict', { message: 'The Instance still runs and cannot be forgotten.' });
       if (run !== undefined) world.runs.delete(run.spec.key);
+      world.files.delete(String(handle['key']));
     },
     logs,
     diagnose: async (handle) => runOf(handle)?.behaviour.diagnosis ?? null,
+    readFiles: (handle, place) => readFakeFiles(filesOf(handle), place),
+    writeFiles: (handle, place, tar, how) => writeFakeFiles(filesOf(handle), place, tar, how),
     usage: async (handle) => {
       const run = runOf(handle);
       const isRunning = run?.state.state === 'running';

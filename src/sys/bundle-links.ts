@@ -8,30 +8,38 @@ const MAX_STEPS = 5_000_000;
 
 /** The first link that leads out of the folder (or is too entangled to tell), or null. Keys: paths of the links; values: their targets. */
 export function findEscapingLink(links: ReadonlyMap<string, string>): string | null {
-  let steps = 0;
-  for (const [path, target] of links) {
-    const parents = path.split('/').slice(0, -1);
-    const pending = target.split('/').reverse();
-    if (target.startsWith('/')) return path;
-    let hops = 0;
-    while (pending.length > 0 && hops <= MAX_HOPS) {
-      steps += 1;
-      if (steps > MAX_STEPS) return path;
-      const part = pending.pop() ?? '';
-      if (part === '' || part === '.') continue;
-      if (part === '..') {
-        if (parents.pop() === undefined) return path;
-        continue;
-      }
-      parents.push(part);
-      const next = links.get(parents.join('/'));
-      if (next === undefined) continue;
-      if (next.startsWith('/')) return path;
-      parents.pop();
-      hops += 1;
-      pending.push(...next.split('/').reverse());
-      steps += next.length;
+  return escapingLinks(links).next().value ?? null;
+}
+
+/** All of them. */
+export function* escapingLinks(links: ReadonlyMap<string, string>): Generator<string, undefined, undefined> {
+  const budget = { steps: MAX_STEPS };
+  for (const [path, target] of links) if (leadsOut(path, target, links, budget)) yield path;
+  return undefined;
+}
+
+function leadsOut(path: string, target: string, links: ReadonlyMap<string, string>, budget: { steps: number }): boolean {
+  const parents = path.split('/').slice(0, -1);
+  const pending = target.split('/').reverse();
+  if (target.startsWith('/')) return true;
+  let hops = 0;
+  while (pending.length > 0 && hops <= MAX_HOPS) {
+    budget.steps -= 1;
+    if (budget.steps < 0) return true;
+    const part = pending.pop() ?? '';
+    if (part === '' || part === '.') continue;
+    if (part === '..') {
+      if (parents.pop() === undefined) return true;
+      continue;
     }
+    parents.push(part);
+    const next = links.get(parents.join('/'));
+    if (next === undefined) continue;
+    if (next.startsWith('/')) return true;
+    parents.pop();
+    hops += 1;
+    pending.push(...next.split('/').reverse());
+    budget.steps -= next.length;
   }
-  return null;
+  return false;
 }

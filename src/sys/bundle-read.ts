@@ -22,7 +22,7 @@ const MAX_NAME_BYTES = 255;
 const BLOCK = 512;
 
 export function invalidEntry(path: string, what: string): Failure {
-  return new Failure('bundle_invalid', { message: `The entry ${path} of the bundle ${what}.`, details: { path } });
+  return new Failure('bundle_invalid', { message: `The entry ${path} of the archive ${what}.`, details: { path } });
 }
 
 /** Runs a disk operation; what it throws becomes `storage_failed` with the path. */
@@ -64,7 +64,7 @@ export async function* bundleEntries(
     if (source.failed) return source.error;
     if (isFailure(error) || signal?.aborted === true) return error;
     return new Failure('bundle_invalid', {
-      message: `The bundle is damaged after ${last}: ${messageOf(error)}`,
+      message: `The archive is damaged after ${last}: ${messageOf(error)}`,
       hint: 'Pack and upload it again.',
       details: { path: last },
       cause: error,
@@ -159,5 +159,5 @@ async function* bounded(stream: AsyncIterable<Uint8Array>, limits: BundleLimits)
 }
 
 function tooLarge(what: string, details: Readonly<Record<string, unknown>>): Failure {
-  return new Failure('too_large', { message: `The bundle unpacks to ${what}.`, details });
+  return new Failure('too_large', { message: `The archive unpacks to ${what}.`, details });
 }

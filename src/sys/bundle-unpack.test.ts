@@ -158,7 +158,7 @@ test('bounds on entries and bytes hold, before anything beyond them is written',
   const box = await sandbox(t);
   assert.deepEqual(await refusal(box, three, { limits: { maxEntries: 2 } }), {
     code: 'too_large',
-    message: 'The bundle unpacks to more than 2 entries.',
+    message: 'The archive unpacks to more than 2 entries.',
   });
   assert.deepEqual((await readdir(box.target)).toSorted(), ['a', 'b']);
   assert.equal((await refusal(await sandbox(t), three, { limits: { maxBytes: 11 } })).code, 'too_large');

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, realpathSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, realpathSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -89,6 +89,14 @@ describe('images on Docker', { skip: lacking('dockerd') }, () => {
     );
     const refused = await platform.cli('exec', '-a', 'shop', '--tty', '--', 'sh');
     assert.deepEqual([refused.code, /no terminal/u.test(refused.stderr)], [2, true]);
+    const file = join(platform.data, 'copied.txt');
+    writeFileSync(file, 'by hand', { mode: 0o640 });
+    assert.equal((await platform.cli('cp', file, 'shop/web:/tmp')).code, 0);
+    const seen = await platform.cli('exec', '-a', 'shop', '--', 'sh', '-c', 'stat -c "%a %u" /tmp/copied.txt; cat /tmp/copied.txt; id -u');
+    assert.match(seen.stdout, /^640 (\d+)\nby hand\1\n$/u, seen.stderr);
+    const back = await platform.cli('cp', 'shop:tmp', join(platform.data, 'back'), '--json');
+    assert.equal(back.code, 0, back.stderr);
+    assert.equal(readFileSync(join(platform.data, 'back/copied.txt'), 'utf8'), 'by hand');
     await until('what it takes is measured', 90_000, async () => (await instances('shop'))[0]?.usage?.memoryBytes ?? null);
   });
 

@@ -122,4 +122,26 @@ export const instances = {
     status: 101,
     errors: ['not_found', 'unavailable', 'unsupported'],
   }),
+  files: endpoint({
+    method: 'GET',
+    path: '/v1/apps/{app}/environments/{environment}/instances/{instance}/files',
+    kind: 'socket',
+    summary:
+      'Copies files out of a running Instance or into it, as a tar whose entries begin with one name. Frames: first byte 0 the tar in, 3 its end, 1 the tar out, 5 what became of it as JSON {files, bytes, leftOut, examples}, 4 it is done, 6 why it is not.',
+    permission: 'exec',
+    scope: 'environment',
+    query: (z) =>
+      z.object({
+        path: z.string().max(4096).describe('In the Instance; a relative one counts from its work folder'),
+        direction: z.enum(['out', 'in']),
+        named: z
+          .stringbool()
+          .default(true)
+          .describe(
+            'In: where no folder is at the path, the copy gets its name. False: a folder has to be there, and entries begin as they like',
+          ),
+      }),
+    status: 101,
+    errors: ['not_found', 'unavailable', 'unsupported'],
+  }),
 };

@@ -3,6 +3,7 @@
 import { Failure } from '../../lib/failure.ts';
 import type { Command } from '../command.ts';
 import { runCall, terminalSize } from '../call-socket.ts';
+import { chooseInstance } from '../choose-instance.ts';
 import { flagOption, textOption } from '../options.ts';
 
 export const exec: Command = {
@@ -20,21 +21,7 @@ export const exec: Command = {
     const client = await context.client();
     const app = await context.app();
     const params = { app, environment: context.environment };
-    let instance = input.arguments['instance']?.[0] ?? null;
-    if (instance === null) {
-      const entrypoint = textOption(input, 'entrypoint');
-      const { items } = await client.instances.list({ params, query: { all: false } });
-      const running = items.filter(
-        (item) => item.role === 'service' && item.pid !== null && (entrypoint === null || item.entrypoint === entrypoint),
-      );
-      const chosen = running.find((item) => item.healthy && !item.draining) ?? running[0];
-      if (chosen === undefined)
-        throw new Failure('not_found', {
-          message: `${app} has no running Instance${entrypoint === null ? '' : ` of ${entrypoint}`} in ${context.environment}.`,
-          hint: `libra ps --app ${app}`,
-        });
-      instance = chosen.id;
-    }
+    const instance = input.arguments['instance']?.[0] ?? (await chooseInstance(client, params, textOption(input, 'entrypoint')));
     const isTerminal = flagOption(input, 'tty');
     if (isTerminal && !context.streams.input.isTTY) {
       throw new Failure('invalid_input', {

@@ -131,9 +131,10 @@ function channelOf(socket: WebSocket, context: ControlContext): CallChannel {
 
   return {
     frames: frames(),
+    // Past the stream, which a failed write would end with what it has still to give.
     send: (frame) =>
       new Promise((resolve, reject) => {
-        stream.write(frame, (error) => {
+        socket.send(frame, (error) => {
           if (error === null || error === undefined) resolve();
           else reject(broken(error));
         });

@@ -11,8 +11,8 @@ import { createAgentReports } from './agent-report.ts';
 import type { AgentReports } from './agent-report.ts';
 import { createAgentSync } from './agent-sync.ts';
 import { createAgentCalls } from './calls.ts';
-import { createInstanceExec } from './instance-exec.ts';
 import { createInstanceLogs } from './instance-logs.ts';
+import { createInstanceSockets } from './instance-sockets.ts';
 import { createLogSources } from './log-source.ts';
 import { createNodeHealth } from './node-health.ts';
 import { createUsageStats } from './usage-stats.ts';
@@ -23,7 +23,7 @@ import { instanceStatusRecords } from './records.ts';
 export interface Cluster {
   readonly handlers: NodeHandlers & { readonly agent: NounHandlers<typeof table.agent> };
   /** For the noun `instances`. */
-  readonly instanceStreams: Pick<NounHandlers<typeof table.instances>, 'logs' | 'exec' | 'stats'>;
+  readonly instanceStreams: Pick<NounHandlers<typeof table.instances>, 'logs' | 'exec' | 'files' | 'stats'>;
   readonly reconcilers: readonly Reconciler[];
   readonly usageOf: AgentReports['usageOf'];
   readonly nodeUsageOf: AgentReports['nodeUsageOf'];
@@ -67,7 +67,7 @@ export function createCluster(context: ControlContext, deps: ClusterDeps): Clust
     },
     instanceStreams: {
       logs: createInstanceLogs(context, { sources }),
-      exec: createInstanceExec(context, { calls }),
+      ...createInstanceSockets(context, { calls }),
       stats: stats.instances,
     },
     reconcilers: [health],

@@ -18,8 +18,8 @@ import type { ControlContext } from '../context.ts';
 import { createCluster } from './cluster.ts';
 import { instanceStatusRecords } from './records.ts';
 
-const { logs, exec, stats } = table.instances;
-const part = { agent: table.agent, instances: { logs, exec, stats } };
+const { logs, exec, files, stats } = table.instances;
+const part = { agent: table.agent, instances: { logs, exec, files, stats } };
 const place = { app: 'shop', environment: 'production' };
 const everything = (principal: Principal): Principal => ({
   ...principal,
@@ -191,6 +191,39 @@ test('exec carries input, output, errors and the exit code', { timeout: 20_000 }
   }),
 );
 
+test('files pass in both ways, with what became of them, and only to an Instance that runs', { timeout: 20_000 }, () =>
+  withPlatform(async ({ url, agent }) => {
+    const asked: AgentCall[] = [];
+    await agent((call, socket) => {
+      asked.push(call);
+      const end = (): void => {
+        socket.send(frame(CALL_FRAME.json, { leftOut: 0, examples: [] }));
+        socket.send(frame(CALL_FRAME.exit, { code: 0, signal: null }));
+      };
+      if (call.kind === 'write') socket.on('message', (data: Buffer) => data[0] === CALL_FRAME.endInput && end());
+      else {
+        socket.send(frame(CALL_FRAME.output, 'tar'));
+        end();
+      }
+    });
+    const open = (query: object, instance = 'instance-1'): WebSocket =>
+      new WebSocket(socketUrl(url, files, { params: { ...place, instance }, query: { path: 'data', ...query } }), {
+        headers: { authorization: 'Bearer owner' },
+      });
+    const kinds = async (socket: WebSocket): Promise<readonly unknown[]> => (await framesOf(socket)).map(([kind]) => kind);
+    assert.deepEqual(await kinds(open({ direction: 'out' })), [CALL_FRAME.output, CALL_FRAME.json, CALL_FRAME.exit]);
+    const into = open({ direction: 'in', named: 'false' });
+    into.once('open', () => into.send(Buffer.of(CALL_FRAME.endInput)));
+    assert.deepEqual(await kinds(into), [CALL_FRAME.json, CALL_FRAME.exit]);
+    assert.deepEqual(asked, [
+      { kind: 'read', instanceId: 'instance-1', path: 'data' },
+      { kind: 'write', instanceId: 'instance-1', path: 'data', named: false },
+    ]);
+    await assert.rejects(once(open({ direction: 'out' }, 'none'), 'open'), /404/u);
+    await assert.rejects(once(open({ direction: 'sideways' }), 'open'), /400/u);
+  }),
+);
+
 test('a client that goes takes the command with it, and an agent that breaks off is told to the client', { timeout: 20_000 }, () =>
   withPlatform(async (platform) => {
     const closed = Promise.withResolvers<void>();
@@ -251,5 +284,34 @@ test('a command that is none, or an Instance that does not run, is refused befor
     await assert.rejects(platform.exec('instance-1', []), /400/u);
     await assert.rejects(platform.exec('pending', ['ls']), /503/u);
     await assert.rejects(platform.exec('none', ['ls']), /404/u);
+  }),
+);
+
+test('what an agent says last is heard, also by a client that reads slowly and still sends', { timeout: 30_000 }, () =>
+  withPlatform(async ({ url, agent }) => {
+    const gone = Promise.withResolvers<void>();
+    // More than the network takes in while nobody reads, and less than would be held back.
+    const output = Array.from({ length: 12 }, () => Buffer.concat([Buffer.of(CALL_FRAME.output), Buffer.alloc(900 * 1024)]));
+    await agent((_call, socket) => {
+      socket.on('close', () => gone.resolve());
+      for (const each of output) socket.send(each);
+      socket.send(frame(CALL_FRAME.failure, { code: 'invalid_input', message: 'not like this', hint: null }));
+      socket.close();
+    });
+    const socket = new WebSocket(
+      socketUrl(url, files, { params: { ...place, instance: 'instance-1' }, query: { path: 'x', direction: 'in' } }),
+      { headers: { authorization: 'Bearer owner' } },
+    );
+    const frames = framesOf(socket);
+    await once(socket, 'open');
+    socket.pause();
+    await gone.promise;
+    for (let sent = 0; sent < 50; sent += 1) {
+      await new Promise<void>((resolve) => socket.send(Buffer.of(CALL_FRAME.input, 1), () => resolve()));
+    }
+    socket.resume();
+    const all = await frames;
+    assert.equal(all.length, output.length + 1);
+    assert.match(all.at(-1)?.toString() ?? '', /not like this/u);
   }),
 );

@@ -123,6 +123,7 @@ export async function createPlatform(settings: Parameters<typeof createTestConte
         yield* [];
       },
       exec: async () => undefined,
+      files: async () => undefined,
       stats: async () => ({ items: [], missing: [] }),
     },
   });

@@ -1,5 +1,5 @@
-// Instances as people see and touch them: list, one-off runs, stop. `logs`, `exec` and `stats` are the cluster module's, for only it can
-// ask an agent.
+// Instances as people see and touch them: list, one-off runs, stop. What only an agent can answer is the
+// cluster module's.
 
 import type { InstanceUsage } from '../../api/agent.ts';
 import type { table } from '../../api/table.ts';
@@ -31,7 +31,7 @@ export interface InstanceDeps {
   readonly leftOut: (instanceId: string) => boolean;
   readonly usageOf: (spec: InstanceSpec) => InstanceUsage | null;
   /** What only an agent can answer. */
-  readonly instanceStreams: Pick<NounHandlers<typeof table.instances>, 'logs' | 'exec' | 'stats'>;
+  readonly instanceStreams: Pick<NounHandlers<typeof table.instances>, 'logs' | 'exec' | 'files' | 'stats'>;
 }
 
 export function createInstanceHandlers(context: ControlContext, deps: InstanceDeps): NounHandlers<typeof table.instances> {

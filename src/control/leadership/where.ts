@@ -17,8 +17,11 @@ export const LEADER_READS: ReadonlySet<string> = new Set([
   'instances.get',
   'instances.logs',
   'instances.exec',
+  'instances.files',
+  'instances.stats',
   'nodes.list',
   'nodes.get',
+  'nodes.stats',
   'requests.watch',
   'system.status',
 ]);

@@ -16,6 +16,7 @@ import { diagnoseSockets, NO_PORT_HINT } from '../process/diagnose.ts';
 import { preparePrivateFolders } from '../process/folders.ts';
 import { createAppUsers } from '../process/users.ts';
 import { buildImage } from './build.ts';
+import { readFiles, writeFiles } from './copy.ts';
 import type { EngineEndpoint } from './endpoint.ts';
 import { createEngine } from './engine.ts';
 import type { EngineFacts } from './engine.ts';
@@ -242,6 +243,8 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
       const { container } = parseHandle(handle);
       return startExec(engine, clock, container, { argv, env, terminal: terminal ?? null });
     },
+    readFiles: (handle, place) => readFiles(engine, parseHandle(handle).container, place),
+    writeFiles: (handle, place, tar, how) => writeFiles(engine, parseHandle(handle).container, place, tar, how),
     confine: async (handle, cores) => engine.updateContainer(parseHandle(handle).container, { CpusetCpus: cpusOf(cores).join(',') }),
     usage: async (handle) => engine.usage(parseHandle(handle).container),
     writtenBytes: async (handle) => engine.writtenBytes(parseHandle(handle).container),

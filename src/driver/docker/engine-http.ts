@@ -37,7 +37,7 @@ export interface EngineHttp {
   /** The answer as JSON; null where it is empty. */
   call(method: Method, path: string, options?: EngineRequest): Promise<unknown>;
   /** The status and headers alone; problems included. */
-  look(path: string, options?: EngineRequest): Promise<number>;
+  look(path: string, options?: EngineRequest): Promise<{ readonly status: number; readonly headers: IncomingMessage['headers'] }>;
   /** The answer as a stream, without a deadline once it has begun. Destroy it when done. */
   stream(method: Method, path: string, options?: StreamRequest): Promise<IncomingMessage>;
   /** The connection itself, once the engine has agreed to hand it over. */
@@ -183,7 +183,7 @@ export function createEngineHttp(endpoint: EngineEndpoint): EngineHttp {
     look: async (path, options = {}) => {
       const response = await begin('HEAD', path, options, false);
       response.resume();
-      return response.statusCode ?? 0;
+      return { status: response.statusCode ?? 0, headers: response.headers };
     },
     stream: async (method, path, options = {}) => {
       const response = await begin(method, path, options, true);

@@ -1,7 +1,8 @@
 // What is said to the engine (Docker's Engine API, 1.41 and later), one function per thing said. Knows the API, and nothing of Instances.
 
 import type { IncomingMessage } from 'node:http';
-import type { Duplex, Readable } from 'node:stream';
+import { Readable } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import { Failure } from '../../lib/failure.ts';
 import type { RunState, Usage } from '../contract.ts';
 import type { EngineEndpoint } from './endpoint.ts';
@@ -17,6 +18,10 @@ const REMOVE_MS = 60_000;
 const VERSION_MS = 5000;
 /** Until it has taken a gigabyte. */
 const UPLOAD_MS = 600_000;
+/** Until it has taken all of a copy, which may come slowly. */
+const COPY_MS = 6 * 3_600_000;
+/** Bits of a mode as Go has them. */
+const [GO_FOLDER, GO_LINK] = [2 ** 31, 2 ** 27];
 
 export interface ImageFacts {
   readonly id: string;
@@ -42,6 +47,12 @@ export interface NetworkListing {
   readonly name: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly subnets: readonly string[];
+}
+
+export interface PathFacts {
+  readonly isFolder: boolean;
+  /** Where a link leads in the end, absolute; null: it is none. */
+  readonly target: string | null;
 }
 
 export interface EngineFacts {
@@ -92,6 +103,10 @@ export interface Engine {
   writtenBytes(id: string): Promise<number>;
   /** Whether a path leads to something inside a container, which need not run. */
   hasPath(id: string, path: string): Promise<boolean>;
+  /** What a path leads to; null: nothing. */
+  statPath(id: string, path: string): Promise<PathFacts | null>;
+  /** Unpacks a tar in a folder inside a container. Its entries are whose they say. */
+  writePath(id: string, path: string, tar: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void>;
   /** A tar of a path inside a container. */
   readPath(id: string, path: string): Promise<IncomingMessage>;
   logs(id: string, options: { readonly follow: boolean; readonly since: number }, signal: AbortSignal): Promise<IncomingMessage>;
@@ -253,7 +268,21 @@ export function createEngine(endpoint: EngineEndpoint): Engine {
     writtenBytes: async (id) => numberOf(await http.call('GET', await container(id, '/json'), { query: { size: 'true' } }), 'SizeRw') ?? 0,
     hasPath: async (id, path) => {
       const query = { path };
-      return (await http.look(await container(id, '/archive'), { query })) === 200;
+      return (await http.look(await container(id, '/archive'), { query })).status === 200;
+    },
+    statPath: async (id, path) => {
+      const { status, headers } = await http.look(await container(id, '/archive'), { query: { path } });
+      if (status === 404) return null;
+      return pathFacts(status, headers['x-docker-container-path-stat']);
+    },
+    writePath: async (id, path, tar, signal) => {
+      const answer = await http.stream('PUT', await container(id, '/archive'), {
+        query: { path, noOverwriteDirNonDir: 'true' },
+        upload: { stream: Readable.from(tar, { objectMode: false }), type: 'application/x-tar' },
+        signal,
+        deadlineMs: COPY_MS,
+      });
+      answer.resume();
     },
     readPath: async (id, path) => http.stream('GET', await container(id, '/archive'), { query: { path } }),
     logs: async (id, { follow, since }, signal) =>
@@ -288,4 +317,20 @@ export function createEngine(endpoint: EngineEndpoint): Engine {
     },
     close: () => http.close(),
   };
+}
+
+/** @param header JSON in base64, as the engine describes a path */
+function pathFacts(status: number, header: string | readonly string[] | undefined): PathFacts {
+  let facts: unknown = null;
+  try {
+    facts = JSON.parse(Buffer.from(String(header ?? ''), 'base64').toString('utf8'));
+  } catch {
+    // Told below.
+  }
+  const mode = numberOf(facts, 'mode');
+  if (status !== 200 || mode === null)
+    throw new Failure('unavailable', { message: `Docker does not tell what a path leads to (HTTP ${status}).` });
+  const has = (bit: number): boolean => Math.floor(mode / bit) % 2 === 1;
+  const target = textOf(facts, 'linkTarget') ?? '';
+  return { isFolder: has(GO_FOLDER), target: has(GO_LINK) && target !== '' ? target : null };
 }

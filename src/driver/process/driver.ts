@@ -18,6 +18,7 @@ import { readLog } from '../../sys/log-reader.ts';
 import { currentBootId, listPids, readEnviron, readProcessIo, readProcessStat } from '../../sys/process-identity.ts';
 import type { Driver, DriverHandle, RunSpec, RunState, Usage } from '../contract.ts';
 import { resolveCommand } from './command.ts';
+import { readFiles, writeFiles } from './copy.ts';
 import { diagnoseListening } from './diagnose.ts';
 import { startExec } from './exec.ts';
 import { prepareNode, preparePrivateFolders } from './folders.ts';
@@ -307,6 +308,8 @@ export function createProcessDriver(options: ProcessDriverOptions): ProcessDrive
       const [word = '', ...words] = argv;
       return startExec(parsed, { file: resolveCommand(word, { env: full, cwd, user: parsed.user }), words, env: full, cwd });
     },
+    readFiles: (handle, place, leaveOut) => readFiles(place, parseHandle(handle).user, leaveOut),
+    writeFiles: (handle, place, tar, how) => writeFiles(place, parseHandle(handle).user, tar, how),
     attend: async (handle, forMs) => {
       await keeper.request({ op: 'attend', key: parseHandle(handle).key, forMs });
     },

@@ -20,7 +20,8 @@ import { afterEach, beforeEach, test } from 'node:test';
 import { startKeeperFixture, until } from '../../sys/keeper-fixture.ts';
 import type { KeeperFixture } from '../../sys/keeper-fixture.ts';
 import { pidsWithEnvironEntry, readIdentity, readProcessStat } from '../../sys/process-identity.ts';
-import type { RunSpec } from '../contract.ts';
+import { readCopy } from '../../sys/copy-tar.ts';
+import type { CopyPlace, RunSpec } from '../contract.ts';
 import { createProcessDriver } from './driver.ts';
 import type { ProcessDriver, ProcessDriverOptions } from './driver.ts';
 
@@ -440,4 +441,38 @@ test('what a program and its children wrote to disks is counted; what they send 
   const usage = await driver.usage?.(handle);
   assert.ok((usage?.disk?.writtenBytes ?? 0) >= 2 * bytes, JSON.stringify(usage));
   assert.equal(usage?.network, undefined);
+});
+
+test('a copy takes along nothing that is not the App’s, whatever name it has in its folder', { skip: rootOnly }, async () => {
+  const running = await spec('copies.1', ['node', '-e', 'setInterval(() => {}, 1000)']);
+  const handle = await driver.ensure(running);
+  const secret = join(fixture.folder, 'owner.token');
+  writeFileSync(secret, 'secret', { mode: 0o600 });
+  const folder = join(running.workFolder, 'mine');
+  mkdirSync(folder);
+  writeFileSync(join(folder, 'own'), 'own');
+  await driver.prepareFolders('app', [folder]);
+  linkSync(secret, join(folder, 'second-name'));
+  symlinkSync(secret, join(folder, 'link'));
+  const place = (path: string): CopyPlace => ({ path, workFolder: running.workFolder, folders: [running.workFolder] });
+  const left: string[] = [];
+  const names: string[] = [];
+  const leaveOut = (path: string): void => void left.push(path);
+  const tar = driver.readFiles?.(handle, place('mine'), leaveOut);
+  assert.ok(tar !== undefined);
+  for await (const { path } of readCopy(tar, { as: null, leaveOut })) names.push(path);
+  assert.deepEqual(
+    [names, left],
+    [
+      ['mine', 'mine/own'],
+      ['mine/second-name', 'mine/link'],
+    ],
+  );
+  const direct = driver.readFiles?.(handle, place('mine/link'), leaveOut);
+  await assert.rejects(
+    async () => {
+      for await (const _chunk of direct ?? []);
+    },
+    { code: 'invalid_input' },
+  );
 });

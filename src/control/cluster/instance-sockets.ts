@@ -1,9 +1,9 @@
-// A command inside an Instance: frames pass between the client's socket and the agent's, both ways with back-pressure, and whichever
+// What happens inside an Instance, commands and copies of files: frames pass between the client's socket and the agent's, both ways with back-pressure, and whichever
 // end goes first takes the other with it.
 
 import { createWebSocketStream } from 'ws';
 import { CALL_FRAME } from '../../api/agent.ts';
-import type { TerminalSize } from '../../api/agent.ts';
+import type { AgentCall, TerminalSize } from '../../api/agent.ts';
 import type { table } from '../../api/table.ts';
 import { Failure, toFailure } from '../../lib/failure.ts';
 import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
@@ -17,39 +17,43 @@ import { findInstance } from './find-instance.ts';
 import { instanceStatusRecords } from './records.ts';
 
 type Exec = typeof table.instances.exec;
+type Files = typeof table.instances.files;
 
 const WORDS = 1000;
 
-export function createInstanceExec(context: ControlContext, deps: { readonly calls: AgentCalls }): Handler<Exec> {
+export function createInstanceSockets(
+  context: ControlContext,
+  deps: { readonly calls: AgentCalls },
+): { readonly exec: Handler<Exec>; readonly files: Handler<Files> } {
   const { view } = context;
 
-  const target = (call: Call<Exec>): { readonly spec: InstanceSpec; readonly command: readonly string[] } => {
-    const { app, environment } = findEnvironment(view, call.params.app, call.params.environment);
-    const spec = findInstance(view, app.document, environment.document, call.params.instance);
+  const target = (params: Call<Exec>['params']): InstanceSpec => {
+    const { app, environment } = findEnvironment(view, params.app, params.environment);
+    const spec = findInstance(view, app.document, environment.document, params.instance);
     const status = view.get(instanceStatusRecords, spec.id)?.document;
     if (status === undefined || status.phase === 'pending' || status.phase === 'preparing' || FINAL_INSTANCE_PHASES.has(status.phase)) {
       throw new Failure('unavailable', { message: `The Instance ${spec.id} does not run: it is ${status?.phase ?? 'pending'}.` });
     }
-    return { spec, command: parseCommand(call.query.command) };
+    return spec;
   };
 
-  const exec = async (call: Call<Exec>, socket: Parameters<Handler<Exec>>[1]): Promise<void> => {
+  const relay = async (
+    signalOfCall: AbortSignal,
+    socket: Parameters<Handler<Exec>>[1],
+    asked: () => { readonly spec: InstanceSpec; readonly call: AgentCall },
+  ): Promise<void> => {
     const client = createWebSocketStream(socket, { readableObjectMode: true });
     const gone = new AbortController();
     client.on('close', () => gone.abort());
     client.on('error', () => gone.abort());
-    const signal = AbortSignal.any([call.signal, gone.signal]);
+    const signal = AbortSignal.any([signalOfCall, gone.signal]);
     const send = (frame: Uint8Array): Promise<void> =>
       new Promise((resolve, reject) => {
         client.write(frame, (error) => (error === null || error === undefined ? resolve() : reject(error)));
       });
     try {
-      const { spec, command } = target(call);
-      const channel = await deps.calls.open(
-        spec.nodeId,
-        { kind: 'exec', instanceId: spec.id, command, ...terminalOf(call.query.terminal) },
-        signal,
-      );
+      const { spec, call } = asked();
+      const channel = await deps.calls.open(spec.nodeId, call, signal);
       signal.addEventListener('abort', () => channel.close(), { once: true });
       const upward = forward(client, (frame) => channel.send(frame), signal);
       for await (const frame of channel.frames) {
@@ -69,7 +73,27 @@ export function createInstanceExec(context: ControlContext, deps: { readonly cal
     }
   };
 
-  return Object.assign(exec, { check: (call: Call<Exec>): void => void target(call) });
+  const execOf = ({ params, query }: Call<Exec>): { readonly spec: InstanceSpec; readonly call: AgentCall } => {
+    const spec = target(params);
+    const command = parseCommand(query.command);
+    return { spec, call: { kind: 'exec', instanceId: spec.id, command, ...terminalOf(query.terminal) } };
+  };
+  const filesOf = ({ params, query }: Call<Files>): { readonly spec: InstanceSpec; readonly call: AgentCall } => {
+    const spec = target(params);
+    const { path, direction, named } = query;
+    if (path.includes('\0')) throw new Failure('invalid_input', { message: 'A path has no NUL in it.' });
+    const common = { instanceId: spec.id, path };
+    return { spec, call: direction === 'out' ? { kind: 'read', ...common } : { kind: 'write', ...common, named } };
+  };
+  const exec: Handler<Exec> = Object.assign(
+    (call: Call<Exec>, socket: Parameters<Handler<Exec>>[1]) => relay(call.signal, socket, () => execOf(call)),
+    { check: (call: Call<Exec>): void => void execOf(call) },
+  );
+  const files: Handler<Files> = Object.assign(
+    (call: Call<Files>, socket: Parameters<Handler<Files>>[1]) => relay(call.signal, socket, () => filesOf(call)),
+    { check: (call: Call<Files>): void => void filesOf(call) },
+  );
+  return { exec, files };
 }
 
 /** Kinds of frames that a client may send. */
@@ -82,12 +106,17 @@ function terminalOf(text: string | undefined): { readonly terminal?: TerminalSiz
   return { terminal: { columns, rows } };
 }
 
-/** Frames of the client to the agent, until either has gone. */
+/** Frames of the client to the agent. Where the agent takes no more, they are read all the same: what it said last is on its way to the
+ * client, and a connection that is left with something unread may lose that. */
 async function forward(client: AsyncIterable<unknown>, send: (frame: Uint8Array) => Promise<void>, signal: AbortSignal): Promise<void> {
+  let isTaken = true;
   try {
     for await (const message of client) {
       if (signal.aborted) return;
-      if (Buffer.isBuffer(message) && UPWARD.has(message[0])) await send(message);
+      if (!isTaken || !Buffer.isBuffer(message) || !UPWARD.has(message[0])) continue;
+      await send(message).catch(() => {
+        isTaken = false;
+      });
     }
   } catch {
     // The client went away: the abort signal has told the agent already.
