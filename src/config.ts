@@ -85,6 +85,14 @@ export const SETTINGS = {
     defaultText: '7402',
     parse: port,
   },
+  trustedNetwork: {
+    flag: 'trusted-network',
+    variable: 'LIBRA_TRUSTED_NETWORK',
+    placeholder: 'ranges',
+    help: 'networks that your machines alone are in: Instances listen there, and Edges on others reach them without a data port',
+    defaultText: 'none',
+    parse: ranges,
+  },
   edgeHost: {
     flag: 'edge-host',
     variable: 'LIBRA_EDGE_HOST',
@@ -382,6 +390,7 @@ export function loadSettings(flags: Readonly<Record<string, string | undefined>>
     apiTlsPort: read('apiTlsPort'),
     nodeAddress: read('nodeAddress'),
     dataPort: read('dataPort'),
+    trustedNetwork: read('trustedNetwork'),
     edgeHost: read('edgeHost'),
     edgePort: read('edgePort'),
     edgeWorkers: read('edgeWorkers'),

@@ -45,6 +45,7 @@ import { createWorkspace } from './workspace.ts';
 const COLLECT_EVERY_MS = 300_000;
 const BUNDLE_CACHE_BYTES = 5 * 1024 ** 3;
 const BUNDLE_CACHE_AGE_MS = 7 * 24 * 3_600_000;
+const LOOPBACK = '127.0.0.1';
 const LOG_BYTES = 10 * 1024 * 1024;
 const STOP_TIMEOUT_MS = 15_000;
 const LAST_REPORT_MS = 2000;
@@ -64,7 +65,7 @@ export interface AgentOptions {
   readonly nodeName: string;
   /** Where the output of Instances goes besides; each has one of them. */
   readonly forward?: readonly ForwardTarget[];
-  /** Address that the Edge of this Node reaches programs at; default 127.0.0.1. */
+  /** Where programs listen and Edges reach them; default 127.0.0.1. */
   readonly address?: string;
   /** Where Edges on other machines reach the Instances; absent: nowhere. */
   readonly dataPort?: AgentDataPortOptions;
@@ -127,6 +128,7 @@ export function createAgent(options: AgentOptions): Agent {
       searchPath: options.searchPath ?? null,
       extraEnv: options.extraEnv ?? {},
       logBytes: options.logBytes ?? LOG_BYTES,
+      address: options.address ?? LOOPBACK,
       hasOwnPorts: (name) => drivers.get(name)?.hasOwnPorts === true,
     });
     const allocator = createPortAllocator({ file: at('ports.json'), clock });
@@ -149,7 +151,7 @@ export function createAgent(options: AgentOptions): Agent {
       ports: createPorts(allocator, nameOf),
       results: createBuildResults(link, at('results')),
       staticServer: options.builtinPrograms.static,
-      host: options.address ?? '127.0.0.1',
+      host: options.address ?? LOOPBACK,
       onChange: (state) => reporter.changed(state.id),
       beforeForgotten: async (id) => await forwarder?.finish(id, LAST_LINES_MS),
       onForgotten: (id) => allocator.release(id),

@@ -5,7 +5,11 @@ import { containerPart } from './container-part.ts';
 import { desiredInstance } from './testing.ts';
 
 const part = (spec: Partial<DesiredInstance>): ReturnType<typeof containerPart> =>
-  containerPart(desiredInstance(spec), 20_000, { work: '/w', home: '/h', tmp: '/t', volumes: new Map(), files: [] });
+  containerPart(
+    desiredInstance(spec),
+    { address: '127.0.0.1', port: 20_000 },
+    { work: '/w', home: '/h', tmp: '/t', volumes: new Map(), files: [] },
+  );
 
 const options = { readOnly: true, capabilities: [], ulimits: {}, sysctls: {}, sharedMemoryBytes: null };
 const host = { privileged: false, network: true, devices: [], folders: [] };

@@ -25,13 +25,19 @@ export const imageOf = (spec: DesiredInstance): string | undefined =>
 /** In the network of the machine its ports are the machine's, as those of a plain process. */
 export const sharesPorts = (spec: DesiredInstance): boolean => spec.container?.host?.network === true;
 
-/** undefined: there is no image to run it in. @param port of the machine */
-export function containerPart(spec: DesiredInstance, port: number | null, folders: AgentFolders): ContainerPart | undefined {
+interface MachinePort {
+  readonly address: string;
+  readonly port: number | null;
+}
+
+/** undefined: there is no image to run it in. @param at where of the machine it is reached */
+export function containerPart(spec: DesiredInstance, { address, port }: MachinePort, folders: AgentFolders): ContainerPart | undefined {
   const image = imageOf(spec);
   if (image === undefined) return undefined;
   const isFolder = spec.artifact.kind === 'bundle';
   return {
     image,
+    address,
     group: `${spec.app.id}/${spec.environment?.id ?? ''}`,
     port: port === null || sharesPorts(spec) ? port : (spec.port ?? port),
     workFolder: isFolder ? folders.work : null,

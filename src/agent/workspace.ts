@@ -24,6 +24,8 @@ export interface WorkspaceOptions {
   readonly searchPath: string | null;
   readonly extraEnv: Readonly<Record<string, string>>;
   readonly logBytes: number;
+  /** Of this machine, where what listens is reached. */
+  readonly address: string;
   /** Whether a driver of this name runs programs in containers. */
   readonly hasOwnPorts: (driver: string) => boolean;
 }
@@ -90,7 +92,7 @@ export function createWorkspace(options: WorkspaceOptions): Workspace {
         volumes: volumePaths(options.volumesFolder, spec),
         files: options.secrets.paths(spec),
       };
-      const container = options.hasOwnPorts(spec.driver) ? containerPart(spec, port, folders) : undefined;
+      const container = options.hasOwnPorts(spec.driver) ? containerPart(spec, { address: options.address, port }, folders) : undefined;
       const isImage = container !== undefined && container.workFolder === null;
       return {
         key: `${spec.id}.${attempt}`,
@@ -103,7 +105,7 @@ export function createWorkspace(options: WorkspaceOptions): Workspace {
           searchPath: container === undefined ? options.searchPath : null,
           extra: options.extraEnv,
           folders: isImage ? null : folders,
-          host: container === undefined || sharesPorts(spec) ? '127.0.0.1' : '0.0.0.0',
+          host: container === undefined || sharesPorts(spec) ? options.address : '0.0.0.0',
           port: container === undefined ? port : container.port,
           volumes: isImage ? new Map(spec.volumes.map(({ name, path }) => [name, path])) : folders.volumes,
           files: new Map(folders.files.map((file) => [file.secret, isImage ? file.link : file.path])),

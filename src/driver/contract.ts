@@ -42,6 +42,8 @@ export interface ContainerPart {
   readonly image: string;
   /** Those of one group reach each other. */
   readonly group: string;
+  /** Of the machine, at which its port leads to the program. */
+  readonly address: string;
   /** Port that the program listens on inside; `port` of the spec is the one of the machine that leads to it. */
   readonly port: number | null;
   /** Absolute, and the same inside; null: the image's own. */

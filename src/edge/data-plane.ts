@@ -25,6 +25,7 @@ export interface DataPlaneOptions {
   readonly trusted?: readonly string[];
   readonly proxied?: readonly string[];
   readonly h2c?: boolean;
+  readonly near?: readonly string[];
   readonly savesTable?: boolean;
   /** Of this machine; absent: there is only one. */
   readonly nodeId?: string;

@@ -61,6 +61,8 @@ export interface EdgeOptions {
   readonly nodeId?: string;
   /** Of this machine towards the others; absent: it has none. */
   readonly identity?: () => MachineIdentity | null;
+  /** Ranges in which Instances on other machines are dialled as they are. */
+  readonly near?: readonly string[];
   readonly limits?: Partial<ProxyLimits>;
   /** How long a request waits for a starting group, and how many may. */
   readonly startingWaitMs?: number;
@@ -109,7 +111,12 @@ function portsOf(
 export function createEdge(options: EdgeOptions): Edge {
   const { clock, log, link } = options;
   const limits: ProxyLimits = { ...DEFAULT_LIMITS, ...options.limits };
-  const nodes = createNodeDial({ nodeId: options.nodeId ?? null, identity: options.identity ?? (() => null), clock });
+  const nodes = createNodeDial({
+    nodeId: options.nodeId ?? null,
+    identity: options.identity ?? (() => null),
+    near: createTrusted(options.near ?? []),
+    clock,
+  });
   const { dial } = nodes;
   const pool = createPool({ dial, limits, clock });
   const deadlines = createDeadlines(clock);

@@ -14,6 +14,7 @@ import { isEverywhere, outerAddress } from '../sys/own-address.ts';
 import type { MachineIdentity } from '../tunnel/identity.ts';
 import type { Librad } from './librad-parts.ts';
 import { openDocker } from './open-docker.ts';
+import { trustedNetwork } from './trusted-network.ts';
 import { programVersion, staticServerFile } from './program.ts';
 
 const DATA_PORT = 7402;
@@ -47,6 +48,12 @@ export async function startAgentRole(librad: Librad, options: AgentRoleOptions):
   undo.push(() => driver.close());
   const docker = await openDocker(settings, { dataFolder: paths.node, ownFolder: paths.data, clock, log });
   if (docker !== null) undo.push(() => docker.close());
+  const { others } = options;
+  const dataPort = others === null ? null : dataPortOf(others, settings.dataPort ?? DATA_PORT);
+  const reached = dataPort === null ? null : (dataPort.advertised ?? dataPort.host);
+  const isTrusted = reached !== null && trustedNetwork(settings.trustedNetwork ?? []).has(reached);
+  if (settings.trustedNetwork !== null && !isTrusted)
+    log.warn({ address: reached }, 'this machine has no address for others in the trusted network; its Instances listen on loopback');
   const agent = createAgent({
     link: options.link,
     drivers: { process: driver, ...(docker === null ? {} : { docker }) },
@@ -56,7 +63,8 @@ export async function startAgentRole(librad: Librad, options: AgentRoleOptions):
     random,
     log,
     nodeName: options.nodeName,
-    ...(options.others === null ? {} : { dataPort: dataPortOf(options.others, settings.dataPort ?? DATA_PORT) }),
+    ...(dataPort === null ? {} : { dataPort }),
+    ...(isTrusted ? { address: reached } : {}),
     ...(forward === undefined ? {} : { forward }),
     program: programVersion,
     builtinPrograms: { static: [join(nodeFolder, 'node'), '--disable-warning=ExperimentalWarning', staticServer] },
@@ -65,7 +73,7 @@ export async function startAgentRole(librad: Librad, options: AgentRoleOptions):
   try {
     await agent.start();
   } catch (error) {
-    throw listenFailure(error, options.others?.address ?? '', settings.dataPort ?? DATA_PORT);
+    throw listenFailure(error, others?.address ?? '', settings.dataPort ?? DATA_PORT);
   }
   undo.push(() => agent.stop({ stopInstances: !librad.keepsInstances() && !librad.comesBack() }));
   return agent;

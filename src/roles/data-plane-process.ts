@@ -41,6 +41,7 @@ export interface DataPlaneProcessOptions {
   readonly trusted: readonly string[];
   readonly proxied: readonly string[];
   readonly h2c: boolean;
+  readonly near: readonly string[];
 }
 
 export interface HeldPorts {
@@ -149,6 +150,7 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
         trusted: options.trusted,
         proxied: options.proxied,
         h2c: options.h2c,
+        ...(options.near.length === 0 ? {} : { near: options.near }),
         ...machine,
       },
     };

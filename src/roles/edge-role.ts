@@ -5,6 +5,7 @@ import { createDataPlaneProcess } from './data-plane-process.ts';
 import type { DataPlaneProcess, EdgeConnection, HeldPorts } from './data-plane-process.ts';
 import { edgesServe } from './edge-metrics.ts';
 import type { Librad } from './librad-parts.ts';
+import { trustedNetwork } from './trusted-network.ts';
 
 /** So long the start waits for the Edge. */
 const EDGE_START_MS = 5_000;
@@ -25,6 +26,7 @@ export async function holdEdgeRole(librad: Librad, name: string): Promise<EdgeRo
   const { settings, paths, keeper, clock, log, undo } = librad;
   // A range that is none is refused here, not by workers that would never come up.
   createTrusted([...(settings.edgeTrusted ?? []), ...(settings.edgeProxied ?? [])]);
+  trustedNetwork(settings.trustedNetwork ?? []);
   const host = settings.edgeHost ?? '127.0.0.1';
   const workers = settings.edgeWorkers ?? 1;
   const dataPlane = createDataPlaneProcess({
@@ -42,6 +44,7 @@ export async function holdEdgeRole(librad: Librad, name: string): Promise<EdgeRo
     trusted: settings.edgeTrusted ?? [],
     proxied: settings.edgeProxied ?? [],
     h2c: settings.edgeH2c === 'on',
+    near: settings.trustedNetwork ?? [],
   });
   const sockets = Array.from({ length: workers }, (_, worker) => paths.edgeSocket(worker));
   const ports = await dataPlane.hold();

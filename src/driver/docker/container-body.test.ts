@@ -10,7 +10,7 @@ const MEBIBYTE = 1024 * 1024;
 
 /** HostConfig of a container that listens on 8080. */
 function hostConfig(access: HostAccess): unknown {
-  const part = { image: 'shop', group: 'shop/production', port: 8080, workFolder: null, mounts: [] };
+  const part = { image: 'shop', address: '10.0.0.2', group: 'shop/production', port: 8080, workFolder: null, mounts: [] };
   const spec: RunSpec = {
     key: 'a.1',
     instanceId: 'a',
@@ -39,7 +39,7 @@ const KEYS = ['Privileged', 'CapDrop', 'SecurityOpt', 'NetworkMode', 'PortBindin
 const told = (access: HostAccess): readonly unknown[] => KEYS.map((key) => fieldOf(hostConfig(access), key));
 
 test('by itself a container has no power over its machine', () => {
-  const ports = { '8080/tcp': [{ HostIp: '127.0.0.1', HostPort: '20000' }] };
+  const ports = { '8080/tcp': [{ HostIp: '10.0.0.2', HostPort: '20000' }] };
   assert.deepEqual(told(NO_ACCESS), [false, ['ALL'], ['no-new-privileges'], 'own', ports, []]);
 });
 

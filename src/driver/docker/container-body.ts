@@ -108,7 +108,7 @@ export function containerBody({ spec, part, image, platform, access, network, us
       Devices: access.devices.map(({ path, target }) => ({ PathOnHost: path, PathInContainer: target, CgroupPermissions: 'rw' })),
       RestartPolicy: { Name: 'no' },
       NetworkMode: access.network ? 'host' : network,
-      ...(port === null || spec.port === null ? {} : { PortBindings: { [port]: [{ HostIp: '127.0.0.1', HostPort: String(spec.port) }] } }),
+      ...(port === null || spec.port === null ? {} : { PortBindings: { [port]: [{ HostIp: part.address, HostPort: String(spec.port) }] } }),
       Mounts: [
         ...mounts.map((mount) => bindOf(mount, false)),
         // What is mounted below would stay writable.

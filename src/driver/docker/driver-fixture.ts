@@ -53,7 +53,7 @@ export function createDriverFixture(docker: TestDocker, image: string, subnets =
         cores: null,
         service: true,
         ...more,
-        container: { image, group: 'app/production', port: null, workFolder: null, mounts: [], ...container },
+        container: { image, address: '127.0.0.1', group: 'app/production', port: null, workFolder: null, mounts: [], ...container },
       };
     },
     remove: () => rmSync(folder, { recursive: true, force: true }),
