@@ -25,6 +25,8 @@ import { startForwarder } from './forward/forwarder.ts';
 import type { Forwarder, ForwardTarget, LineSource } from './forward/forwarder.ts';
 import { startDataPort } from './data-port.ts';
 import type { AgentDataPort, AgentDataPortOptions } from './data-port.ts';
+import { createImageMirror } from './image-mirror.ts';
+import type { ImageMirror } from './image-mirror.ts';
 import { createInstances } from './instances.ts';
 import type { Instances } from './instances.ts';
 import type { AgentLink } from './link.ts';
@@ -101,6 +103,7 @@ interface Running {
   readonly calls: Calls;
   readonly contact: Contact;
   readonly collector: Loop;
+  readonly images: ImageMirror;
   readonly meter: Meter;
   readonly forwarder: Forwarder | null;
   readonly dataPort: AgentDataPort | null;
@@ -119,10 +122,12 @@ export function createAgent(options: AgentOptions): Agent {
     const states = createStateFiles(at('instances'), log);
     const secrets = await createSecretFiles(options.dataFolder, at('secret-files'));
     const bundles = createBundleCache({ folder: at('bundles'), link, clock, maxBytes: BUNDLE_CACHE_BYTES, maxAgeMs: BUNDLE_CACHE_AGE_MS });
+    const images = createImageMirror(bundles, log);
     const workspace = createWorkspace({
       folder: states.folder,
       volumesFolder: at('volumes'),
       bundles,
+      images,
       secrets,
       nodeName: options.nodeName,
       searchPath: options.searchPath ?? null,
@@ -248,15 +253,15 @@ export function createAgent(options: AgentOptions): Agent {
         for (const driver of drivers.values()) await driver.collect?.();
       },
     });
-    return { instances, secrets, sync, reporter, calls, contact, collector, meter, forwarder, dataPort };
+    return { instances, secrets, sync, reporter, calls, contact, collector, images, meter, forwarder, dataPort };
   };
 
   const stop = async (stopInstances: boolean): Promise<void> => {
     if (running === null) return;
-    const { instances, secrets, sync, reporter, calls, contact, collector, meter, forwarder, dataPort } = running;
+    const { instances, secrets, sync, reporter, calls, contact, collector, images, meter, forwarder, dataPort } = running;
     contact.stop();
     await sync.stop();
-    await Promise.all([calls.stop(), collector.stop(), meter.stop(), forwarder?.stop(), dataPort?.stop()]);
+    await Promise.all([calls.stop(), collector.stop(), images.stop(), meter.stop(), forwarder?.stop(), dataPort?.stop()]);
     if (stopInstances) await instances.stopAll(options.stopTimeoutMs ?? STOP_TIMEOUT_MS);
     await instances.detach();
     await secrets.close();

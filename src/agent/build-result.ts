@@ -1,30 +1,22 @@
 // What a build leaves: its work folder packed as a bundle, node_modules and all, or the image that its Dockerfile makes of it; uploaded by
 // digest, so that every Node can have it.
 
-import { createHash } from 'node:crypto';
-import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
-import type { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { mkdir } from 'node:fs/promises';
 import type { Driver, ImageOrder } from '../driver/contract.ts';
 import { Failure, messageOf } from '../lib/failure.ts';
+import type { BuildOutput } from '../model/documents.ts';
 import { PACK_RESULT, packFolder } from '../sys/bundle-pack.ts';
 import type { PackedBundle, PackOptions } from '../sys/bundle-pack.ts';
 import { takeTree } from '../sys/remove-tree.ts';
 import { contextOf } from './dockerignore.ts';
+import { takeApart } from './image-parts.ts';
 import type { AgentLink } from './link.ts';
-
-interface Result {
-  readonly digest: string;
-  readonly sizeBytes: number;
-}
 
 export interface BuildResults {
   /** Packs and uploads; safe to repeat, as equal folders give equal digests. `bundle_invalid`, `too_large`: repeating cannot help. */
-  publish(folder: string, signal: AbortSignal): Promise<Result>;
-  /** Builds an image of the folder and uploads it. `build_failed` and the two above: repeating cannot help. */
-  publishImage(driver: Driver, folder: string, order: ImageOrder, signal: AbortSignal): Promise<Result>;
+  publish(folder: string, signal: AbortSignal): Promise<BuildOutput>;
+  /** Builds an image of the folder and uploads what control lacks of it. `build_failed` and the two above: repeating cannot help. */
+  publishImage(driver: Driver, folder: string, order: ImageOrder, signal: AbortSignal): Promise<BuildOutput>;
 }
 
 /** `tempFolder` holds packed results on their way. */
@@ -62,29 +54,18 @@ export function createBuildResults(link: Pick<AgentLink, 'uploadBlob'>, tempFold
       } finally {
         await packed.remove();
       }
-      const file = join(tempFolder, `${order.reference.replaceAll(/[^A-Za-z0-9.-]/gu, '-')}.tar`);
+      const image = await takeApart(await driver.saveImage(order.reference, signal), tempFolder, signal);
       try {
-        const result = await writeFile(file, await driver.saveImage(order.reference, signal), signal);
-        await link.uploadBlob(result.digest, (startByte) => createReadStream(file, { start: startByte }), signal);
-        return result;
+        // Whoever finds the manifest finds what it names.
+        for (const { digest, openStream } of [...image.parts, image.manifest]) await link.uploadBlob(digest, openStream, signal);
+        return {
+          digest: image.manifest.digest,
+          sizeBytes: image.parts.reduce((sum, { sizeBytes }) => sum + sizeBytes, image.manifest.sizeBytes),
+          parts: image.parts.map(({ digest }) => digest),
+        };
       } finally {
-        await rm(file, { force: true });
+        await image.remove();
       }
     },
   };
-}
-
-async function writeFile(path: string, source: Readable, signal: AbortSignal): Promise<Result> {
-  const hash = createHash('sha256');
-  let sizeBytes = 0;
-  async function* measured(): AsyncGenerator<Buffer> {
-    for await (const chunk of source) {
-      const bytes = Buffer.from(chunk);
-      hash.update(bytes);
-      sizeBytes += bytes.length;
-      yield bytes;
-    }
-  }
-  await pipeline(measured, createWriteStream(path, { mode: 0o600 }), { signal });
-  return { digest: `sha256:${hash.digest('hex')}`, sizeBytes };
 }

@@ -16,10 +16,16 @@ const READ_BYTES = 256 * 1024;
 export interface BundleCache {
   /** Unpacks the bundle into an empty folder. `bundle_invalid` where its content is refused, `unreachable` where it cannot be fetched. */
   unpack(digest: string, folder: string, signal: AbortSignal): Promise<void>;
-  /** The bytes of one, whole and verified; in use until the stream is closed. */
-  open(digest: string, signal: AbortSignal): Promise<Readable>;
+  /** One, whole and verified; in use while a stream of it is open. */
+  open(digest: string, signal: AbortSignal): Promise<CachedBlob>;
   /** Deletes what was not used for `maxAgeMs`, then the longest unused until at most `maxBytes` are left. */
   collect(): Promise<void>;
+}
+
+export interface CachedBlob {
+  readonly sizeBytes: number;
+  /** Its bytes, the first and the last included. */
+  readonly body: (start: number, end: number) => Readable;
 }
 
 export interface BundleCacheOptions {
@@ -95,14 +101,14 @@ export function createBundleCache(options: BundleCacheOptions): BundleCache {
       }
     },
     open: async (digest, signal) => {
-      hold(digest);
-      try {
-        const stream = createReadStream(await provide(digest, signal), { highWaterMark: READ_BYTES });
-        return stream.once('close', () => letGo(digest));
-      } catch (error) {
-        letGo(digest);
-        throw error;
-      }
+      const path = await provide(digest, signal);
+      return {
+        sizeBytes: (await stat(path)).size,
+        body: (start, end) => {
+          hold(digest);
+          return createReadStream(path, { highWaterMark: READ_BYTES, start, end }).once('close', () => letGo(digest));
+        },
+      };
     },
     collect: async () => {
       const busy = new Set([...inUse.keys()].map(pathOf));

@@ -3,7 +3,7 @@
 
 import type { DesiredInstance } from '../api/agent.ts';
 import type { DriverHandle } from '../driver/contract.ts';
-import type { Reason } from '../model/documents.ts';
+import type { BuildOutput, Reason } from '../model/documents.ts';
 import { afterClose, afterServiceEnd, begin, brokenOff, close, finish, giveUpUnclear, mustStop, only, retry } from './ends.ts';
 import { factsOf, isCrashLoop } from './instance-state.ts';
 import type { Effect, End, InstanceState, Step } from './instance-state.ts';
@@ -44,7 +44,7 @@ export type InstanceEvent =
   | { readonly kind: 'closed'; readonly end: End }
   | { readonly kind: 'close-failed'; readonly reason: Reason }
   | { readonly kind: 'due' }
-  | { readonly kind: 'packed'; readonly output: { readonly digest: string; readonly sizeBytes: number } }
+  | { readonly kind: 'packed'; readonly output: BuildOutput }
   | { readonly kind: 'not-packed'; readonly reason: Reason };
 
 /** Something changed about what it shall be: bring what it is in line. */

@@ -3,7 +3,6 @@
 
 import { mkdir, rename, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { Readable } from 'node:stream';
 import type { DesiredInstance } from '../api/agent.ts';
 import type { Driver, RunSpec } from '../driver/contract.ts';
 import { removeTree } from '../sys/remove-tree.ts';
@@ -11,6 +10,7 @@ import type { BundleCache } from './bundle-cache.ts';
 import { containerPart, imageOf, sharesPorts } from './container-part.ts';
 import type { AgentFolders } from './container-part.ts';
 import { environmentOf } from './environment.ts';
+import type { ImageMirror } from './image-mirror.ts';
 import type { SecretFiles } from './secret-files.ts';
 import { linkInto, volumePaths } from './volumes.ts';
 
@@ -19,6 +19,8 @@ export interface WorkspaceOptions {
   readonly folder: (id: string) => string;
   readonly volumesFolder: string;
   readonly bundles: BundleCache;
+  /** Of images that the platform built. */
+  readonly images: Pick<ImageMirror, 'source'>;
   readonly secrets: SecretFiles;
   readonly nodeName: string;
   readonly searchPath: string | null;
@@ -67,8 +69,8 @@ export function createWorkspace(options: WorkspaceOptions): Workspace {
     prepare: async (spec, driver, signal) => {
       const image = imageOf(spec);
       const blob = spec.artifact.kind === 'image' ? spec.artifact.blob : undefined;
-      const open = blob === undefined ? undefined : (): Promise<Readable> => options.bundles.open(blob.digest, signal);
-      if (image !== undefined) await driver.fetchImage?.(image, signal, open);
+      const from = blob === undefined ? undefined : await options.images.source(blob.digest);
+      if (image !== undefined) await driver.fetchImage?.(image, signal, from);
       await mkdir(options.folder(spec.id), { recursive: true, mode: 0o711 });
       await makeWork(spec, driver, signal);
       const work = at(spec.id, 'work');

@@ -56,6 +56,16 @@ export interface ContainerPart {
   readonly mounts: readonly Mount[];
 }
 
+/** A registry on this machine that has an image by the digest of its manifest. */
+export interface ImageSource {
+  /** Address and port. */
+  readonly registry: string;
+  readonly repository: string;
+  readonly digest: string;
+  readonly user: string;
+  readonly password: string;
+}
+
 /** An image that is to be built. */
 export interface ImageOrder {
   /** Path in the folder. */
@@ -154,12 +164,12 @@ export interface Driver {
   readonly hasOwnPorts?: boolean;
   /**
    * Has the image at hand before a start needs it, which may take minutes. Idempotent.
-   * @param open gives it as a file; absent: it comes from its registry
+   * @param from another registry than the one that its name says
    */
-  fetchImage?(reference: string, signal: AbortSignal, open?: () => Promise<Readable>): Promise<void>;
+  fetchImage?(reference: string, signal: AbortSignal, from?: ImageSource): Promise<void>;
   /** Makes an image of a folder, which comes as a tar. `build_failed`: it was tried and cannot be. */
   buildImage?(context: Readable, order: ImageOrder, signal: AbortSignal): Promise<void>;
-  /** An image as a file that `fetchImage` of any Node takes. */
+  /** An image as a tar, as Docker saves one. */
   saveImage?(reference: string, signal: AbortSignal): Promise<Readable>;
   /**
    * Starts the attempt, or finds the one that this key started before. Resolves when the program has been started (not: healthy).

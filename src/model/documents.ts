@@ -36,13 +36,21 @@ export interface App {
   readonly createdAtMs: number;
 }
 
+/** What a build made, as blobs of control. */
+export interface BuildOutput {
+  readonly digest: string;
+  readonly sizeBytes: number;
+  /** Further blobs that it needs: configuration and layers of an image. Absent: none. */
+  readonly parts?: readonly string[];
+}
+
 export type Artifact =
   | { readonly kind: 'bundle'; readonly digest: string; readonly sizeBytes: number }
   | {
       readonly kind: 'image';
       readonly reference: string;
-      /** Built here: the same as a file, for Nodes that have not built it. Absent: it is in its registry. */
-      readonly blob?: { readonly digest: string; readonly sizeBytes: number };
+      /** Built here, for Nodes that have not built it: its manifest, and what that names. Absent: it is in its registry. */
+      readonly blob?: BuildOutput;
     };
 
 /** A reason that a person can act on: a code for programs, a message, the last output, the next step. */
@@ -342,7 +350,7 @@ export interface InstanceStatus {
   readonly startedAtMs: number | null;
   readonly healthySinceMs: number | null;
   /** For a build: what it made. */
-  readonly output: { readonly digest: string; readonly sizeBytes: number } | null;
+  readonly output: BuildOutput | null;
   readonly updatedAtMs: number;
 }
 

@@ -2,7 +2,7 @@
 // does it for its own, whichever leads.
 
 import type { BlobStore } from '../../blob/blob.ts';
-import { blobOf } from '../../model/built-image.ts';
+import { blobsOf, outputBlobs } from '../../model/built-image.ts';
 import type { View } from '../../store/view.ts';
 import { buildCacheRecords } from '../builds/records.ts';
 import { instanceStatusRecords } from '../cluster/records.ts';
@@ -19,17 +19,15 @@ function keptBlobs(view: View): ReadonlySet<string> {
   const keep = new Set<string>();
   for (const { document } of view.list(releaseRecords)) {
     if (document.bundle !== null) keep.add(document.bundle.digest);
-    const digest = document.artifact === null ? null : blobOf(document.artifact);
-    if (digest !== null) keep.add(digest);
+    if (document.artifact !== null) for (const digest of blobsOf(document.artifact)) keep.add(digest);
   }
   for (const { document } of view.list(buildCacheRecords)) {
-    const digest = blobOf(document.artifact);
-    if (digest !== null) keep.add(digest);
+    for (const digest of blobsOf(document.artifact)) keep.add(digest);
   }
   // A result that was uploaded, but is not yet in its Release.
   for (const { document } of view.by(releaseRecords, 'state', 'building')) {
     const output = document.buildInstanceId === null ? null : view.get(instanceStatusRecords, document.buildInstanceId)?.document.output;
-    if (output !== null && output !== undefined) keep.add(output.digest);
+    if (output !== null && output !== undefined) for (const digest of outputBlobs(output)) keep.add(digest);
   }
   return keep;
 }

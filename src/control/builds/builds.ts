@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import { isFailure } from '../../lib/failure.ts';
 import { newId } from '../../lib/id.ts';
-import { blobOf, builtImage } from '../../model/built-image.ts';
+import { blobsOf, builtImage } from '../../model/built-image.ts';
 import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
 import type { Artifact, InstanceSpec, InstanceStatus, Reason, Release } from '../../model/documents.ts';
 import type { Build } from '../../model/manifest-types.ts';
@@ -129,8 +129,10 @@ export function createBuilds(context: ControlContext): { readonly reconcilers: r
 
   const earlierResult = async (id: string) => {
     const cached = view.get(buildCacheRecords, id);
-    const digest = cached === undefined ? null : blobOf(cached.document.artifact);
-    return cached === undefined || digest === null || (await context.blobs.stat(digest)) === undefined ? null : cached;
+    if (cached === undefined) return null;
+    const digests = blobsOf(cached.document.artifact);
+    for (const digest of digests) if ((await context.blobs.stat(digest)) === undefined) return null;
+    return digests.length === 0 ? null : cached;
   };
 
   const conclude = async (stored: Stored<Release>, spec: InstanceSpec, status: InstanceStatus): Promise<number | null> => {
@@ -154,9 +156,9 @@ export function createBuilds(context: ControlContext): { readonly reconcilers: r
   };
 
   const artifactOf = (release: Release, spec: InstanceSpec, output: NonNullable<InstanceStatus['output']>): Artifact => {
-    const blob = { digest: output.digest, sizeBytes: output.sizeBytes };
-    if (release.manifest.build.kind !== 'dockerfile') return { kind: 'bundle', ...blob };
-    return { kind: 'image', reference: builtImage(release.manifest.app, spec.id), blob };
+    const { digest, sizeBytes } = output;
+    if (release.manifest.build.kind !== 'dockerfile') return { kind: 'bundle', digest, sizeBytes };
+    return { kind: 'image', reference: builtImage(release.manifest.app, spec.id), blob: output };
   };
 
   const step = async (stored: Stored<Release>): Promise<number | null> => {

@@ -10,6 +10,8 @@ const LAST_LINES = 20;
 const LINE_CHARACTERS = 500;
 const TEXT_CHARACTERS = 2000;
 const LIST_ITEMS = 20;
+/** Docker takes no more than 127 layers. */
+const IMAGE_PARTS = 150;
 /** A host name, or an address of either family. */
 const HOST = /^[\w.:-]{1,253}$/u;
 
@@ -162,7 +164,13 @@ function status(value: unknown): InstanceStatus {
     output:
       output === null
         ? null
-        : { digest: text(output['digest'], 'output.digest'), sizeBytes: number(output['sizeBytes'], 'output.sizeBytes') },
+        : {
+            digest: text(output['digest'], 'output.digest'),
+            sizeBytes: number(output['sizeBytes'], 'output.sizeBytes'),
+            ...(output['parts'] === undefined
+              ? {}
+              : { parts: list(output['parts'], 'output.parts', IMAGE_PARTS).map((part) => text(part, 'output.parts')) }),
+          },
     updatedAtMs: 0,
   };
 }

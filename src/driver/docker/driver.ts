@@ -28,7 +28,7 @@ import { createImageGarbage } from './image-garbage.ts';
 import type { ImageSpace } from './image-garbage.ts';
 import { createNetworks } from './networks.ts';
 import { pumpOutput } from './output-pump.ts';
-import { fetchImage, loadImage, registryLogins } from './pull.ts';
+import { fetchFrom, fetchImage, registryLogins } from './pull.ts';
 import { socketsOf } from './seen-process.ts';
 import { createContainerStart, findContainer } from './start-container.ts';
 import { readState } from './state.ts';
@@ -195,10 +195,10 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
   return {
     info: { name: 'docker', artifacts: ['image', 'bundle'], containers: true, limits },
     hasOwnPorts: true,
-    fetchImage: async (reference, signal, open) => {
+    fetchImage: async (reference, signal, from) => {
       const present = await engine.image(reference);
       if (present !== null) return garbage.uses(reference, present);
-      if (open !== undefined) await loadImage(engine, reference, open, signal);
+      if (from !== undefined) await fetchFrom(engine, reference, from, signal);
       else await fetchImage(engine, reference, loginFile, signal);
       await garbage.took(reference);
     },

@@ -73,8 +73,6 @@ export interface Engine {
   build(context: Readable, query: Readonly<Record<string, string>>, logins: string | null, signal: AbortSignal): Promise<IncomingMessage>;
   /** A tar of the image with its layers and names. */
   saveImage(reference: string, signal: AbortSignal): Promise<IncomingMessage>;
-  /** Takes such a tar. Its progress, as JSON. */
-  loadImage(tar: Readable, signal: AbortSignal): Promise<IncomingMessage>;
   /** Gives an image another name. */
   tagImage(reference: string, repository: string, tag: string): Promise<void>;
   /** Ids of those with a name in that repository. */
@@ -207,12 +205,6 @@ export function createEngine(endpoint: EngineEndpoint): Engine {
         deadlineMs: UPLOAD_MS,
       }),
     saveImage: async (reference, signal) => http.stream('GET', await at(`/images/${reference}/get`), { signal, deadlineMs: UPLOAD_MS }),
-    loadImage: async (tar, signal) =>
-      http.stream('POST', await at('/images/load'), {
-        upload: { stream: tar, type: 'application/x-tar' },
-        signal,
-        deadlineMs: UPLOAD_MS,
-      }),
     tagImage: async (reference, repository, tag) => {
       await call('POST', `/images/${reference}/tag`, { query: { repo: repository, tag } });
     },

@@ -2,8 +2,8 @@
 // for how it ends.
 
 import { readFileSync } from 'node:fs';
-import type { Readable } from 'node:stream';
 import { Failure, isFailure, messageOf } from '../../lib/failure.ts';
+import type { ImageSource } from '../contract.ts';
 import type { Engine } from './engine.ts';
 import { engineStatus } from './engine-http.ts';
 import { fieldOf, keysOf, textOf } from './fields.ts';
@@ -57,8 +57,12 @@ function loginAt(config: unknown, address: string): object {
 
 /** From its registry. `not_found`: there is none of that name, or not for us. */
 export async function fetchImage(engine: Engine, reference: string, loginFile: string | null, signal: AbortSignal): Promise<void> {
-  const { registry, name, version, digest } = parseReference(reference);
-  const login = loginFile === null ? null : registryLogin(loginFile, registry);
+  const { registry } = parseReference(reference);
+  await pull(engine, reference, loginFile === null ? null : registryLogin(loginFile, registry), signal);
+}
+
+async function pull(engine: Engine, reference: string, login: string | null, signal: AbortSignal): Promise<void> {
+  const { name, version, digest } = parseReference(reference);
   const idle = new AbortController();
   let timer = setTimeout(() => undefined, 0);
   const alive = (): void => {
@@ -103,12 +107,11 @@ function pullFailure(error: Failure, reference: string): Failure {
   });
 }
 
-/** The same, of a file that `saveImage` of some Node made. */
-export async function loadImage(engine: Engine, reference: string, open: () => Promise<Readable>, signal: AbortSignal): Promise<void> {
-  for await (const message of readMessages(await engine.loadImage(await open(), signal))) {
-    const error = textOf(message, 'error');
-    if (error !== null) throw new Failure('unavailable', { message: `Docker does not take the image ${reference}: ${error}` });
-  }
-  if ((await engine.image(reference)) === null)
-    throw new Failure('internal', { message: `The file of the image ${reference} does not hold it.` });
+/** The same, of a registry of this machine's: there it has no name but its digest. */
+export async function fetchFrom(engine: Engine, reference: string, from: ImageSource, signal: AbortSignal): Promise<void> {
+  const source = `${from.registry}/${from.repository}@${from.digest}`;
+  const { name, version } = parseReference(reference);
+  await pull(engine, source, encodeHeader({ username: from.user, password: from.password, serveraddress: from.registry }), signal);
+  await engine.tagImage(source, name, version);
+  await engine.removeImage(source);
 }
