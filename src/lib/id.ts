@@ -64,6 +64,19 @@ export function newId(nowMs: number = Date.now(), random: Random = systemRandom)
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
 
+/** An id and those that follow it, always the same: whoever repeats a write of several records names them again. */
+export function idsFrom(first: string, count: number): string[] {
+  const [head, tail] = [first.slice(0, -12), BigInt(`0x${first.slice(-12)}`)];
+  return Array.from(
+    { length: count },
+    (_unused, index) =>
+      head +
+      BigInt.asUintN(48, tail + BigInt(index))
+        .toString(16)
+        .padStart(12, '0'),
+  );
+}
+
 /**
  * Ids for what happens thousands of times a second: 64 random bits for this source and a serial number. Unique, cheap, and no secret.
  */

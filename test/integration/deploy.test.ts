@@ -2,9 +2,12 @@
 // with it from the command line.
 
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { serverApp, writeApp } from '../fixtures/app-folder.ts';
-import { Platform, until } from '../platform.ts';
+import { Platform, root, until } from '../platform.ts';
 
 describe('an App from its folder', () => {
   const platform = new Platform();
@@ -120,6 +123,49 @@ describe('an App from its folder', () => {
       'console.log("one-off of " + process.env.LIBRA_APP); process.exit(3)',
     );
     assert.deepEqual([run.code, run.stdout.trim()], [3, 'one-off of shop'], run.stderr);
+  });
+
+  test('runs a command several times at once, and stops all of them', async () => {
+    const program = 'const n = Number(process.env.LIBRA_SLOT); console.log("slot " + n); process.exit(n < 2 ? 0 : n)';
+    const words = ['-a', 'shop', '--count', '4', '--', 'node', '-e', program];
+    const many = await platform.cli('run', ...words);
+    assert.equal(many.code, 2, many.stderr);
+    assert.deepEqual(many.stdout.trim().split('\n').toSorted(), ['web.0 slot 0', 'web.1 slot 1', 'web.2 slot 2', 'web.3 slot 3']);
+    assert.match(many.stderr, /2 of 4 succeeded/u);
+    const lines = (await platform.cli('run', '--json', ...words)).stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    const ends = lines.filter((line) => 'phase' in line).toSorted((a, b) => Number(a['slot']) - Number(b['slot']));
+    assert.deepEqual(
+      ends.map(({ slot, phase }) => [slot, phase]),
+      [
+        [0, 'succeeded'],
+        [1, 'succeeded'],
+        [2, 'failed'],
+        [3, 'failed'],
+      ],
+    );
+    const none = await platform.cli('run', '-a', 'shop', '--count', '41', '--', 'true');
+    assert.equal(none.code, 2, none.stderr);
+
+    const child = spawn(
+      join(root, 'bin/libra'),
+      ['run', '-a', 'shop', '-n', '3', '--', 'node', '-e', 'console.log("up"); setInterval(() => {}, 1000)'],
+      {
+        env: platform.env,
+        stdio: ['ignore', 'pipe', 'ignore'],
+      },
+    );
+    let output = '';
+    child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+    await until('all three run', 20_000, () => output.split('\n').length === 4);
+    child.kill('SIGINT');
+    assert.deepEqual(await once(child, 'close'), [130, null]);
+    await until('all three are stopped', 20_000, async () => {
+      const { items } = await platform.client().instances.list({ params: { app: 'shop', environment: 'production' } });
+      return items.every(({ role }) => role !== 'run');
+    });
   });
 
   test('is restarted, stopped and started', async () => {

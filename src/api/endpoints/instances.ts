@@ -66,7 +66,8 @@ export const instances = {
   run: endpoint({
     method: 'POST',
     path: '/v1/apps/{app}/environments/{environment}/runs',
-    summary: 'Runs a command as a one-off Instance of the stable Deployment, with the variables and files of an Entrypoint.',
+    summary:
+      'Runs a command as one-off Instances of the stable Deployment, with the variables and files of an Entrypoint: all of them, or none where they do not all find a Node.',
     permission: 'exec',
     scope: 'environment',
     body: (z) =>
@@ -75,8 +76,9 @@ export const instances = {
           .optional()
           .describe('Whose variables and limits; default `web`, else the first. Without a command, its own command runs'),
         command: z.array(z.string().max(10_000)).min(1).max(200).optional(),
+        count: z.number().int().min(1).max(40).default(1).describe('At once, in slots 0 to count − 1'),
       }),
-    reply: (z) => instanceShape(z),
+    reply: (z) => z.object({ items: z.array(instanceShape(z)) }),
     status: 202,
     errors: ['not_found', 'plan_refused', 'no_capacity'],
   }),

@@ -20,7 +20,9 @@ export const ps: Command = {
       ['INSTANCE', 'ENTRYPOINT', 'STATE', 'RELEASE', 'NODE', 'ADDRESS', 'RESTARTS', 'CPU', 'MEMORY', 'AGE'],
       reply.items.map((instance) => [
         instance.id.slice(0, 13),
-        instance.role === 'service' ? `${instance.entrypoint}.${instance.slot}` : `${instance.entrypoint} (${instance.role})`,
+        instance.role === 'service'
+          ? `${instance.entrypoint}.${instance.slot}`
+          : `${instance.entrypoint}${instance.role === 'run' ? `.${instance.slot}` : ''} (${instance.role})`,
         (instance.draining ? 'draining' : instance.phase) +
           (instance.part === 'main' || instance.draining ? '' : ` (${instance.part})`) +
           (instance.crashLoop ? ' (crash loop)' : '') +

@@ -1,21 +1,29 @@
-// `libra run`: a command as a one-off Instance, followed to its end.
+// `libra run`: a command as one-off Instances, followed to their end.
 
-import { isFailure } from '../../lib/failure.ts';
 import { newToken } from '../../lib/id.ts';
 import type { Command } from '../command.ts';
 import { exitCodeOf } from '../call-socket.ts';
-import { flagOption, textOption } from '../options.ts';
-import { printable } from '../output.ts';
+import { followRun } from '../follow-run.ts';
+import type { Run } from '../follow-run.ts';
+import { flagOption, numberOption, textOption } from '../options.ts';
+import { counted, printable } from '../output.ts';
+import type { Style } from '../output.ts';
 
-const FINAL: ReadonlySet<string> = new Set(['stopped', 'succeeded', 'failed', 'unknown', 'lost']);
+const MOST = 40;
 const POLL_MS = 300;
+/** Many are asked about less often. */
+const POLL_EACH_MS = 20;
+const COLORS: readonly Style[] = ['cyan', 'green', 'yellow', 'bold'];
 
 export const run: Command = {
   summary: 'Run a command as a one-off Instance of what serves, print its output, and exit with its code.',
+  details:
+    'With --count, so many run at once, spread over the Nodes; $LIBRA_SLOT tells each which one it is, from 0 on. Either all of them are started or none. Lines of output begin with the Entrypoint and the slot. The exit code is that of the first slot that failed, 0 where none did. Ctrl-C stops them all.',
   example: 'libra run --app shop -- node migrate.js',
   rest: 'command',
   options: [
     { name: 'entrypoint', value: 'name', help: 'whose variables, limits and, without a command, whose command; default web' },
+    { name: 'count', short: 'n', value: 'number', help: `run it so many times at once, at most ${MOST}; default 1` },
     { name: 'detach', short: 'd', help: 'do not wait for it' },
   ],
   run: async (input, context) => {
@@ -23,62 +31,58 @@ export const run: Command = {
     const client = await context.client();
     const params = { app: await context.app(), environment: context.environment };
     const entrypoint = textOption(input, 'entrypoint');
-    const first = await client.instances.run({
+    const count = numberOption(input, 'count', { min: 1, max: MOST, default: 1 });
+    const { items } = await client.instances.run({
       params,
-      body: { ...(entrypoint === null ? {} : { entrypoint }), ...(input.rest.length === 0 ? {} : { command: [...input.rest] }) },
+      body: { ...(entrypoint === null ? {} : { entrypoint }), ...(input.rest.length === 0 ? {} : { command: [...input.rest] }), count },
       idempotencyKey: newToken('run'),
     });
-    const one = { ...params, instance: first.id };
     if (flagOption(input, 'detach')) {
-      output.line(first.id);
-      output.value(first);
+      for (const item of items) {
+        output.line(item.id);
+        output.value(item);
+      }
       return 0;
     }
-    const read = new AbortController();
-    const abort = (): void => read.abort();
-    context.signal.addEventListener('abort', abort, { once: true });
-    const printed = (async () => {
-      try {
-        for await (const line of client.instances.logs({
-          params,
-          query: { instance: first.id, tail: 10_000, follow: true },
-          signal: read.signal,
-        })) {
+    const nameOf = ({ entrypoint: name, slot }: Pick<Run, 'entrypoint' | 'slot'>): string => `${name}.${slot}`;
+    const following = items.map(async (item) => {
+      const prefix = count === 1 ? '' : `${output.style(COLORS[item.slot % COLORS.length] ?? 'cyan', nameOf(item))} `;
+      const ended = await followRun(item, {
+        client,
+        params,
+        clock: context.clock,
+        signal: context.signal,
+        pollMs: POLL_MS + POLL_EACH_MS * (count - 1),
+        onLine: (line) => {
           if (output.json) output.value(line);
-          else output.raw(`${printable(line.text)}\n`, line.stream);
-        }
-      } catch (error) {
-        if (!read.signal.aborted && !isFailure(error, 'unavailable')) throw error;
-      }
-    })();
-    // It is awaited below; until then a failure of it must not end the program.
-    printed.catch(() => undefined);
-    let view = first;
-    try {
-      while (!FINAL.has(view.phase)) {
-        await context.clock.sleep(POLL_MS, context.signal);
-        view = await client.instances.get({ params: one });
-      }
-    } catch (error) {
-      if (context.signal.aborted) {
-        await client.instances.stop({ params: one });
-        output.note(`Stopping ${first.id.slice(0, 13)}.`);
-      }
-      throw error;
-    } finally {
-      // The stream ends by itself when the Instance has ended; a second is enough for what is still on its way.
-      const cancel = context.clock.timer(view.phase === first.phase ? 0 : 2000, abort);
-      await printed;
-      cancel();
-      context.signal.removeEventListener('abort', abort);
-    }
-    output.value({ instance: view.id, phase: view.phase, exit: view.exit, reason: view.reason });
-    if (view.phase === 'succeeded') return 0;
-    if (view.exit !== null && view.phase === 'failed') {
-      if (view.reason !== null) output.note(printable(view.reason.message));
-      return exitCodeOf(view.exit) || 1;
-    }
-    output.note(`The run ended as ${view.phase}${view.reason === null ? '' : `: ${printable(view.reason.message)}`}`);
-    return 1;
+          else output.raw(`${prefix}${printable(line.text)}\n`, line.stream);
+        },
+      });
+      const { id, slot, node, phase, exit, reason } = ended;
+      output.value({ instance: id, slot, node, phase, exit, reason });
+      const told = toldOf(ended);
+      if (told !== null) output.note(count === 1 ? told : `${nameOf(item)}: ${told}`);
+      return codeOf(ended);
+    });
+    // One that cannot be followed any more leaves the others be.
+    const results = await Promise.allSettled(following);
+    if (context.signal.aborted) output.note(`Stopping ${counted(items.length, 'run')}.`);
+    const lost = results.find((result) => result.status === 'rejected');
+    if (lost !== undefined) throw lost.reason;
+    const codes = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+    if (count > 1) output.note(`${codes.filter((code) => code === 0).length} of ${count} succeeded.`);
+    return codes.find((code) => code !== 0) ?? 0;
   },
 };
+
+function codeOf({ phase, exit }: Run): number {
+  if (phase === 'succeeded') return 0;
+  return (phase === 'failed' && exit !== null ? exitCodeOf(exit) : 1) || 1;
+}
+
+/** What is to be said of the end; null: nothing. */
+function toldOf({ phase, exit, reason }: Run): string | null {
+  if (phase === 'succeeded') return null;
+  if (phase === 'failed' && exit !== null) return reason === null ? null : printable(reason.message);
+  return `The run ended as ${phase}${reason === null ? '' : `: ${printable(reason.message)}`}`;
+}

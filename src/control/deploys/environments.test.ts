@@ -2,8 +2,10 @@
 
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
+import type { table } from '../../api/table.ts';
 import { isFailure } from '../../lib/failure.ts';
 import type { FailureCode } from '../../lib/failure.ts';
+import { newId } from '../../lib/id.ts';
 import { nodeSpecRecords, nodeStatusRecords } from '../cluster/records.ts';
 import { aNode, callOf } from '../test-context.ts';
 import { create, put } from '../../store/records.ts';
@@ -77,11 +79,42 @@ test('a stopped Instance is replaced in its slot', async () => {
 
 test('a one-off run has the variables of its Entrypoint and ends by itself', async () => {
   platform.agent = (spec) => (spec.role === 'run' ? { phase: 'succeeded', healthy: false } : { phase: 'running', healthy: true });
-  const run = await platform.deploys.instances.run(callOf({ params: WHERE, query: undefined, body: { command: ['node', 'task.js'] } }));
+  const body = { command: ['node', 'task.js'], count: 1 };
+  const [run, ...others] = (await platform.deploys.instances.run(callOf({ params: WHERE, query: undefined, body }))).items;
+  assert.ok(run !== undefined && others.length === 0);
   assert.deepEqual([run.entrypoint, run.role, run.deployment], ['web', 'run', 1]);
   await platform.settle();
   assert.deepEqual(platform.instances().find(({ spec }) => spec.id === run.id)?.spec.commands, [['node', 'task.js']]);
-  await refuses(platform.deploys.instances.run(callOf({ params: WHERE, query: undefined, body: { entrypoint: 'none' } })), 'not_found');
+  await refuses(
+    platform.deploys.instances.run(callOf({ params: WHERE, query: undefined, body: { entrypoint: 'none', count: 1 } })),
+    'not_found',
+  );
+});
+
+test('runs at once are all started, in slots of their own and spread over the Nodes, or none is', async () => {
+  await platform.deploy(`${MANIFEST}  disk: { command: node disk.js, volumes: [{ name: data, path: /data }] }\n`);
+  await platform.settle();
+  const { view } = platform.context;
+  const status = view.get(nodeStatusRecords, 'node-1')?.document;
+  assert.ok(status !== undefined);
+  await view.commit(create(nodeSpecRecords, aNode({ id: 'node-2', name: 'other' })), put(nodeStatusRecords, { ...status, id: 'node-2' }));
+  const recordId = newId();
+  const ask = async (count: number, entrypoint = 'web') => {
+    const call = { params: WHERE, query: undefined, body: { command: ['node', 'task.js'], entrypoint, count } };
+    return (await platform.deploys.instances.run({ ...callOf<typeof table.instances.run>(call), recordId })).items;
+  };
+  const before = platform.instances().length;
+  await refuses(ask(2, 'disk'), 'plan_refused');
+  await assert.rejects(ask(40_000), /find a Node. Of the others/u);
+  assert.equal(platform.instances().length, before);
+  const made = await ask(4);
+  assert.deepEqual(
+    made.map(({ slot, id }) => [slot, id.slice(0, -12) === recordId.slice(0, -12)]),
+    [0, 1, 2, 3].map((slot) => [slot, true]),
+  );
+  assert.ok(new Set(made.map(({ node }) => node)).size === 2, made.map(({ node }) => node).join());
+  assert.deepEqual(await ask(4), made, 'a repeat finds them');
+  assert.equal(platform.instances().length, before + 4);
 });
 
 test('what is on a Node that is emptied moves to another, and stays while there is none', async () => {

@@ -4,7 +4,7 @@
 import type { InstanceUsage } from '../../api/agent.ts';
 import type { table } from '../../api/table.ts';
 import { Failure } from '../../lib/failure.ts';
-import { newId } from '../../lib/id.ts';
+import { idsFrom, newId } from '../../lib/id.ts';
 import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
 import type { InstanceSpec } from '../../model/documents.ts';
 import type { View } from '../../store/view.ts';
@@ -54,7 +54,9 @@ export function createInstanceHandlers(context: ControlContext, deps: InstanceDe
     get: async (call) => reply(find(call.params)),
     run: async (call) => {
       const made = call.recordId === undefined ? undefined : view.get(instanceSpecRecords, call.recordId);
-      if (made !== undefined) return reply(made.document);
+      const { count } = call.body;
+      const ids = idsFrom(call.recordId ?? newId(clock.now(), context.random), count);
+      if (made !== undefined) return { items: ids.flatMap((id) => view.get(instanceSpecRecords, id)?.document ?? []).map(reply) };
       const { app, environment: stored } = findEnvironment(view, call.params.app, call.params.environment);
       const environment = stored.document;
       const stableId = environment.stableDeploymentId;
@@ -88,33 +90,40 @@ export function createInstanceHandlers(context: ControlContext, deps: InstanceDe
       const where = { app: app.document, appName: call.params.app, environmentName: environment.name };
       const [refused] = powersRefused(view, where, entrypoint);
       if (refused !== undefined) throw new Failure('plan_refused', refused);
-      const request = requestOf(entrypoint, release.manifest.build, {
-        key: 'run',
-        deploymentId: deployment.id,
-        environmentId: environment.id,
-        stickyNodeId: volumeNodeOf(view, environment, entrypoint, 0),
-        oneOff: true,
-      });
+      if (count > 1 && entrypoint.volumes.length > 0) {
+        throw new Failure('plan_refused', {
+          message: `${entrypoint.name} has a volume, which one run at a time may use.`,
+          hint: 'Leave out --count, or name an Entrypoint without a volume: --entrypoint',
+        });
+      }
+      const requests = ids.map((id) =>
+        requestOf(entrypoint, release.manifest.build, {
+          key: id,
+          deploymentId: deployment.id,
+          environmentId: environment.id,
+          stickyNodeId: volumeNodeOf(view, environment, entrypoint, 0),
+          oneOff: true,
+        }),
+      );
       const { placed } = await place(context, () => {
-        const plan = schedule(roomsOf(view, environment.runtimeId), [request]);
-        const found = plan.placed.get('run');
-        if (found === undefined) {
-          const [unplaced] = plan.unplaced;
-          throw new Failure(unplaced?.code === 'unsupported' ? 'plan_refused' : 'no_capacity', {
-            message: unplaced?.message ?? 'No Node can take it.',
-            hint: unplaced?.hint,
+        const plan = schedule(roomsOf(view, environment.runtimeId), requests);
+        const [unplaced] = plan.unplaced;
+        if (unplaced !== undefined) {
+          throw new Failure(unplaced.code === 'unsupported' ? 'plan_refused' : 'no_capacity', {
+            message: count === 1 ? unplaced.message : `${plan.placed.size} of ${count} find a Node. Of the others: ${unplaced.message}`,
+            hint: unplaced.hint,
           });
         }
         const nowMs = clock.now();
-        const spec: InstanceSpec = {
-          id: call.recordId ?? newId(nowMs, context.random),
+        const specs = [...plan.placed].map(([id, found], slot): InstanceSpec => ({
+          id,
           appId: environment.appId,
           environmentId: environment.id,
           deploymentId: deployment.id,
           releaseId: release.id,
           entrypoint: entrypoint.name,
           role: 'run',
-          slot: 0,
+          slot,
           ...placedAt(found),
           generation: 1,
           desired: 'run',
@@ -123,10 +132,13 @@ export function createInstanceHandlers(context: ControlContext, deps: InstanceDe
           commands: [command],
           tickMs: null,
           createdAtMs: nowMs,
+        }));
+        return {
+          placed: specs,
+          operations: [...specs.map((spec) => create(instanceSpecRecords, spec)), guard(environmentRecords, stored)],
         };
-        return { placed: [spec] as const, operations: [create(instanceSpecRecords, spec), guard(environmentRecords, stored)] };
       });
-      return reply(placed[0]);
+      return { items: placed.map(reply) };
     },
     stop: async (call) => {
       const stored = view.get(instanceSpecRecords, find(call.params).id);
