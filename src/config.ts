@@ -16,6 +16,7 @@ import {
   path,
   port,
   ranges,
+  keptFor,
   seconds,
   storeUrl,
 } from './model/setting-values.ts';
@@ -277,6 +278,14 @@ export const SETTINGS = {
     defaultText: '85,80',
     parse: dockerImages,
   },
+  keepVolumes: {
+    flag: 'keep-volumes',
+    variable: 'LIBRA_KEEP_VOLUMES',
+    placeholder: 'time',
+    help: 'how long this Node keeps volumes of Apps and Environments that were deleted, such as 7d or 12h; or forever',
+    defaultText: '7d',
+    parse: keptFor,
+  },
   logForward: {
     flag: 'log-forward',
     variable: 'LIBRA_LOG_FORWARD',
@@ -414,6 +423,7 @@ export function loadSettings(flags: Readonly<Record<string, string | undefined>>
     dockerLogins: read('dockerLogins'),
     dockerSubnets: read('dockerSubnets'),
     dockerImages: read('dockerImages'),
+    keepVolumes: read('keepVolumes'),
     logForward: read('logForward'),
     logForwardHeaders: read('logForwardHeaders'),
     logLevel: read('logLevel'),

@@ -42,11 +42,13 @@ import { statusOf } from './status.ts';
 import { startSync } from './sync.ts';
 import type { Sync } from './sync.ts';
 import type { Supervisor } from './supervisor.ts';
+import { createVolumeGarbage } from './volume-garbage.ts';
 import { createWorkspace } from './workspace.ts';
 
 const COLLECT_EVERY_MS = 300_000;
 const BUNDLE_CACHE_BYTES = 5 * 1024 ** 3;
 const BUNDLE_CACHE_AGE_MS = 7 * 24 * 3_600_000;
+const KEEP_VOLUMES_MS = 7 * 24 * 3_600_000;
 const LOOPBACK = '127.0.0.1';
 const LOG_BYTES = 10 * 1024 * 1024;
 const STOP_TIMEOUT_MS = 15_000;
@@ -81,6 +83,8 @@ export interface AgentOptions {
   readonly extraEnv?: Readonly<Record<string, string>>;
   /** Longest that programs get to end at `stop({stopInstances: true})`, milliseconds; default 15,000. */
   readonly stopTimeoutMs?: number;
+  /** How long volumes of an Environment that is gone are kept, milliseconds; null: for ever. Default: a week. */
+  readonly keepVolumesMs?: number | null;
   /** Bytes of output kept per Instance; default 10 MiB. */
   readonly logBytes?: number;
 }
@@ -244,13 +248,28 @@ export function createAgent(options: AgentOptions): Agent {
       onCall: (message) => calls.take(message),
       onContact: (isSnapshot) => contact.heard(isSnapshot),
     });
+    const keepMs = options.keepVolumesMs === undefined ? KEEP_VOLUMES_MS : options.keepVolumesMs;
+    const unused =
+      keepMs === null
+        ? null
+        : createVolumeGarbage({
+            root: at('volumes'),
+            file: at('gone-environments.json'),
+            link,
+            isUsed: (id) => instances.all().some((supervisor) => supervisor.spec()?.environment?.id === id),
+            keepMs,
+            everyMs: COLLECT_EVERY_MS,
+            clock,
+            log,
+          });
     const collector = startLoop({
       clock,
       everyMs: COLLECT_EVERY_MS,
-      onError: (error) => log.warn({ error: messageOf(error) }, 'old bundles and images could not be collected'),
-      run: async () => {
+      onError: (error) => log.warn({ error: messageOf(error) }, 'old bundles, images and volumes could not be collected'),
+      run: async (signal) => {
         await bundles.collect();
         for (const driver of drivers.values()) await driver.collect?.();
+        await unused?.collect(signal);
       },
     });
     return { instances, secrets, sync, reporter, calls, contact, collector, images, meter, forwarder, dataPort };

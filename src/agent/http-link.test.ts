@@ -128,5 +128,6 @@ test('a Deployment becomes healthy Instances, and their output comes back over t
 
   const lines: string[] = [];
   for await (const line of owner.instances.logs({ params, query: { tail: 10 } })) lines.push(`${line.stream} ${line.text}`);
+  assert.deepEqual(await link.goneEnvironments(['no-such-environment'], never), ['no-such-environment']);
   assert.deepEqual(lines.toSorted(), ['stderr world', 'stderr world', 'stdout hello', 'stdout hello']);
 });

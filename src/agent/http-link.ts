@@ -28,6 +28,7 @@ export function createHttpLink(options: HttpLinkOptions): AgentLink {
     report: async (body, signal) => {
       await client.agent.report({ body, signal });
     },
+    goneEnvironments: async (ids, signal) => (await client.agent.gone({ body: { environments: [...ids] }, signal })).gone,
     fetchBlob: async (digest, startByte, signal) => {
       const range = startByte === 0 ? undefined : { start: startByte };
       const reply = await client.blobs.download({ params: { digest }, range, signal, timeoutMs: TRANSFER_SILENCE_MS });

@@ -11,6 +11,8 @@ export interface AgentLink {
   /** One connection: ends or throws when it breaks. The first message is a snapshot. */
   sync(signal: AbortSignal): AsyncIterable<AgentMessage>;
   report(report: AgentReport, signal: AbortSignal): Promise<void>;
+  /** Those of the Environments that are gone for good. */
+  goneEnvironments(ids: readonly string[], signal: AbortSignal): Promise<readonly string[]>;
   openCall(callId: string, signal: AbortSignal): Promise<CallSocket>;
   /** Bytes of a blob from `startByte` on. */
   fetchBlob(digest: string, startByte: number, signal: AbortSignal): Promise<Readable>;

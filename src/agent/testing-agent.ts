@@ -40,6 +40,8 @@ export interface FakeControl extends AgentLink {
   /** Newest reported status by Instance. */
   readonly told: Map<string, InstanceStatus>;
   readonly blobs: Map<string, Buffer>;
+  /** Environments that are gone. */
+  readonly gone: Set<string>;
   /** Frames that the agent sent, by call. */
   readonly frames: Map<string, Uint8Array[]>;
   /** Frames for the agent, by call. */
@@ -66,6 +68,7 @@ export function createFakeControl(): FakeControl {
     reports: [],
     told: new Map(),
     blobs: new Map(),
+    gone: new Set(),
     frames: new Map(),
     input: new Map(),
     closed: new Set(),
@@ -109,6 +112,10 @@ export function createFakeControl(): FakeControl {
       reach();
       control.reports.push(report);
       for (const status of report.instances) control.told.set(status.id, status);
+    },
+    goneEnvironments: async (ids) => {
+      reach();
+      return ids.filter((id) => control.gone.has(id));
     },
     fetchBlob: async (digest, startByte) => {
       reach();

@@ -221,6 +221,16 @@ export const agent = {
     reply: (z) => z.object({ accepted: z.number() }),
     internal: true,
   }),
+  gone: endpoint({
+    method: 'POST',
+    path: '/v1/agent/gone',
+    summary: 'Which of the Environments that the calling Node has volumes of are gone for good.',
+    permission: 'agent.sync',
+    scope: 'none',
+    body: (z) => z.object({ environments: z.array(z.string().max(100)).max(1000) }),
+    reply: (z) => z.object({ gone: z.array(z.string()) }),
+    internal: true,
+  }),
   call: endpoint({
     method: 'GET',
     path: '/v1/agent/calls/{call}',

@@ -1,6 +1,7 @@
 // What texts of settings may be: each reads one and throws a Failure that names where it came from.
 
 import { Failure } from '../lib/failure.ts';
+import { parseDurationMs } from './duration.ts';
 import { splitCommand } from './command.ts';
 import { logTargetName, parseLogTarget } from './log-target.ts';
 
@@ -117,4 +118,11 @@ export function grace(text: string, source: string): number {
       hint: 'Heartbeats come every five.',
     });
   return ms;
+}
+
+/** A time, or `forever`. */
+export function keptFor(text: string, source: string): string {
+  if (text !== 'forever' && parseDurationMs(text) === null)
+    throw new Failure('invalid_input', { message: `${source} must be a time such as 7d or 12h, or forever, not ${JSON.stringify(text)}.` });
+  return text;
 }

@@ -10,6 +10,7 @@ import type { AgentLink } from '../agent/link.ts';
 import { BUILTIN_DRIVERS } from '../driver/builtin.ts';
 import { prepareNode } from '../driver/process/folders.ts';
 import { Failure } from '../lib/failure.ts';
+import { parseDurationMs } from '../model/duration.ts';
 import { isEverywhere, outerAddress } from '../sys/own-address.ts';
 import type { MachineIdentity } from '../tunnel/identity.ts';
 import type { Librad } from './librad-parts.ts';
@@ -66,6 +67,8 @@ export async function startAgentRole(librad: Librad, options: AgentRoleOptions):
     ...(dataPort === null ? {} : { dataPort }),
     ...(isTrusted ? { address: reached } : {}),
     ...(forward === undefined ? {} : { forward }),
+    // null is what `forever` is as a time.
+    ...(settings.keepVolumes === null ? {} : { keepVolumesMs: parseDurationMs(settings.keepVolumes) }),
     program: programVersion,
     builtinPrograms: { static: [join(nodeFolder, 'node'), '--disable-warning=ExperimentalWarning', staticServer] },
     searchPath: `${nodeFolder}:${settings.path}`,

@@ -7,12 +7,13 @@ import { Failure, isFailure } from '../../lib/failure.ts';
 import type { InstanceSpec, InstanceStatus, Reason } from '../../model/documents.ts';
 import { create, put, remove, update } from '../../store/records.ts';
 import { createGrantHandlers } from '../auth/grants.ts';
-import { deploymentRecords, instanceSpecRecords } from '../deploys/records.ts';
+import { deploymentRecords, environmentRecords, instanceSpecRecords } from '../deploys/records.ts';
 import type { Reconciler } from '../context.ts';
 import type { StreamItem } from '../handler.ts';
 import {
   aDeployment,
   anEntrypoint,
+  anEnvironment,
   anInstance,
   aNode,
   aStatus,
@@ -27,6 +28,7 @@ import { createAgentReports } from './agent-report.ts';
 import type { AgentReports } from './agent-report.ts';
 import { createAgentSync } from './agent-sync.ts';
 import type { AgentSync } from './agent-sync.ts';
+import { createGoneEnvironments } from './gone-environments.ts';
 import { createNodeHealth } from './node-health.ts';
 import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords } from './records.ts';
 
@@ -169,6 +171,20 @@ test('what an Instance may do with its machine is told with it, and again when a
     await grants.delete(callOf({ params: { grant: id }, query: undefined, body: undefined }));
     assert.deepEqual(await told(), [[{ kind: 'folder', path: '/srv/media', readOnly: true }], undefined]);
     await agent.disconnect();
+  }));
+
+test('a Node is told which of its Environments are gone: not those that are being deleted, and nobody else', () =>
+  withContext(async (context) => {
+    const ask = createGoneEnvironments(context);
+    const deleting = anEnvironment({ id: 'environment-2', name: 'staging', state: 'deleting' });
+    await context.view.commit(create(environmentRecords, deleting));
+    const body = { environments: ['environment-1', 'environment-2', 'environment-3'] };
+    const call = callOf<typeof table.agent.gone>({ params: {}, query: undefined, body, principal: nodePrincipal });
+    assert.deepEqual(await ask(call), { gone: ['environment-3'] });
+    await assert.rejects(
+      async () => ask({ ...call, principal: owner }),
+      (error) => isFailure(error, 'forbidden'),
+    );
   }));
 
 test('a one-off brings its own command, never restarts, and has a longest run', () =>

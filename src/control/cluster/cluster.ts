@@ -14,6 +14,7 @@ import { createAgentCalls } from './calls.ts';
 import { createInstanceLogs } from './instance-logs.ts';
 import { createInstanceSockets } from './instance-sockets.ts';
 import { createLogSources } from './log-source.ts';
+import { createGoneEnvironments } from './gone-environments.ts';
 import { createNodeHealth } from './node-health.ts';
 import { createUsageStats } from './usage-stats.ts';
 import { createNodeHandlers } from './nodes.ts';
@@ -63,7 +64,7 @@ export function createCluster(context: ControlContext, deps: ClusterDeps): Clust
   return {
     handlers: {
       ...createNodeHandlers(context, { ...reports, stats: stats.node, ownNodeId: deps.ownNodeId }),
-      agent: { sync: sync.sync, report: reports.report, call: calls.answer },
+      agent: { sync: sync.sync, report: reports.report, gone: createGoneEnvironments(context), call: calls.answer },
     },
     instanceStreams: {
       logs: createInstanceLogs(context, { sources }),
