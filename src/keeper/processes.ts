@@ -2,12 +2,12 @@
 
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { backoffMs } from '../lib/backoff.ts';
 import type { Clock } from '../lib/clock.ts';
 import { Failure, messageOf } from '../lib/failure.ts';
 import { systemRandom } from '../lib/id.ts';
 import { startWithin } from '../sys/cgroup-join.ts';
+import { isSteering, startAs } from '../sys/drop-rights.ts';
 import type { KeeperEvent, ProcessRecord, SpawnRequest } from '../sys/keeper-protocol.ts';
 import type { Log } from '../sys/log.ts';
 import { isIdentityAlive, listPids, readEnviron, readIdentity, readProcessStat } from '../sys/process-identity.ts';
@@ -63,20 +63,19 @@ export interface ProcessesDeps {
   readonly emit: (event: KeeperEvent) => void;
 }
 
-function findSetpriv(): string | null {
-  return ['/usr/bin/setpriv', '/bin/setpriv', '/usr/local/bin/setpriv'].find((path) => existsSync(path)) ?? null;
-}
-
 /** The session leader with exactly this environment: what a keeper started that died before it could write the pid down. */
 function findOrphan(env: Readonly<Record<string, string>>): number | null {
-  const wanted = Object.entries(env)
-    .map(([name, value]) => `${name}=${value}`)
-    .sort()
-    .join('\0');
+  // Some variables come last, and it may have died before.
+  const inOrder = (entries: readonly string[]): string =>
+    entries
+      .filter((entry) => !isSteering(entry.slice(0, entry.indexOf('='))))
+      .sort()
+      .join('\0');
+  const wanted = inOrder(Object.entries(env).map(([name, value]) => `${name}=${value}`));
   for (const pid of listPids()) {
     if (pid === process.pid || readProcessStat(pid)?.sessionId !== pid) continue;
     const environ = readEnviron(pid);
-    if (environ !== null && environ.length > 0 && environ.sort().join('\0') === wanted) return pid;
+    if (environ !== null && environ.length > 0 && inOrder(environ) === wanted) return pid;
   }
   return null;
 }
@@ -91,7 +90,6 @@ export function createProcesses(deps: ProcessesDeps): Processes {
   const entries = new Map<string, Entry>();
   const starting = new Map<string, Promise<ProcessRecord>>();
   const logs = createLogFolders(() => clock.now());
-  const setpriv = findSetpriv();
   let closed = false;
 
   const publish = (entry: Entry, change: Partial<ProcessRecord>): void => {
@@ -168,36 +166,18 @@ export function createProcesses(deps: ProcessesDeps): Processes {
   };
 
   const launch = (entry: Entry, request: SpawnRequest): ChildProcess => {
-    const [file = '', ...words] = request.argv;
-    const { user } = request;
-    // Let setpriv drop everything in one go; without it the kernel's own setuid still clears groups and capabilities.
-    const confine = user !== null && setpriv !== null;
+    const { file, words, env, ids } = startAs(request.user, request.argv, request.env);
     const output = openForProgram(entry.recordFolder);
     try {
       const listeners = deps.descriptors(request.listeners);
       return startWithin(request.cgroups, () =>
-        spawn(
-          confine ? setpriv : file,
-          confine
-            ? [
-                `--reuid=${user.uid}`,
-                `--regid=${user.gid}`,
-                '--clear-groups',
-                '--no-new-privs',
-                '--inh-caps=-all',
-                '--bounding-set=-all',
-                '--',
-                ...request.argv,
-              ]
-            : words,
-          {
-            cwd: request.cwd,
-            env: { ...request.env },
-            detached: true,
-            stdio: ['ignore', output.stdout, output.stderr, ...listeners],
-            ...(user !== null && !confine ? { uid: user.uid, gid: user.gid } : {}),
-          },
-        ),
+        spawn(file, words, {
+          cwd: request.cwd,
+          env,
+          detached: true,
+          stdio: ['ignore', output.stdout, output.stderr, ...listeners],
+          ...ids,
+        }),
       );
     } finally {
       output.close();

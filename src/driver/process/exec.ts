@@ -2,9 +2,9 @@
 // child of librad, because it ends with the connection that asked for it.
 
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { Failure } from '../../lib/failure.ts';
 import { startWithin } from '../../sys/cgroup-join.ts';
+import { startAs } from '../../sys/drop-rights.ts';
 import type { ExecSession } from '../contract.ts';
 import type { ProcessHandle } from './handle.ts';
 import { mergeOutput } from './merge-output.ts';
@@ -17,37 +17,10 @@ export interface ExecRequest {
   readonly cwd: string;
 }
 
-const SETPRIV = ['/usr/bin/setpriv', '/bin/setpriv'].find((path) => existsSync(path));
-
 /** Resolves when the program has been started. */
 export async function startExec(handle: ProcessHandle, request: ExecRequest): Promise<ExecSession> {
-  const { user } = handle;
-  const confined = user !== null && SETPRIV !== undefined;
-  const ids = user === null ? {} : { uid: user.uid, gid: user.gid };
-  const child = startWithin(handle.cgroups, () =>
-    confined
-      ? spawn(
-          SETPRIV,
-          [
-            `--reuid=${user.uid}`,
-            `--regid=${user.gid}`,
-            '--clear-groups',
-            '--no-new-privs',
-            '--inh-caps=-all',
-            '--bounding-set=-all',
-            '--',
-            request.file,
-            ...request.words,
-          ],
-          {
-            cwd: request.cwd,
-            env: { ...request.env },
-            detached: true,
-            stdio: 'pipe',
-          },
-        )
-      : spawn(request.file, [...request.words], { cwd: request.cwd, env: { ...request.env }, detached: true, stdio: 'pipe', ...ids }),
-  );
+  const { file, words, env, ids } = startAs(handle.user, [request.file, ...request.words], request.env);
+  const child = startWithin(handle.cgroups, () => spawn(file, words, { cwd: request.cwd, env, detached: true, stdio: 'pipe', ...ids }));
   const exited = new Promise<{ code: number | null; signal: string | null }>((resolve) => {
     child.once('exit', (code, signal) => resolve({ code, signal }));
   });

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import {
+  chmodSync,
   existsSync,
   linkSync,
   lstatSync,
@@ -129,10 +130,10 @@ test('the program gets exactly its environment and folder, and nothing of ours',
 test('Apps run as their own users without a way to more rights', { skip: rootOnly }, async () => {
   const code = `const fs = require('node:fs'); const status = fs.readFileSync('/proc/self/status', 'utf8');
     const pick = (name) => status.split('\\n').find((line) => line.startsWith(name + ':')).split(':')[1].trim().split(/\\s+/);
-    console.log(JSON.stringify([pick('Uid')[0], pick('Groups'), pick('NoNewPrivs')[0], pick('CapBnd')[0], pick('CapEff')[0]]))`;
+    console.log(JSON.stringify([pick('Uid')[0], pick('Groups'), pick('NoNewPrivs')[0], pick('CapPrm')[0], pick('CapInh')[0], pick('CapAmb')[0], pick('CapEff')[0]]))`;
   const first = await spec('one.1', script(code));
   await driver.wait(await driver.ensure(first), never);
-  assert.deepEqual(JSON.parse(await waitForLine(first, /^\[/)), ['200000', [''], '1', '0'.repeat(16), '0'.repeat(16)]);
+  assert.deepEqual(JSON.parse(await waitForLine(first, /^\[/)), ['200000', [''], '1', ...Array.from({ length: 4 }, () => '0'.repeat(16))]);
   const second = { ...(await spec('two.1', script(code))), appId: 'other' };
   await driver.prepareFolders('other', [second.workFolder]);
   await driver.wait(await driver.ensure(second), never);
@@ -476,3 +477,34 @@ test('a copy takes along nothing that is not the App’s, whatever name it has i
     { code: 'invalid_input' },
   );
 });
+
+test(
+  'variables of an App steer no program that has more rights than the App, at its start and at that of commands beside it',
+  { skip: rootOnly },
+  async () => {
+    // The loader of every program that is started with these writes a file, as the user that it runs as.
+    const trace = (name: string) => ({ LD_DEBUG: 'libs', LD_DEBUG_OUTPUT: join(fixture.folder, 'traces', name) });
+    mkdirSync(join(fixture.folder, 'traces'));
+    chmodSync(join(fixture.folder, 'traces'), 0o777);
+    const code = "console.log('seen ' + process.env.LD_DEBUG); setInterval(() => {}, 1000)";
+    const run = await spec('steers.1', ['node', '-e', code], { env: trace('run') });
+    const handle = await driver.ensure(run);
+    await waitForLine(run, /^seen libs$/u);
+    const beside = await driver.exec?.(handle, { argv: ['node', '-p', 'process.env.LD_DEBUG'], env: trace('exec'), cwd: run.workFolder });
+    assert.ok(beside !== undefined);
+    let said = '';
+    for await (const { chunk } of beside.output) said += Buffer.from(chunk).toString();
+    assert.deepEqual([said.trim(), await beside.exited], ['libs', { code: 0, signal: null }]);
+    const traces = readdirSync(join(fixture.folder, 'traces'));
+    assert.ok(
+      ['run', 'exec'].every((name) => traces.some((each) => each.startsWith(name))),
+      traces.join(),
+    );
+    for (const each of traces) assert.equal(statSync(join(fixture.folder, 'traces', each)).uid, 200_000, each);
+    const argv = readFileSync(
+      `/proc/${(await driver.inspect(handle).then((state) => (state.state === 'running' ? state.pid : null))) ?? ''}/cmdline`,
+      'utf8',
+    );
+    assert.ok(argv.endsWith(`${code}\0`) && !argv.includes('LD_DEBUG='), 'it is the program itself that runs');
+  },
+);
