@@ -14,13 +14,15 @@ import { nodeSpecRecords } from '../cluster/records.ts';
 import { placingMarkRecords } from './records.ts';
 import { reserve } from './rooms.ts';
 
+/** What one commit places. */
 export interface Placing {
   readonly placed: readonly InstanceSpec[];
   /** Whatever belongs to the same commit: what writes them first of all. */
   readonly operations: readonly Operation[];
+  /** What is good without the rest goes in commits of its own, at the same time. */
+  readonly more?: readonly Omit<Placing, 'more'>[];
 }
 
-const NOTHING: Placing = { placed: [], operations: [] };
 const MARK = 'placing';
 const REFUSED: ReadonlySet<string> = new Set<FailureCode>(['conflict', 'exists', 'invalid_input', 'not_found', 'too_large']);
 /** Reservations of commits of which nobody knows whether they were done. */
@@ -42,31 +44,34 @@ export async function place<P extends Placing | null>(
     for (const release of before) if (unsure.delete(release)) release();
   }
   const planned = plan();
-  const { placed, operations } = planned ?? NOTHING;
-  if (placed.length === 0) {
-    if (operations.length > 0) await view.commit(...operations);
-    return planned;
-  }
-  const guards: Operation[] = [];
-  for (const nodeId of new Set(placed.map((spec) => spec.nodeId))) {
-    const node = view.get(nodeSpecRecords, nodeId);
-    if (node !== undefined) guards.push(guard(nodeSpecRecords, node));
-  }
-  const mark = view.get(placingMarkRecords, MARK);
-  guards.push(mark === undefined ? guardAbsence(placingMarkRecords, MARK) : guard(placingMarkRecords, mark));
+  if (planned === null) return planned;
+  const ends = await Promise.allSettled([planned, ...(planned.more ?? [])].map((part) => commitPart(view, part, unsure)));
+  for (const end of ends) if (end.status === 'rejected') throw end.reason;
+  return planned;
+}
+
+async function commitPart(view: View, { placed, operations }: Placing, unsure: Set<() => void>): Promise<void> {
+  if (operations.length === 0) return;
+  const guards = placed.length === 0 ? [] : guardsOf(view, placed);
   const release = reserve(view, placed);
   try {
     await view.commit(...guards, ...operations);
   } catch (error) {
-    if (!wasRefused(error)) {
-      unsure.add(release);
-      throw error;
-    }
-    release();
+    if (wasRefused(error)) release();
+    else unsure.add(release);
     throw error;
   }
   release();
-  return planned;
+}
+
+function guardsOf(view: View, placed: readonly InstanceSpec[]): readonly Operation[] {
+  const mark = view.get(placingMarkRecords, MARK);
+  const guards = [mark === undefined ? guardAbsence(placingMarkRecords, MARK) : guard(placingMarkRecords, mark)];
+  for (const nodeId of new Set(placed.map((spec) => spec.nodeId))) {
+    const node = view.get(nodeSpecRecords, nodeId);
+    if (node !== undefined) guards.push(guard(nodeSpecRecords, node));
+  }
+  return guards;
 }
 
 /** Nothing was written, and nothing will be. */

@@ -144,7 +144,7 @@ function fillSlots(
       // By these the whole is looked at to say where its parts go.
       const isWhole = state.spec.placement.strategy === 'fill' || state.spec.placement.strategy === 'each';
       const free = freeSlots(draft, state);
-      const now = isWhole ? free : free.slice(0, draft.changesLeft());
+      const now = isWhole ? free : free.slice(0, draft.createsLeft());
       cut ||= now.length < free.length;
       for (const slot of now) {
         const key = `${target.id}/${state.spec.name}/${slot}`;

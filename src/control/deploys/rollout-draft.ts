@@ -16,8 +16,8 @@ export interface Draft {
   setStatus(next: DeploymentStatus): void;
   /** All, with this pass's changes. */
   instances(): readonly RolloutInstance[];
-  /** How many more Instances the pass may create or change. */
-  changesLeft(): number;
+  /** How many more Instances the pass may create. */
+  createsLeft(): number;
   /** False when the pass has used up its changes. */
   create(spec: InstanceSpec): boolean;
   /** False when the pass has used up its changes. */
@@ -47,8 +47,8 @@ export function createDraft(input: RolloutInput): Draft {
   const wakeIn = (ms: number): void => {
     wakeInMs = Math.max(0, Math.min(wakeInMs ?? ms, ms));
   };
-  const hasRoom = (id: string): boolean => {
-    if (changes.has(id) || creates.has(id) || creates.size + changes.size < input.maxChanges) return true;
+  const hasRoom = (isThere: boolean, least: number): boolean => {
+    if (isThere || least > 0) return true;
     wakeIn(0);
     return false;
   };
@@ -69,16 +69,16 @@ export function createDraft(input: RolloutInput): Draft {
       statuses.set(next.id, stamped);
     },
     instances: () => (listed ??= [...instances.values()]),
-    changesLeft: () => input.maxChanges - creates.size - changes.size,
+    createsLeft: () => input.maxCreates - creates.size,
     create: (spec) => {
-      if (!hasRoom(spec.id)) return false;
+      if (!hasRoom(creates.has(spec.id), input.maxCreates - creates.size)) return false;
       creates.set(spec.id, spec);
       instances.set(spec.id, { spec, status: null });
       listed = null;
       return true;
     },
     change: (instance, change) => {
-      if (!hasRoom(instance.spec.id)) return false;
+      if (!hasRoom(changes.has(instance.spec.id), input.maxChanges - changes.size)) return false;
       const next: InstanceSpec = { ...instance.spec, ...change, generation: instance.spec.generation + 1 };
       changes.set(next.id, next);
       instances.set(next.id, { spec: next, status: instance.status });

@@ -228,6 +228,7 @@ export class World {
         compare: () => this.comparisons,
       },
       maxChanges,
+      maxCreates: maxChanges,
     };
   }
 

@@ -56,8 +56,10 @@ export interface RolloutInput {
   /** Whether two of this Entrypoint cannot be side by side in a slot. */
   readonly stopFirst: (spec: EntrypointSpec, release: RolloutDeployment['release']) => boolean;
   readonly traffic: Traffic;
-  /** Most Instances that one Plan creates or changes; the rest comes with the next. */
+  /** Most Instances that one Plan changes; the rest comes with the next. */
   readonly maxChanges: number;
+  /** And that it creates. */
+  readonly maxCreates: number;
 }
 
 export interface RolloutPlan {

@@ -1,5 +1,5 @@
-// Carries out what planRollout decides: one guarded commit per Environment and pass, at most some 95 writes and as many comparisons, and
-// those of several Environments at the same time. Only Environments that something happened to are looked at, and all of them now and
+// Carries out what planRollout decides: a guarded commit per Environment and pass, at most some 95 writes and as many comparisons, further
+// ones for many new Instances, and those of several Environments at the same time. Only Environments that something happened to are looked at, and all of them now and
 // then: the records alone decide, never what woke it.
 
 import { isFailure } from '../../lib/failure.ts';
@@ -13,6 +13,7 @@ import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords } from '../cl
 import type { ControlContext, Reconciler } from '../context.ts';
 import { stopFirstBecause } from './placement.ts';
 import { place } from './placing.ts';
+import type { Placing } from './placing.ts';
 import { createPlacer } from './rooms.ts';
 import { deploymentRecords, deploymentStatusRecords, environmentRecords, instanceSpecRecords } from './records.ts';
 import { createChangedEnvironments } from './changed-environments.ts';
@@ -24,9 +25,9 @@ import { createSteadyTime } from './steady-time.ts';
 import { createTurns } from './turns.ts';
 
 const FULL_PASS_MS = 30_000;
-const MAX_CHANGES = 90;
-/** Commits under way. */
-const AT_ONCE = 16;
+const PER_COMMIT = 90;
+/** Environments whose commits are under way. */
+const AT_ONCE = 8;
 /** A run takes in what comes meanwhile for so long. */
 const RUN_MS = 1000;
 /**
@@ -88,7 +89,8 @@ export function createRolloutReconciler(context: ControlContext, deps: RolloutDe
       place: createPlacer(view, environment.runtimeId),
       stopFirst: (spec, release) => stopFirstBecause(view, environment.runtimeId, spec, release.manifest.build) !== null,
       traffic,
-      maxChanges: MAX_CHANGES,
+      maxChanges: PER_COMMIT,
+      maxCreates: 4 * PER_COMMIT,
     };
   };
 
@@ -99,23 +101,29 @@ export function createRolloutReconciler(context: ControlContext, deps: RolloutDe
   const drainingNodes = (): ReadonlySet<string> =>
     (draining ??= new Set(view.list(nodeSpecRecords).flatMap(({ document }) => (document.scheduling === 'draining' ? [document.id] : []))));
 
-  /** The writes of a Plan, each guarded by what was read; [] where there is nothing to write. */
-  const operationsOf = (stored: Stored<Environment>, plan: RolloutPlan): readonly Operation[] => {
+  /** The writes of a Plan, each guarded by what was read. What it creates fills as many commits as it takes. */
+  const placingOf = (stored: Stored<Environment>, plan: RolloutPlan): Placing => {
     const operations: Operation[] = [];
-    // Their ids are new, so nothing has to be compared.
-    for (const spec of plan.creates) operations.push(put(instanceSpecRecords, spec));
     for (const spec of plan.changes) {
       const current = view.get(instanceSpecRecords, spec.id);
-      if (current === undefined) continue;
-      operations.push(update(instanceSpecRecords, current, spec));
+      if (current !== undefined) operations.push(update(instanceSpecRecords, current, spec));
     }
+    const first = plan.creates.slice(0, PER_COMMIT - operations.length);
+    // Their ids are new, so nothing has to be compared.
+    operations.push(...first.map((spec) => put(instanceSpecRecords, spec)));
     for (const status of plan.statuses) {
       const current = view.get(deploymentStatusRecords, status.id);
       if (current !== undefined) operations.push(update(deploymentStatusRecords, current, status));
     }
     if (plan.environment !== null) operations.push(update(environmentRecords, stored, plan.environment));
     else if (operations.length > 0) operations.push(guard(environmentRecords, stored));
-    return operations;
+    const more: Placing[] = [];
+    // After a change of the Environment the next pass says whether they still shall be.
+    for (let from = first.length; plan.environment === null && from < plan.creates.length; from += PER_COMMIT) {
+      const placed = plan.creates.slice(from, from + PER_COMMIT);
+      more.push({ placed, operations: [...placed.map((spec) => put(instanceSpecRecords, spec)), guard(environmentRecords, stored)] });
+    }
+    return { placed: first, operations, more };
   };
 
   const tellUnplaced = (environment: Environment, plan: RolloutPlan): void => {
@@ -148,7 +156,7 @@ export function createRolloutReconciler(context: ControlContext, deps: RolloutDe
       const plan = planRollout(inputOf(stored.document, traffic));
       const nowMs = clock.monotonic();
       rested.set(environmentId, nowMs + Math.min(MOST_REST_MS, (nowMs - beganMs) * REST * (1 + turns.size + due.size)));
-      return { placed: plan.creates, operations: operationsOf(stored, plan), plan };
+      return { ...placingOf(stored, plan), plan };
     });
     for (const event of plan.events) context.event(event);
     tellUnplaced(stored.document, plan);
