@@ -110,12 +110,16 @@ export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
     call: async (path, message, headers, signal) => {
       const { session, stream } = await open(path, headers, signal);
       return await new Promise<Buffer>((resolve, reject) => {
-        const onAbort = (): void => {
+        let isOver = false;
+        const giveUp = (): void => {
+          if (isOver) return;
           // Whoever does not answer one call may answer none.
           retire(session);
           stream.close(http2.constants.NGHTTP2_CANCEL);
           reject(signal.reason);
         };
+        // Where it was us who had no time, the answer is there already: it is read first.
+        const onAbort = (): void => void setImmediate(giveUp);
         signal.addEventListener('abort', onAbort, { once: true });
         const ending = endOf(stream);
         const frames = createFrames();
@@ -129,6 +133,7 @@ export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
         });
         stream.on('error', reject);
         stream.on('close', () => {
+          isOver = true;
           signal.removeEventListener('abort', onAbort);
           const refusal = ending();
           if (refusal !== null) reject(refusal);

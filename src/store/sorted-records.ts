@@ -38,7 +38,9 @@ export function createSortedRecords(): SortedRecords {
     },
     set: (record) => {
       const at = place(record.document.id);
-      records.splice(at, records[at]?.document.id === record.document.id ? 1 : 0, record);
+      if (records[at]?.document.id === record.document.id) records[at] = record;
+      else if (at === records.length) records.push(record);
+      else records.splice(at, 0, record);
       snapshot = null;
     },
     delete: (id) => {

@@ -105,7 +105,8 @@ export function createAgentReports(context: ControlContext): AgentReports {
       tellRestart(next);
       // It may have been given up since.
       const still = (): Operation | null => (acceptStatus(status, nodeId) === null ? null : put(instanceStatusRecords, next));
-      writes.push(gathered.write(status.id, still));
+      const group = view.get(instanceSpecRecords, status.id)?.document.environmentId ?? '';
+      writes.push(gathered.write(status.id, still, group));
     }
     await Promise.all(writes);
     return { accepted: report.instances.length };

@@ -19,48 +19,70 @@ interface Waiting {
 export interface GatheredWrites {
   /**
    * Resolves when what `build` gives is committed. It is asked at the last moment, and may have nothing to write any more by then. Of
-   * several with the same key only the last one is asked. Its operation must write one key, and compare none.
+   * several with the same key only the last one is asked. Its operation must write one key, and compare none. Groups take turns: one of
+   * which little is written does not wait for one of which much is. A key is of one group.
    */
-  write(key: string, build: () => Operation | null): Promise<void>;
+  write(key: string, build: () => Operation | null, group?: string): Promise<void>;
 }
 
 export function gatherWrites(view: Pick<View, 'commit'>): GatheredWrites {
-  const waiting = new Map<string, Waiting>();
+  /** By their groups, of which the one whose turn it is comes first. */
+  const waiting = new Map<string, Map<string, Waiting>>();
   const underWay = new Set<string>();
+  let count = 0;
   let running = 0;
 
-  /** The oldest that fit into one commit. */
+  /** What fits into one commit: of each group its oldest, in turn. */
   const take = (): { readonly operations: Operation[]; readonly taken: Waiting[]; readonly keys: string[] } => {
     const [operations, taken, keys]: [Operation[], Waiting[], string[]] = [[], [], []];
     let characters = 0;
-    for (const [key, entry] of waiting) {
+    let blocked = 0;
+    while (operations.length < MOST_WRITES && blocked < waiting.size) {
+      const [[group, entries] = ['', new Map<string, Waiting>()]] = waiting;
       // What is written of one key comes in order.
-      if (underWay.has(key)) continue;
-      let operation: Operation | null;
-      try {
-        operation = entry.build();
-      } catch (error) {
-        waiting.delete(key);
-        for (const waiter of entry.waiters) waiter.reject(error);
+      const next = entries.entries().find(([key]) => !underWay.has(key));
+      waiting.delete(group);
+      if (next === undefined) {
+        waiting.set(group, entries);
+        blocked += 1;
         continue;
       }
+      const [key, entry] = next;
+      const operation = attempt(entry);
       const size = operation?.writes.reduce((sum, write) => sum + (write.kind === 'put' ? write.value.length : 0), 0) ?? 0;
-      if (operations.length > 0 && characters + size > MOST_CHARACTERS) break;
-      waiting.delete(key);
+      const isFull = operations.length > 0 && characters + size > MOST_CHARACTERS;
+      if (!isFull) {
+        entries.delete(key);
+        count -= 1;
+        blocked = 0;
+      }
+      if (entries.size > 0) waiting.set(group, entries);
+      if (isFull) break;
+      if (operation === undefined) continue;
       taken.push(entry);
-      if (operation !== null) keys.push(key);
       characters += size;
-      if (operation !== null) operations.push(operation);
-      if (operations.length >= MOST_WRITES) break;
+      if (operation === null) continue;
+      operations.push(operation);
+      keys.push(key);
     }
     return { operations, taken, keys };
+  };
+
+  /** undefined: it cannot be built, which its waiters have been told. */
+  const attempt = ({ build, waiters }: Waiting): Operation | null | undefined => {
+    try {
+      return build();
+    } catch (error) {
+      for (const waiter of waiters) waiter.reject(error);
+      return undefined;
+    }
   };
 
   const run = async (): Promise<void> => {
     running += 1;
     // What is reported in the same turn goes together.
     await Promise.resolve();
-    while (running === 1 || waiting.size >= MOST_WRITES) {
+    while (running === 1 || count >= MOST_WRITES) {
       const { operations, taken, keys } = take();
       if (taken.length === 0) break;
       for (const key of keys) underWay.add(key);
@@ -77,13 +99,16 @@ export function gatherWrites(view: Pick<View, 'commit'>): GatheredWrites {
   };
 
   return {
-    write: (key, build) =>
+    write: (key, build, group = '') =>
       new Promise((resolve, reject) => {
-        const entry = waiting.get(key) ?? { build, waiters: [] };
+        const entries = waiting.get(group) ?? new Map<string, Waiting>();
+        waiting.set(group, entries);
+        const entry = entries.get(key) ?? { build, waiters: [] };
         entry.build = build;
         entry.waiters.push({ resolve, reject });
-        waiting.set(key, entry);
-        if (running === 0 || (running < AT_ONCE && waiting.size >= MOST_WRITES)) void run();
+        if (!entries.has(key)) count += 1;
+        entries.set(key, entry);
+        if (running === 0 || (running < AT_ONCE && count >= MOST_WRITES)) void run();
       }),
   };
 }

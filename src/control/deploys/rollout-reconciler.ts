@@ -2,6 +2,7 @@
 // ones for many new Instances, and those of several Environments at the same time. Only Environments that something happened to are looked at, and all of them now and
 // then: the records alone decide, never what woke it.
 
+import { setImmediate } from 'node:timers/promises';
 import { isFailure } from '../../lib/failure.ts';
 import { newId } from '../../lib/id.ts';
 import { FINAL_DEPLOYMENT_PHASES } from '../../model/documents.ts';
@@ -26,8 +27,6 @@ import { createTurns } from './turns.ts';
 
 const FULL_PASS_MS = 30_000;
 const PER_COMMIT = 90;
-/** Environments whose commits are under way. */
-const AT_ONCE = 8;
 /** A run takes in what comes meanwhile for so long. */
 const RUN_MS = 1000;
 /**
@@ -216,12 +215,14 @@ export function createRolloutReconciler(context: ControlContext, deps: RolloutDe
       while (!signal.aborted) {
         // What happens meanwhile is not left to the next run, unless this one lasts.
         if (clock.monotonic() - startedMs < RUN_MS) gather(0);
-        for (let id = turns.next(busy); id !== undefined; id = busy.size < AT_ONCE ? turns.next(busy) : undefined) {
+        for (let id = turns.next(busy); id !== undefined; id = turns.next(busy)) {
           const environmentId = id;
           busy.set(
             id,
             pass(id).finally(() => busy.delete(environmentId)),
           );
+          // A pass takes its time: whoever has something to say meanwhile is heard.
+          await setImmediate();
         }
         if (busy.size === 0) break;
         await Promise.race(busy.values());

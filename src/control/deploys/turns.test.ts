@@ -24,3 +24,24 @@ test('one that is busy keeps its place', () => {
   assert.equal(turns.size, 1);
   assert.equal(turns.next(NOBODY), 'a');
 });
+
+test('only so many are busy at once, and some more of those with few Instances', () => {
+  const turns = createTurns();
+  const busy = new Set<string>();
+  const take = (): void => {
+    for (let id = turns.next(busy); id !== undefined; id = turns.next(busy)) busy.add(id);
+  };
+  for (let index = 0; index < 20; index += 1) {
+    turns.note(`many-${index}`, 1000);
+    turns.add(`many-${index}`);
+  }
+  take();
+  assert.equal(busy.size, 8);
+  for (let index = 0; index < 20; index += 1) turns.add(`few-${index}`);
+  take();
+  assert.equal([...busy].filter((id) => id.startsWith('few')).length, 8);
+  assert.equal(busy.size, 16);
+  busy.delete('few-0');
+  take();
+  assert.ok(busy.has('few-8'));
+});

@@ -3,12 +3,15 @@
 
 /** More than this is many. */
 const FEW = 20;
+/** Those that are busy at the same time, and how many with few Instances may be besides. */
+const AT_ONCE = 8;
+const MORE_FEW = 8;
 
 export interface Turns {
   readonly size: number;
   add(id: string): void;
-  /** The next one that is not busy; undefined where there is none. */
-  next(busy: { has(id: string): boolean }): string | undefined;
+  /** The next one that is not busy, of those with few Instances where so many are busy that the rest waits; undefined: there is none. */
+  next(busy: { has(id: string): boolean; readonly size: number }): string | undefined;
   /** How many Instances it had when it was looked at. */
   note(id: string, instances: number): void;
 }
@@ -37,6 +40,7 @@ export function createTurns(): Turns {
       (large.has(id) ? many : few).add(id);
     },
     next: (busy) => {
+      if (busy.size >= AT_ONCE) return busy.size < AT_ONCE + MORE_FEW ? first(few, busy) : undefined;
       turn += 1;
       const [one, other] = turn % 2 === 0 ? [many, few] : [few, many];
       return first(one, busy) ?? first(other, busy);

@@ -23,8 +23,9 @@ import type { CompiledEnvironment } from './compile.ts';
 /** Stands for the platform among the ids of Environments, which are UUIDs. */
 const PLATFORM = 'libra';
 const KEPT_DELTAS = 512;
-/** Changes of this long become one delta. */
+/** Changes of this long become one delta, and of so many times as long as the last one took. */
 const COALESCE_MS = 5;
+const REST = 4;
 /** Absent Instances that are remembered with the sequence of their removal. */
 const KEPT_ABSENT = 20_000;
 
@@ -108,6 +109,7 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
   let also: ReadonlySet<string> = new Set();
   const alsoTouched = new Set<string>();
   let cancelTimer: (() => void) | null = null;
+  let tookMs = 0;
   const certificates = new Map<string, TableCertificate>();
   let certificatesDue = false;
   let cancelRenewal: (() => void) | null = null;
@@ -179,6 +181,7 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
     cancelTimer = null;
     const renewed = clock.now() - ticketKeySinceMs >= TICKET_KEY_MS;
     if (dirty.size === 0 && alsoTouched.size === 0 && !certificatesDue && !challengesDue && !renewed) return;
+    const beganMs = clock.monotonic();
     const at = sequence + 1;
     const putGroups: RouteGroup[] = [];
     const removeGroups: string[] = [];
@@ -217,6 +220,7 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
       }
     }
     dirty.clear();
+    tookMs = clock.monotonic() - beganMs;
     const rulesChanged = putRules.size > 0 || removeRules.size > 0;
     if (rulesChanged) {
       tellConflicts();
@@ -302,7 +306,7 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
   const touch = (environmentId: string | null | undefined): void => {
     if (environmentId === null || environmentId === undefined) return;
     dirty.add(environmentId);
-    cancelTimer ??= clock.timer(COALESCE_MS, flush);
+    cancelTimer ??= clock.timer(Math.max(COALESCE_MS, REST * tookMs), flush);
   };
 
   const touchInstance = (id: string): void => {
@@ -310,7 +314,11 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
     if (spec === undefined) {
       touch(environmentOf.get(id));
       environmentOf.delete(id);
-    } else if (spec.role === 'service') touch(spec.environmentId);
+    } else if (spec.role === 'service' && mayGetRequests(spec)) touch(spec.environmentId);
+  };
+  const mayGetRequests = ({ environmentId, entrypoint, deploymentId }: InstanceSpec): boolean => {
+    const deployment = deploymentId === null ? undefined : view.get(deploymentRecords, deploymentId)?.document;
+    return groups.has(`${environmentId}/${entrypoint}`) || deployment?.entrypoints[entrypoint]?.listens !== false;
   };
 
   const unsubscribe = view.onChange((changed) => {
