@@ -91,6 +91,8 @@ function pathOf(endpoint: Endpoint): string {
   const path = endpoint.path.replace('{digest}', `sha256:${'0'.repeat(64)}`).replace(/\{[^}]+\}/gu, 'one');
   const query = new URLSearchParams();
   if (endpoint.path.endsWith('/exec')) query.set('command', '["true"]');
+  if (endpoint.path.endsWith('/files'))
+    for (const [name, value] of Object.entries({ path: 'one', direction: 'out' })) query.set(name, value);
   if (endpoint.path === '/v1/dataplane/sync') query.set('edge', 'e1');
   if (endpoint.method === 'DELETE' && endpoint.query !== null && endpoint.scope !== 'node') query.set('confirm', 'one');
   return query.size === 0 ? path : `${path}?${query.toString()}`;
