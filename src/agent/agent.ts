@@ -267,9 +267,10 @@ export function createAgent(options: AgentOptions): Agent {
       everyMs: COLLECT_EVERY_MS,
       onError: (error) => log.warn({ error: messageOf(error) }, 'old bundles, images and volumes could not be collected'),
       run: async (signal) => {
-        await bundles.collect();
-        for (const driver of drivers.values()) await driver.collect?.();
-        await unused?.collect(signal);
+        // One that cannot be, such as while Docker or control is away, keeps no other from it.
+        const byDrivers = [...drivers.values()].map(async (driver) => driver.collect?.());
+        const ended = await Promise.allSettled([bundles.collect(), ...byDrivers, unused?.collect(signal) ?? Promise.resolve()]);
+        for (const each of ended) if (each.status === 'rejected') throw each.reason;
       },
     });
     return { instances, secrets, sync, reporter, calls, contact, collector, images, meter, forwarder, dataPort };
