@@ -357,7 +357,7 @@ export const SETTINGS = {
   },
 } as const satisfies Readonly<Record<string, Setting<unknown>>>;
 
-type SettingName = keyof typeof SETTINGS;
+export type SettingName = keyof typeof SETTINGS;
 type Given = { readonly [K in SettingName]: ReturnType<(typeof SETTINGS)[K]['parse']> | null };
 
 /** What was set, by flag or variable; null where nothing was. */
@@ -437,4 +437,12 @@ export function loadSettings(flags: Readonly<Record<string, string | undefined>>
     path: around.env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin',
     isRoot,
   };
+}
+
+/** A setting as its variable says it; null where it was not set. */
+export function variableText(settings: Settings, name: SettingName): string | null {
+  const value = settings[name];
+  if (value === null) return null;
+  // Those two are said in seconds.
+  return name === 'retainEndedMs' || name === 'nodeGraceMs' ? String(Number(value) / 1000) : String(value);
 }

@@ -73,6 +73,8 @@ export interface Endpoint<
   readonly bodyLimitBytes: number;
   /** Internal contracts ignore unknown fields, public ones refuse them (invariant 11). */
   readonly internal: boolean;
+  /** The reply holds a secret: it is kept nowhere, not even for a repeat of the call. */
+  readonly tellsSecret: boolean;
 }
 
 interface Definition<Path extends string, Query extends z.ZodType, Body extends z.ZodType, Reply extends z.ZodType> {
@@ -88,6 +90,7 @@ interface Definition<Path extends string, Query extends z.ZodType, Body extends 
   readonly status?: 200 | 201 | 202 | 204 | 101;
   readonly bodyLimitBytes?: number;
   readonly internal?: boolean;
+  readonly tellsSecret?: boolean;
 }
 
 /** Types of an endpoint without query, body or reply. */
@@ -115,6 +118,7 @@ export function endpoint<
     status: definition.status ?? 200,
     bodyLimitBytes: definition.bodyLimitBytes ?? 64 * 1024,
     internal: definition.internal ?? false,
+    tellsSecret: definition.tellsSecret ?? false,
   };
 }
 

@@ -14,6 +14,21 @@ const certificateShape = (z: Z) =>
     authorityPem: z.string(),
   });
 
+/** What makes a machine a control plane of this platform. All of it is secret. */
+const controlShape = (z: Z) =>
+  z.object({
+    /** Of its Node; null: as the machine is called. */
+    name: z.string().nullable(),
+    /** 64 hexadecimal digits. */
+    masterKey: z.string(),
+    /** Settings that all control planes share, by their variables; the store among them. */
+    variables: z.record(z.string(), z.string()),
+    /** `name:password` of the store. */
+    storeLogin: z.string().nullable(),
+    /** Of the store, as PEM. */
+    storeTls: z.object({ ca: z.string(), cert: z.string().nullable(), key: z.string().nullable() }).nullable(),
+  });
+
 const publicKey = (z: Z) => z.string().max(1000).describe('SPKI PEM, P-256');
 
 export const machines = {
@@ -27,6 +42,18 @@ export const machines = {
     reply: (z) => certificateShape(z),
     errors: ['unsupported'],
     internal: true,
+  }),
+  joinControl: endpoint({
+    method: 'POST',
+    path: '/v1/machines/join-control',
+    summary: 'What a machine needs that was invited to be a control plane; the same again for the same key.',
+    permission: 'public',
+    scope: 'none',
+    body: (z) => z.object({ token: z.string().max(300), hostname: z.string().max(300), publicKeyPem: publicKey(z) }),
+    reply: (z) => controlShape(z),
+    errors: ['unsupported'],
+    internal: true,
+    tellsSecret: true,
   }),
   authority: endpoint({
     method: 'GET',

@@ -29,8 +29,8 @@ export interface Finding {
 /** Of a machine that joined a platform elsewhere. */
 export interface LocalMembership {
   readonly url: string;
-  /** Of its Node. */
-  readonly name: string;
+  /** Of its Node; null: it became a control plane, which makes its Node itself. */
+  readonly name: string | null;
   readonly roles: readonly string[];
 }
 

@@ -19,6 +19,7 @@ import { createAuthenticate, ensureOwnerToken } from './auth/tokens.ts';
 import { ensureLocalNode } from './cluster/bootstrap.ts';
 import { openAuthorityKey } from './certificates/authority.ts';
 import { authorityRecords } from './certificates/records.ts';
+import type { Gift } from './cluster/invitations.ts';
 import { createMachines } from './cluster/machines.ts';
 import { allCollections } from './collections.ts';
 import { createSealer, loadMasterKey } from './config/sealer.ts';
@@ -61,6 +62,8 @@ export interface ControlOptions {
   readonly ownerSecret: string | null;
   /** For the Node record of this machine; becomes a DNS label. */
   readonly nodeName: string;
+  /** What another machine needs to be a control plane of this platform. Throws `unsupported` where none can be. Absent: none can. */
+  readonly gift?: Gift;
   /** Further addresses for people, by role, as they are when asked. */
   readonly addresses?: () => Readonly<Record<string, string>>;
   /** Further Prometheus text for /metrics, such as the Edge's. Must not reject. */
@@ -186,6 +189,7 @@ async function startControl(
     furtherAddresses: () => options.addresses?.() ?? {},
     ownLoops: () => ownLoops,
     onShutdown: options.onShutdown,
+    gift: options.gift,
     edgeReconnectGraceMs: options.edgeReconnectGraceMs,
   };
   const seats = await createSeats(context, { leadership, build: (its, leads) => createModules(its, { ...modulesOptions, leads }) });

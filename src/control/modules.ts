@@ -11,6 +11,7 @@ import { createBuilds } from './builds/builds.ts';
 import { createCertificates } from './certificates/certificates.ts';
 import { createDomains } from './certificates/domains.ts';
 import { createCluster } from './cluster/cluster.ts';
+import type { Gift } from './cluster/invitations.ts';
 import { createMachines } from './cluster/machines.ts';
 import type { Sealer } from './config/sealer.ts';
 import { createValues } from './config/values.ts';
@@ -47,6 +48,7 @@ export interface ModulesOptions {
   /** Loops that run whichever control plane leads. */
   readonly ownLoops: () => readonly Reconcilers[];
   readonly onShutdown: (options: { readonly keepInstances: boolean }) => void;
+  readonly gift: Gift | undefined;
   readonly edgeReconnectGraceMs?: number | undefined;
 }
 
@@ -73,7 +75,7 @@ export async function createModules(context: ControlContext, options: ModulesOpt
     ...(options.edgeReconnectGraceMs === undefined ? {} : { reconnectGraceMs: options.edgeReconnectGraceMs }),
   });
   const domains = createDomains(context, { sealer, routing, authorityPem: certificates.authorityPem });
-  const machines = await createMachines(context, { sealer, url: options.tlsUrl });
+  const machines = await createMachines(context, { sealer, url: options.tlsUrl, gift: options.gift });
   const cluster = createCluster(context, { openValue: values.openValue, ownNodeId: nodeId });
   const deploys = createDeploys(context, {
     trafficState: routing.trafficState,

@@ -15,8 +15,8 @@ export interface KeptReply {
 }
 
 export type Begun =
-  /** Run it. `finish` keeps the reply; `abandon` lets a repeat run again with the same recordId. */
-  | { readonly state: 'run'; readonly recordId: string; finish(reply: KeptReply): Promise<void>; abandon(): void }
+  /** Run it. `finish` keeps the reply, which for `secret` nobody gets again; `abandon` lets a repeat run again with the same recordId. */
+  | { readonly state: 'run'; readonly recordId: string; finish(reply: KeptReply | 'secret'): Promise<void>; abandon(): void }
   | { readonly state: 'replay'; readonly reply: KeptReply };
 
 export interface IdempotencyStore {
@@ -35,7 +35,7 @@ interface KeyRecord {
   readonly requestHash: string;
   readonly recordId: string;
   /** null until it is done. */
-  readonly reply: KeptReply | 'too large' | null;
+  readonly reply: KeptReply | 'too large' | 'secret' | null;
 }
 
 export function requestHash(parts: readonly (string | Uint8Array)[]): string {
@@ -88,6 +88,12 @@ export function createIdempotencyStore(deps: { readonly store: Store; readonly c
     if (old?.reply === 'too large') {
       throw new Failure('exists', { message: 'This request was carried out before; its reply was too large to be kept.' });
     }
+    if (old?.reply === 'secret') {
+      throw new Failure('exists', {
+        message: 'This request was carried out before; its reply holds a secret, which is told only once.',
+        hint: 'Take back what it made, and ask anew with another Idempotency-Key.',
+      });
+    }
     if (old !== null && old.reply !== null) return { state: 'replay', reply: old.reply };
     // An unfinished record that is not at work here was left by a killed process: go on with its recordId.
     const recordId = old?.recordId ?? newId(clock.now(), random);
@@ -98,7 +104,7 @@ export function createIdempotencyStore(deps: { readonly store: Store; readonly c
       recordId,
       finish: async (reply) => {
         try {
-          const tooLarge = Buffer.byteLength(reply.body ?? '') > REPLY_LIMIT_BYTES;
+          const tooLarge = reply !== 'secret' && Buffer.byteLength(reply.body ?? '') > REPLY_LIMIT_BYTES;
           await write(key, { ...begun, reply: tooLarge ? 'too large' : reply }, revision);
         } finally {
           inFlight.delete(key);

@@ -131,7 +131,7 @@ export function createReplies(deps: RepliesDeps): Replies {
   };
 
   const write = async (exchange: Exchange, call: AnyCall, request: FastifyRequest): Promise<Answer> => {
-    const { status } = exchange.bound.endpoint;
+    const { status, tellsSecret } = exchange.bound.endpoint;
     const key = header(request, 'idempotency-key');
     if (key === undefined) return { status, body: await guarded(exchange, call, request), headers: {} };
     if (!/^[\x21-\x7e]{1,200}$/u.test(key)) {
@@ -148,7 +148,7 @@ export function createReplies(deps: RepliesDeps): Replies {
       begun.abandon();
       throw error;
     }
-    await begun.finish({ status, body }).catch((error: unknown) => {
+    await begun.finish(tellsSecret ? 'secret' : { status, body }).catch((error: unknown) => {
       // What was asked is done; only a repeat would run again, with the same recordId.
       deps.log.warn({ requestId: request.id, error }, 'the reply of an idempotent request could not be kept');
     });

@@ -367,6 +367,9 @@ export interface DriverInfo {
 /** What a machine that joined may run. */
 export type MachineRole = 'agent' | 'edge';
 
+/** What a machine may be invited for: a control plane runs the others by itself. */
+export type InvitedRole = MachineRole | 'control';
+
 /** Leave for one machine to join, once. Only the SHA-256 of its secret is kept. */
 export interface Invitation {
   readonly id: string;
@@ -374,12 +377,12 @@ export interface Invitation {
   /** Of the Node; null: as the machine is called. */
   readonly nodeName: string | null;
   readonly runtimeId: string;
-  readonly roles: readonly MachineRole[];
+  readonly roles: readonly InvitedRole[];
   readonly labels: Readonly<Record<string, string>>;
   readonly createdAtMs: number;
   readonly expiresAtMs: number;
-  /** The one machine that came with it, by its key; null: none so far. */
-  readonly usedBy: { readonly nodeId: string; readonly key: string } | null;
+  /** The one machine that came with it, by its key; null: none so far. A control plane makes its Node itself. */
+  readonly usedBy: { readonly nodeId: string | null; readonly key: string } | null;
 }
 
 export interface NodeSpec {

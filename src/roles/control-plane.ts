@@ -14,6 +14,7 @@ import { createControl } from '../control/control.ts';
 import { Failure, messageOf } from '../lib/failure.ts';
 import type { MachineIdentity } from '../tunnel/identity.ts';
 import { startAgentRole } from './agent-role.ts';
+import { makeGift } from './control-gift.ts';
 import { edgeMetrics } from './edge-metrics.ts';
 import { holdEdgeRole } from './edge-role.ts';
 import type { Librad } from './librad-parts.ts';
@@ -81,6 +82,7 @@ export async function startControlPlane(librad: Librad): Promise<Omit<LocalAddre
       retainReleases: 10,
     },
     nodeName,
+    gift: () => makeGift(settings, paths.masterKey),
     ownerSecret: await readTextIfThere(paths.ownerToken),
     furtherMetrics: () => edgeMetrics(edge.sockets),
     addresses: () => ({ edge: `${edge.host}:${edge.ports.http}`, edgeTls: `${edge.host}:${edge.ports.https}` }),

@@ -11,6 +11,7 @@ import type { Clock } from '../lib/clock.ts';
 import { Failure, messageOf } from '../lib/failure.ts';
 import { createTlsFetch } from '../sys/http-fetch.ts';
 import { CONTROL_NAME, controlParty } from '../tunnel/identity.ts';
+import { keepGift, readKeptVariables } from './kept-settings.ts';
 import { isOver, isRemoved, pendingMachineKey, readIdentity, readMembership, writeIdentity, writeMembership } from './membership.ts';
 import type { Membership } from './membership.ts';
 import type { DataPaths } from './paths.ts';
@@ -22,22 +23,23 @@ export interface JoinRequest {
   readonly url: string;
   readonly token: string;
   readonly hostname: string;
+  /** For a control plane: the address at which others reach it; null: the one that it goes to the platform from. */
+  readonly apiTlsHost: string | null;
   readonly paths: DataPaths;
   readonly clock: Clock;
   /** librad runs on the data folder, and holds to what it was started with. */
   readonly isRunning: boolean;
 }
 
-export interface Joined {
-  readonly membership: Membership;
-  /** It was a member before: the token was not used. */
-  readonly already: boolean;
-}
+/** `already`: it was one before, and the token was not used. */
+export type Joined =
+  | { readonly kind: 'member'; readonly membership: Membership; readonly already: boolean }
+  | { readonly kind: 'control'; readonly url: string; readonly already: boolean };
 
 /** Throws `conflict` where the data folder holds a platform of its own, `unauthenticated` where the other end is not the one of the token. */
-export async function joinPlatform({ url, token, hostname, paths, clock, isRunning }: JoinRequest): Promise<Joined> {
+export async function joinPlatform({ url, token, hostname, apiTlsHost, paths, clock, isRunning }: JoinRequest): Promise<Joined> {
   const target = parseUrl(url);
-  const fingerprint = /^libra_join_[0-9a-f]{64}_([0-9a-f]{64})$/u.exec(token)?.[1];
+  const [, kind, fingerprint] = /^libra_(join|control)_[0-9a-f]{64}_([0-9a-f]{64})$/u.exec(token) ?? [];
   if (fingerprint === undefined) {
     throw new Failure('invalid_input', {
       message: 'This is not the token of an invitation.',
@@ -50,11 +52,13 @@ export async function joinPlatform({ url, token, hostname, paths, clock, isRunni
       { machines },
       { url: before.urls[0], token: null, fetch: createTlsFetch(onlyParty(controlParty(identity))), clock, attempts: 1 },
     );
-    if (!(await isRemoved(() => known.machines.controls({ timeoutMs: CONNECT_MS })))) return { membership: before, already: true };
+    if (!(await isRemoved(() => known.machines.controls({ timeoutMs: CONNECT_MS }))))
+      return { kind: 'member', membership: before, already: true };
   }
   if (isRunning && before !== null)
     throw new Failure('conflict', { message: 'Libra runs here as a Node that it is no more.', hint: 'Stop it first: libra down' });
   if (before === null && (await stat(paths.masterKey).catch(() => null)) !== null) {
+    if (kind === 'control' && readKeptVariables(paths) !== null) return { kind, url: target.origin, already: true };
     throw new Failure('conflict', {
       message: `The data folder ${paths.data} holds a platform of its own.`,
       hint: 'Join with another one: --data or LIBRA_DATA.',
@@ -64,12 +68,24 @@ export async function joinPlatform({ url, token, hostname, paths, clock, isRunni
   const { publicKeyPem, keyPem } = await pendingMachineKey(paths.pendingIdentity);
   const fetch = createTlsFetch(onlyParty({ ca: authorityPem, servername: CONTROL_NAME }));
   const client = createClient({ machines }, { url: target.origin, token: null, fetch, clock });
+  if (kind === 'control') {
+    if (before !== null)
+      throw new Failure('conflict', {
+        message: `This machine is Node ${before.name} of ${before.urls[0]}.`,
+        hint: 'A control plane needs a data folder of its own: --data or LIBRA_DATA.',
+      });
+    const gift = await client.machines.joinControl({ body: { token, hostname, publicKeyPem } });
+    // Where the others reach it, unless its own settings say so.
+    await keepGift(paths, gift, { LIBRA_API_TLS_HOST: apiTlsHost ?? address });
+    await rm(paths.pendingIdentity, { force: true });
+    return { kind, url: target.origin, already: false };
+  }
   const reply = await client.machines.join({ body: { token, hostname, publicKeyPem } });
   const membership: Membership = { urls: [target.origin], nodeId: reply.nodeId, name: reply.name, roles: reply.roles, address };
   await writeIdentity(paths, { nodeId: reply.nodeId, authorityPem: reply.authorityPem, certificatePem: reply.certificatePem, keyPem });
   await writeMembership(paths, membership);
   await rm(paths.pendingIdentity, { force: true });
-  return { membership, already: false };
+  return { kind: 'member', membership, already: false };
 }
 
 function onlyParty<T>(party: T): () => T {

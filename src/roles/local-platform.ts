@@ -4,11 +4,12 @@ import { readFile, access, constants, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Finding, LocalAddresses, LocalPlatform, UpFlags } from '../cli/local-platform.ts';
 import type { OptionSpec } from '../cli/option-spec.ts';
-import { loadSettings, SETTINGS } from '../config.ts';
-import type { Settings, Surroundings } from '../config.ts';
+import { loadSettings, SETTINGS, variableText } from '../config.ts';
+import type { SettingName, Settings, Surroundings } from '../config.ts';
 import { systemClock } from '../lib/clock.ts';
 import { Failure, isFailure, messageOf } from '../lib/failure.ts';
 import { readAddresses } from './addresses.ts';
+import { readKeptVariables } from './kept-settings.ts';
 import { dataPaths, makeDataFolders } from './paths.ts';
 import { LIBRAD_KEY, programArgv, programEnv, programRoot, programVersion } from './program.ts';
 
@@ -41,11 +42,11 @@ async function lastLogLines(path: string): Promise<string> {
 }
 
 export function createLocalPlatform(around: Surroundings): LocalPlatform {
-  const local = loadSettings({}, around);
+  const local = settingsOf({}, around);
   const paths = dataPaths(local.data);
 
   const startInBackground = async (flags: UpFlags, onProgress: (message: string) => void): Promise<LocalAddresses> => {
-    const settings = loadSettings(flags, around);
+    const settings = settingsOf(flags, around);
     const target = dataPaths(settings.data);
     await makeDataFolders(target, settings.isRoot);
     onProgress('Starting the keeper');
@@ -117,11 +118,11 @@ export function createLocalPlatform(around: Surroundings): LocalPlatform {
     },
     run: async (flags, options) => {
       const { runLibrad } = await import('./librad.ts');
-      await runLibrad({ keeperKey: null, settings: loadSettings(flags, around), ...options });
+      await runLibrad({ keeperKey: null, settings: settingsOf(flags, around), ...options });
     },
     startInBackground: (flags, options) => startInBackground(flags, options.onProgress),
     join: async ({ url, token, flags }) => {
-      const settings = loadSettings(flags, around);
+      const settings = settingsOf(flags, around);
       const target = dataPaths(settings.data);
       await makeDataFolders(target, settings.isRoot);
       const [{ joinPlatform }, { hostname }] = await Promise.all([import('./join-platform.ts'), import('node:os')]);
@@ -130,10 +131,12 @@ export function createLocalPlatform(around: Surroundings): LocalPlatform {
         url,
         token,
         hostname: settings.nodeName ?? hostname(),
+        apiTlsHost: settings.apiTlsHost,
         paths: target,
         clock: systemClock,
         isRunning,
       });
+      if (joined.kind === 'control') return { already: joined.already, membership: { name: null, roles: ['control'], url: joined.url } };
       const { name, roles, urls } = joined.membership;
       return { already: joined.already, membership: { name, roles, url: urls[0] } };
     },
@@ -177,14 +180,20 @@ export function createLocalPlatform(around: Surroundings): LocalPlatform {
   };
 }
 
+/** What this machine was given when it became a control plane counts where nothing else is said. */
+function settingsOf(flags: UpFlags, around: Surroundings): Settings {
+  const settings = loadSettings(flags, around);
+  const kept = readKeptVariables(dataPaths(settings.data));
+  return kept === null ? settings : loadSettings(flags, { ...around, env: { ...kept, ...around.env } });
+}
+
 /** The other settings, as variables. */
 function settingVariables(settings: Settings): Readonly<Record<string, string>> {
   const variables: Record<string, string> = {};
   for (const [name, setting] of Object.entries(SETTINGS)) {
     if (!isVariable(setting) || name === 'url' || name === 'token') continue;
-    const value = settings[name as keyof typeof SETTINGS /* Object.entries gives the names of the table */];
-    if (value !== null)
-      variables[setting.variable] = name === 'retainEndedMs' || name === 'nodeGraceMs' ? String(Number(value) / 1000) : String(value);
+    const text = variableText(settings, name as SettingName); // Object.entries gives the names of the table
+    if (text !== null) variables[setting.variable] = text;
   }
   return variables;
 }

@@ -76,3 +76,15 @@ async function loginIn(file: string): Promise<{ readonly name: string; readonly 
   if (colon < 1) throw new Failure('invalid_input', { message: `The file ${file} has to hold the login of the store as name:password.` });
   return { name: line.slice(0, colon), password: line.slice(colon + 1) };
 }
+
+/** What the store is reached with, as it stands in the files that the settings name. */
+export async function storeFiles({ storeTls, storeLogin }: Pick<Settings, 'storeTls' | 'storeLogin'>): Promise<{
+  readonly storeLogin: string | null;
+  readonly storeTls: { readonly ca: string; readonly cert: string | null; readonly key: string | null } | null;
+}> {
+  const [login, tls] = await Promise.all([
+    storeLogin === null ? null : readSecret(storeLogin, 'the login'),
+    storeTls === null ? null : tlsFiles(storeTls),
+  ]);
+  return { storeLogin: login, storeTls: tls === null ? null : { ca: tls.ca, cert: tls.cert ?? null, key: tls.key ?? null } };
+}

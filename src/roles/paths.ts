@@ -22,6 +22,9 @@ export interface DataPaths {
   readonly edgeSocket: (worker: number) => string;
   readonly accessLog: (worker: number) => string;
   readonly edgeTable: string;
+  /** What a machine was given that was invited to be a control plane: settings, and how the store is reached. */
+  readonly keptSettings: string;
+  readonly storeAccess: string;
   /** Where a machine joined; absent on one that is a platform of its own. */
   readonly membership: string;
   /** What it shows to other machines; the key of one that is about to join. */
@@ -51,6 +54,8 @@ export function dataPaths(data: string): DataPaths {
     edgeSocket: (worker) => join(run, `edge${suffix(worker)}.sock`),
     accessLog: (worker) => join(data, 'logs', `access${suffix(worker)}.log`),
     edgeTable: join(edge, 'table.json'),
+    keptSettings: join(data, 'control.json'),
+    storeAccess: join(data, 'store-access'),
     membership: join(data, 'membership.json'),
     identity: join(data, 'identity.json'),
     pendingIdentity: join(data, 'identity.pending.json'),

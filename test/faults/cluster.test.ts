@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -117,7 +117,8 @@ async function withCluster(body: (cluster: Cluster) => Promise<void>): Promise<v
     });
   const machines: Cluster['machines'] = {
     one: { machine: one, platform: control(one, 'one') },
-    two: { machine: two, platform: control(two, 'two') },
+    // The store, and all else that control planes share, it is given when it joins.
+    two: { machine: two, platform: platformOn(two, 'two', { LIBRA_API_PORT: '7400' }) },
     three: { machine: three, platform: platformOn(three, 'three') },
     edge: { machine: edge, platform: platformOn(edge, 'edge', { LIBRA_EDGE_PORT: String(EDGE_PORT) }) },
   };
@@ -133,8 +134,15 @@ async function withCluster(body: (cluster: Cluster) => Promise<void>): Promise<v
     Promise.any([machines.one, machines.two].map(({ platform }) => askOne<T>(platform, words)));
   try {
     await machines.one.platform.startDetached();
-    copyFileSync(join(machines.one.platform.data, 'master.key'), join(machines.two.platform.data, 'master.key'));
-    await machines.two.platform.startDetached();
+    const invited = await askOne<{ readonly url: string; readonly token: string }>(machines.one.platform, [
+      'nodes',
+      'invite',
+      '--roles',
+      'control',
+    ]);
+    const became = await machines.two.platform.cli('join', invited.url, '--token', invited.token, '--detach');
+    assert.equal(became.code, 0, became.stderr);
+    machines.two.platform.readAddresses();
     for (const [name, roles] of [
       ['three', 'agent'],
       ['edge', 'edge'],

@@ -126,6 +126,14 @@ test('a machine joins, runs Instances and an Edge, is killed and comes back, and
 
 test('an invitation is good for one machine, and none without an address to come to', () =>
   withPlatform(async (platform) => {
+    const ask = { body: { roles: ['agent' as const], runtime: 'default', labels: {}, expiresInMs: 60_000 }, idempotencyKey: 'once' };
+    const { token: first } = await platform.client().invitations.create(ask);
+    await assert.rejects(platform.client().invitations.create(ask), /told only once/u);
+    for (const name of readdirSync(platform.data).filter((file) => file.startsWith('store.db')))
+      assert.ok(!readFileSync(join(platform.data, name)).includes(first.slice(0, 40)), `${name} has no token in it`);
+    const control = await platform.cli('nodes', 'invite', '--roles', 'control');
+    assert.notEqual(control.code, 0);
+    assert.match(control.stderr, /file of this machine.*libra store migrate/su);
     const { url, token } = await invite(platform);
     await withMachine('second', async (machine) => {
       assert.equal((await machine.cli('join', url, '--token', token, '--detach')).code, 0);

@@ -103,9 +103,17 @@ const invitationShape = (z: Z) =>
     labels: z.record(z.string(), z.string()),
     createdAtMs: z.number(),
     expiresAtMs: z.number(),
-    /** The Node that came with it; null: none so far. */
+    /** The Node that came with it, or `a control plane`; null: none so far. */
     usedBy: z.string().nullable(),
   });
+
+const expiresInMs = (z: Z) =>
+  z
+    .number()
+    .int()
+    .min(60_000)
+    .max(7 * 86_400_000)
+    .default(3_600_000);
 
 export const invitations = {
   list: endpoint({
@@ -133,16 +141,24 @@ export const invitations = {
           .max(2)
           .default(['agent']),
         labels: z.record(z.string(), z.string()).default({}),
-        expiresInMs: z
-          .number()
-          .int()
-          .min(60_000)
-          .max(7 * 86_400_000)
-          .default(3_600_000),
+        expiresInMs: expiresInMs(z),
       }),
     status: 201,
     reply: (z) => invitationShape(z).extend({ token: z.string(), url: z.string() }),
     errors: ['not_found', 'exists', 'unsupported'],
+    tellsSecret: true,
+  }),
+  createControl: endpoint({
+    method: 'POST',
+    path: '/v1/invitations/control',
+    summary: 'Leave for one machine to become a control plane: it is given the master key and the way to the store.',
+    permission: 'platform.admin',
+    scope: 'platform',
+    body: (z) => z.object({ name: z.string().max(30).optional(), expiresInMs: expiresInMs(z) }),
+    status: 201,
+    reply: (z) => invitationShape(z).extend({ token: z.string(), url: z.string() }),
+    errors: ['exists', 'unsupported'],
+    tellsSecret: true,
   }),
   delete: endpoint({
     method: 'DELETE',

@@ -8,13 +8,14 @@ import { formatAge } from '../output.ts';
 
 const HOUR_MS = 3_600_000;
 
-function rolesOf(input: CommandInput): ('agent' | 'edge')[] {
+function rolesOf(input: CommandInput): ('agent' | 'edge')[] | 'control' {
   const words = (textOption(input, 'roles') ?? 'agent').split(',');
+  if (words.length === 1 && words[0] === 'control') return 'control';
   return words.map((word) => {
     if (word === 'agent' || word === 'edge') return word;
     throw new Failure('invalid_input', {
-      message: `--roles must be agent, edge or agent,edge, not ${JSON.stringify(words.join(','))}.`,
-      hint: 'An agent runs Instances, an edge takes requests.',
+      message: `--roles must be agent, edge, agent,edge or control, not ${JSON.stringify(words.join(','))}.`,
+      hint: 'An agent runs Instances, an edge takes requests, a control plane does all of it.',
     });
   });
 }
@@ -38,7 +39,7 @@ export const nodesInvite: Command = {
   scope: 'platform',
   options: [
     { name: 'name', value: 'name', help: "name of the Node; default: the machine's host name" },
-    { name: 'roles', value: 'roles', help: 'what it may run: agent, edge or both with a comma; default agent' },
+    { name: 'roles', value: 'roles', help: 'what it may run: agent, edge or both with a comma, or control; default agent' },
     { name: 'runtime', value: 'runtime', help: 'Runtime that it belongs to; default: default' },
     { name: 'labels', value: 'labels', help: 'labels of the Node, such as disk=ssd,zone=a' },
     { name: 'expires', value: 'time', help: 'how long the invitation holds, such as 10m or 1d; default 1h' },
@@ -50,15 +51,21 @@ export const nodesInvite: Command = {
       throw new Failure('invalid_input', { message: `--expires must be a time such as 10m or 1d, not ${JSON.stringify(expires)}.` });
     const name = textOption(input, 'name');
     const client = await context.client();
-    const body = {
-      roles: rolesOf(input),
-      runtime: textOption(input, 'runtime') ?? 'default',
-      labels: labelsOf(input),
-      expiresInMs,
-      ...(name === null ? {} : { name }),
-    };
-    const reply = await client.invitations.create({ body });
+    const roles = rolesOf(input);
+    const common = { expiresInMs, ...(name === null ? {} : { name }) };
+    const [labels, runtime] = [labelsOf(input), textOption(input, 'runtime')];
+    if (roles === 'control' && (Object.keys(labels).length > 0 || runtime !== null))
+      throw new Failure('invalid_input', {
+        message: 'A control plane makes its Node itself: it comes without --labels and --runtime.',
+        hint: 'Set them when it is there: libra nodes set',
+      });
+    const reply =
+      roles === 'control'
+        ? await client.invitations.createControl({ body: common })
+        : await client.invitations.create({ body: { ...common, roles, labels, runtime: runtime ?? 'default' } });
     const command = `libra join ${reply.url} --token ${reply.token}`;
+    if (roles === 'control')
+      context.output.note('Whoever uses it gets the master key and the way to the store: everything that the platform knows.');
     context.output.note(`Run this on the machine within ${formatDuration(expiresInMs)}; it is good for one machine:`);
     context.output.line(command);
     context.output.value({ ...reply, command });

@@ -9,7 +9,7 @@ import { up } from './up.ts';
 const MAX_TOKEN_BYTES = 1000;
 
 export const join: Command = {
-  summary: 'Make this machine a Node of a platform elsewhere.',
+  summary: 'Make this machine a Node of a platform elsewhere, or one more control plane of it.',
   details:
     '`libra nodes invite` on the platform prints the whole command. The machine makes a key of its own, control signs its certificate, and both know each other by that from then on; the token is good for this once. After that `libra up` starts it again. --token - reads the token from standard input.',
   example: 'libra join https://10.0.0.1:7401 --token libra_join_…',
@@ -32,11 +32,18 @@ export const join: Command = {
     output.progress('Joining …');
     const { membership, already } = await local.join({ url: input.arguments['url']?.[0] ?? '', token, flags: flags satisfies UpFlags });
     output.progress('');
-    output.note(
-      already
-        ? `This machine is Node ${membership.name} of ${membership.url} already; the token was not used.`
-        : `This machine is Node ${membership.name} of ${membership.url} now (${membership.roles.join(', ')}).`,
-    );
+    if (membership.name === null)
+      output.note(
+        already
+          ? `This machine is a control plane already; the token was not used.`
+          : `This machine is a control plane of the platform at ${membership.url} now.`,
+      );
+    else
+      output.note(
+        already
+          ? `This machine is Node ${membership.name} of ${membership.url} already; the token was not used.`
+          : `This machine is Node ${membership.name} of ${membership.url} now (${membership.roles.join(', ')}).`,
+      );
     return await up.run(input, context);
   },
 };

@@ -9,9 +9,10 @@ import { createSealer } from '../config/sealer.ts';
 import { callOf, createTestContext } from '../test-context.ts';
 import type { TestContext } from '../test-context.ts';
 import { ensureLocalNode } from './bootstrap.ts';
+import type { Gift } from './invitations.ts';
 import { createMachines } from './machines.ts';
 import type { Machines } from './machines.ts';
-import { nodeSpecRecords } from './records.ts';
+import { invitationRecords, nodeSpecRecords } from './records.ts';
 
 type Invite = Parameters<Machines['handlers']['invitations']['create']>[0]['body'];
 type Certified = ReplyOf<(typeof table)['machines']['join']>;
@@ -26,12 +27,12 @@ interface Setting {
 const makeKey = (): string =>
   generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ format: 'pem', type: 'spki' }).toString();
 
-async function withMachines(run: (setting: Setting) => Promise<void>): Promise<void> {
+async function withMachines(run: (setting: Setting) => Promise<void>, gift?: Gift): Promise<void> {
   const context = await createTestContext();
   try {
     await ensureLocalNode(context, { nodeId: 'first', hostname: 'first', teamId: 'team-1' });
     const sealer = createSealer(createHash('sha256').update('master').digest(), context.random);
-    const machines = await createMachines(context, { sealer, url: () => 'https://10.0.0.1:7401' });
+    const machines = await createMachines(context, { sealer, url: () => 'https://10.0.0.1:7401', gift });
     const body = { runtime: 'default', roles: ['agent' as const], labels: {}, expiresInMs: 3_600_000 };
     await run({
       context,
@@ -161,4 +162,41 @@ test('a machine of the control plane shows a certificate of the same authority, 
     assert.equal(certificate.checkHost('control.libra.internal'), 'control.libra.internal');
     assert.equal(certificate.checkIP('10.0.0.1'), '10.0.0.1');
     assert.deepEqual(certificate.keyUsage, ['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2']);
+  }));
+
+const gift = { masterKey: 'ab'.repeat(32), variables: { LIBRA_STORE: 'etcd://10.0.0.1:2379' }, storeLogin: 'libra:secret', storeTls: null };
+
+test('a machine that was invited to be a control plane is given what that takes, once', () =>
+  withMachines(
+    async ({ context, machines, invite, join }) => {
+      const { invitations, machines: handlers } = machines.handlers;
+      const invited = await invitations.createControl(
+        callOf<typeof table.invitations.createControl>({ params: {}, query: undefined, body: { name: 'two', expiresInMs: 60_000 } }),
+      );
+      assert.match(invited.token, /^libra_control_/u);
+      const come = (token: string, publicKeyPem = makeKey()) =>
+        handlers.joinControl(
+          callOf<typeof table.machines.joinControl>({ params: {}, query: undefined, body: { token, hostname: 'box', publicKeyPem } }),
+        );
+      // Neither is good for the other.
+      await assert.rejects(join(invited.token), forbidden);
+      await assert.rejects(come(await invite()), forbidden);
+      await assert.rejects(come(invited.token.replace('libra_control', 'libra_join')), forbidden);
+      const key = makeKey();
+      assert.deepEqual(await come(invited.token, key), { ...gift, name: 'two' });
+      assert.deepEqual(await come(invited.token, key), { ...gift, name: 'two' }, 'the answer of a try that was broken off');
+      await assert.rejects(come(invited.token), forbidden);
+      const list = callOf<typeof table.invitations.list>({ params: {}, query: { limit: 10 }, body: undefined });
+      const { items } = await invitations.list(list);
+      assert.deepEqual(items.map(({ roles, usedBy }) => `${roles.join()}: ${usedBy}`).sort(), ['agent: null', 'control: a control plane']);
+      const kept = JSON.stringify(context.view.list(invitationRecords));
+      assert.ok(!kept.includes(gift.masterKey) && !kept.includes('secret') && !kept.includes(invited.token));
+    },
+    async () => gift,
+  ));
+
+test('where no other machine can be a control plane nobody is invited to be one', () =>
+  withMachines(async ({ machines }) => {
+    const call = callOf<typeof table.invitations.createControl>({ params: {}, query: undefined, body: { expiresInMs: 60_000 } });
+    await assert.rejects(machines.handlers.invitations.createControl(call), (error) => isFailure(error, 'unsupported'));
   }));

@@ -21,7 +21,8 @@ import type { MachineClaim, NounHandlers, Principal } from '../handler.ts';
 import { controlPlaneRecords } from '../leadership/records.ts';
 import type { MachineCredential } from '../server-pipeline.ts';
 import { freeNodeName } from './bootstrap.ts';
-import { createInvitationHandlers, hashOfToken } from './invitations.ts';
+import { CONTROL_TOKEN, createInvitationHandlers, hashOfToken, requireGift } from './invitations.ts';
+import type { Gift } from './invitations.ts';
 import { invitationRecords, nodeSpecRecords } from './records.ts';
 
 const DAY_MS = 86_400_000;
@@ -48,7 +49,7 @@ export interface Machines {
 
 export async function createMachines(
   context: ControlContext,
-  deps: { readonly sealer: Sealer; readonly url: () => string | null },
+  deps: { readonly sealer: Sealer; readonly url: () => string | null; readonly gift?: Gift | undefined },
 ): Promise<Machines> {
   const { view, clock, random } = context;
   const authority = await openAuthority(context, deps.sealer, { id: 'machines', title: 'Libra machines' });
@@ -75,9 +76,9 @@ export async function createMachines(
     };
   };
 
-  const findInvitation = (token: string, key: string): Stored<Invitation> => {
-    const secret = /^(libra_join_[0-9a-f]{64})(?:_[0-9a-f]{64})?$/u.exec(token)?.[1];
-    const stored = secret === undefined ? undefined : view.byName(invitationRecords, hashOfToken(secret));
+  const findInvitation = (token: string, kind: 'libra_join' | typeof CONTROL_TOKEN, key: string): Stored<Invitation> => {
+    const secret = /^((libra_join|libra_control)_[0-9a-f]{64})(?:_[0-9a-f]{64})?$/u.exec(token);
+    const stored = secret?.[1] === undefined || secret[2] !== kind ? undefined : view.byName(invitationRecords, hashOfToken(secret[1]));
     if (stored === undefined) throw refusal('This is no invitation of this platform, or it was taken back.');
     const { usedBy, expiresAtMs } = stored.document;
     if (usedBy !== null && usedBy.key !== key) throw refusal('This invitation was used by another machine already.');
@@ -86,9 +87,10 @@ export async function createMachines(
   };
 
   const join = async (invitation: Stored<Invitation>, key: string, hostname: string): Promise<NodeSpec> => {
-    const { usedBy, nodeName, runtimeId, roles, labels } = invitation.document;
+    const { usedBy, nodeName, runtimeId, labels } = invitation.document;
+    const roles = invitation.document.roles.filter((role) => role !== 'control');
     if (usedBy !== null) {
-      const before = view.get(nodeSpecRecords, usedBy.nodeId);
+      const before = usedBy.nodeId === null ? undefined : view.get(nodeSpecRecords, usedBy.nodeId);
       if (before === undefined) throw refusal('The Node that came with this invitation was removed.');
       return before.document;
     }
@@ -116,13 +118,29 @@ export async function createMachines(
 
   return {
     handlers: {
-      invitations: createInvitationHandlers(context, { authorityPem: authority.certificatePem, url: deps.url }),
+      invitations: createInvitationHandlers(context, { authorityPem: authority.certificatePem, url: deps.url, gift: deps.gift }),
       machines: {
         join: async (call) => {
           const publicKey = parsePublicKey(call.body.publicKeyPem);
           const key = keyIdOf(publicKey);
-          const node = await join(findInvitation(call.body.token, key), key, call.body.hostname);
+          const node = await join(findInvitation(call.body.token, 'libra_join', key), key, call.body.hostname);
           return replyFor(node, publicKey);
+        },
+        joinControl: async (call) => {
+          const key = keyIdOf(parsePublicKey(call.body.publicKeyPem));
+          const invitation = findInvitation(call.body.token, CONTROL_TOKEN, key);
+          const gift = await requireGift(deps.gift)();
+          const { usedBy, nodeName } = invitation.document;
+          if (usedBy === null) {
+            await view.commit(update(invitationRecords, invitation, { ...invitation.document, usedBy: { nodeId: null, key } }));
+            context.event({
+              level: 'warning',
+              kind: 'control.joined',
+              message: `The machine ${call.body.hostname.slice(0, 100)} was given the master key and the way to the store, to be a control plane.`,
+              subject: {},
+            });
+          }
+          return { ...gift, name: nodeName };
         },
         authority: async () => ({ certificate: authority.certificatePem }),
         controls: async () => {
