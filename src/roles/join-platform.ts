@@ -50,7 +50,7 @@ export async function joinPlatform({ url, token, hostname, apiTlsHost, paths, cl
   if (before !== null && identity !== null && !isOver(identity, clock.now())) {
     const known = createClient(
       { machines },
-      { url: before.urls[0], token: null, fetch: createTlsFetch(onlyParty(controlParty(identity))), clock, attempts: 1 },
+      { url: before.urls[0], token: null, fetch: createTlsFetch(onlyParty(controlParty(identity))), clock },
     );
     if (!(await isRemoved(() => known.machines.controls({ timeoutMs: CONNECT_MS }))))
       return { kind: 'member', membership: before, already: true };
