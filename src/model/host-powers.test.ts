@@ -56,7 +56,7 @@ test('a granted path stands for all below it and for nothing beside it; to read 
 });
 
 const file = (host: string): string =>
-  `app: shop\nbuild: { image: nginx }\nentrypoints:\n  web:\n    container: { sysctls: { net.core.somaxconn: 1 }, host: ${host} }\n`;
+  `app: shop\nbuild: { image: nginx }\nentrypoints:\n  web:\n    volumes: [{ name: data, path: /data }]\n    container: { sysctls: { net.core.somaxconn: 1 }, host: ${host} }\n`;
 
 test('a manifest asks for them, and every mistake is told at its place', () => {
   const { manifest } = parseManifest(
@@ -72,13 +72,15 @@ test('a manifest asks for them, and every mistake is told at its place', () => {
   ]);
   assert.deepEqual(powersAsked(host).map(hostPowerText), ['privileged', 'device:/dev/fuse', 'folder:/srv/media:ro', 'folder:/opt/x']);
   const wrong: readonly (readonly [string, RegExp])[] = [
-    ['{ folders: [{ path: /srv/../etc }] }', /^f:5:\d+: entrypoints\.web\.container\.host\.folders\.0\.path: .*may not lead back/u],
+    ['{ folders: [{ path: /srv/../etc }] }', /^f:6:\d+: entrypoints\.web\.container\.host\.folders\.0\.path: .*may not lead back/u],
     ['{ folders: [{ path: /proc/1/root }] }', /the kernel's/u],
     ['{ folders: [{ path: / }] }', /no absolute path/u],
-    ['{ folders: [{ path: /a, target: /x }, { path: /b, target: /x }] }', /\/x is there twice/u],
+    ['{ folders: [{ path: /a, target: /x }, { path: /b, target: /x }] }', /folders\.1\.target: something else is at \/x already/u],
+    ['{ folders: [{ path: /x }, { path: /b, target: /x }] }', /folders\.1\.target: something else is at \/x already/u],
+    ['{ folders: [{ path: /b, target: /data }] }', /folders\.0\.target: something else is at \/data already/u],
     ['{ devices: [/etc/shadow] }', /is no device/u],
     ['{ pid: true }', /unknown key/u],
-    ['{ network: true }', /^f:5:29: .*net\.core\.somaxconn: is the machine’s own/u],
+    ['{ network: true }', /^f:6:29: .*net\.core\.somaxconn: is the machine’s own/u],
   ];
   for (const [text, message] of wrong) {
     const { problems } = parseManifest(file(text), 'f');

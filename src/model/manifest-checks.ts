@@ -45,8 +45,7 @@ export function checkEntrypoint(name: string, raw: Readonly<Record<string, unkno
   checkDuplicates([...path, 'volumes'], raw['volumes'], ['name', 'path'], report);
   checkDuplicates([...path, 'files'], raw['files'], ['path'], report);
   const { traffic, container } = raw;
-  const host = isRecord(container) && isRecord(container['host']) ? container['host'] : {};
-  checkDuplicates([...path, 'container', 'host', 'folders'], host['folders'], ['target'], report);
+  if (isRecord(container) && isRecord(container['host'])) checkHostFolders(path, raw, container['host']['folders'], report);
   checkRoutes([...path, 'routes'], raw['routes'], isRecord(traffic) && traffic['protocol'] === 'h2c', report);
 }
 
@@ -98,6 +97,21 @@ function checkDuplicates(path: readonly PropertyKey[], raw: unknown, keys: reado
       if (seen.has(value)) report([...path, index, key], `${value} is there twice`);
       seen.add(value);
     }
+  }
+}
+
+/** Nothing else may be where a folder of the machine shall appear. */
+function checkHostFolders(path: readonly PropertyKey[], raw: Readonly<Record<string, unknown>>, folders: unknown, report: Report): void {
+  if (!Array.isArray(folders)) return;
+  const others = ['volumes', 'files'].flatMap((key) => (Array.isArray(raw[key]) ? raw[key] : []));
+  const taken = new Set(others.map((item: unknown) => (isRecord(item) ? item['path'] : undefined)));
+  for (const [index, item] of folders.entries()) {
+    if (!isRecord(item)) continue;
+    const key = item['target'] === undefined ? 'path' : 'target';
+    const target = item[key];
+    if (typeof target !== 'string') continue;
+    if (taken.has(target)) report([...path, 'container', 'host', 'folders', index, key], `something else is at ${target} already`);
+    taken.add(target);
   }
 }
 

@@ -97,6 +97,9 @@ test('an Entrypoint that asks something of its container runs only where there i
   const web = manifest?.entrypoints['web'];
   assert.ok(manifest && web);
   assert.deepEqual(chooseDriver([plain, docker], web, manifest.build), { ok: true, driver: 'docker', holdsPort: false });
+  const host = { privileged: false, network: true, devices: [], folders: [] };
+  const outside = { ...web, container: { readOnly: false, capabilities: [], ulimits: {}, sysctls: {}, sharedMemoryBytes: null, host } };
+  assert.deepEqual(chooseDriver([docker], outside, manifest.build), { ok: true, driver: 'docker', holdsPort: true });
   const refused = chooseDriver([plain], web, manifest.build);
   assert.ok(!refused.ok);
   assert.equal(

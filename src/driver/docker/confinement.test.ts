@@ -1,6 +1,7 @@
 // What a container may not do, read from the kernel; and what Docker does to it from outside, told truthfully.
 
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { networkInterfaces, tmpdir } from 'node:os';
@@ -17,7 +18,9 @@ import type { Driver, DriverHandle, RunSpec, RunState } from '../contract.ts';
 import { startTestDocker } from './dockerd-fixture.ts';
 import type { TestDocker } from './dockerd-fixture.ts';
 import { keysOf, textOf } from './fields.ts';
+import { containerName, KEY_LABEL, PLATFORM_LABEL } from './handle.ts';
 import { createNetworks } from './networks.ts';
+import { findContainer } from './start-container.ts';
 import { createDriverFixture } from './driver-fixture.ts';
 import type { DriverFixture } from './driver-fixture.ts';
 
@@ -169,6 +172,21 @@ describe('docker', { skip: lacking('dockerd') }, () => {
       const refused = driver.ensure(asking('denied.1', 'true', { folders }, [{ kind: 'folder', path: place, readOnly: true }]));
       await assert.rejects(refused, (error) => isFailure(error, 'start_failed') && error.details?.['reason'] === 'not_allowed');
       assert.deepEqual(await docker.engine.listContainers(['libra.key=denied.1']), []);
+    });
+
+    test('one that was made, and not started, before librad was killed is made anew by what counts now', async () => {
+      const platform = createHash('sha256').update(fixture.folder).digest('hex').slice(0, 12);
+      const before = await docker.engine.createContainer(containerName(platform, 'halfway.1'), {
+        Image: image,
+        Cmd: ['cat', '/media/file'],
+        Labels: { [PLATFORM_LABEL]: platform, [KEY_LABEL]: 'halfway.1' },
+        HostConfig: { Mounts: [{ Type: 'bind', Source: join(place, 'secret'), Target: '/media' }] },
+      });
+      const folders = [{ path: join(place, 'media'), target: '/media', readOnly: true }];
+      const granted: readonly HostPower[] = [{ kind: 'folder', path: join(place, 'media'), readOnly: true }];
+      const { lines } = await run(asking('halfway.1', 'cat /media/file', { folders }, granted));
+      assert.deepEqual(lines, ['a film']);
+      assert.equal(await findContainer(docker.engine, before), null);
     });
 
     test('its network where that was granted', async () => {
