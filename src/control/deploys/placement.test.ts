@@ -4,7 +4,7 @@ import type { DriverInfo, NodeStatus } from '../../model/documents.ts';
 import { create } from '../../store/records.ts';
 import { appRecords, releaseRecords } from '../apps/records.ts';
 import { aDeployment, anApp, anEntrypoint, anInstance, aNode, aRelease, createTestContext } from '../test-context.ts';
-import { roomOf } from './placement.ts';
+import { requestOf, roomOf } from './placement.ts';
 import { deploymentRecords, instanceSpecRecords } from './records.ts';
 
 const limits = { cpu: '', memory: '', user: '', disk: '' };
@@ -37,4 +37,12 @@ test('the fixed port of a process is held on its Node, that of a container is no
   const held = (found: NodeStatus | null): readonly number[] => [...roomOf(view, aNode(), found).ports].toSorted((a, b) => a - b);
   assert.deepEqual(held(status(PROCESS, DOCKER)), [3000]);
   assert.deepEqual(held(null), [3000, 4000], 'nothing is known of the Node');
+});
+
+test('a one-off finds room beside an Entrypoint that fills its Nodes', () => {
+  const web = anEntrypoint({ placement: { strategy: 'fill', perNode: 1, labels: { zone: 'a' } } });
+  const keys = { key: 'k', deploymentId: 'd', environmentId: 'e', stickyNodeId: null };
+  const asked = (oneOff: boolean) => requestOf(web, { kind: 'none', base: null }, { ...keys, oneOff });
+  assert.deepEqual([asked(false).strategy, asked(false).perNode], ['fill', 1]);
+  assert.deepEqual([asked(true).strategy, asked(true).perNode, asked(true).labels], ['auto', 0, { zone: 'a' }]);
 });

@@ -147,7 +147,8 @@ export function requestOf(
     key: keys.key,
     // A one-off finds the volumes of the slot that it stands beside.
     ask: askOf(entrypoint.resources, service ? entrypoint.volumes : []),
-    strategy: entrypoint.placement.strategy,
+    // How many stand on each Node is a matter of those that stay.
+    strategy: service ? entrypoint.placement.strategy : 'auto',
     labels: entrypoint.placement.labels,
     perNode: service ? entrypoint.placement.perNode : 0,
     deploymentKey: `${keys.deploymentId}/${entrypoint.name}`,
