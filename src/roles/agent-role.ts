@@ -45,7 +45,7 @@ export async function startAgentRole(librad: Librad, options: AgentRoleOptions):
   const { settings, paths, keeper, clock, random, log, undo, forward } = librad;
   const nodeFolder = prepareNode(paths.node, process.execPath, settings.isRoot);
   const staticServer = settings.isRoot ? await publicCopy(staticServerFile, nodeFolder, basename(staticServerFile)) : staticServerFile;
-  const driver = await BUILTIN_DRIVERS.process({ keeper, dataFolder: paths.node, clock, log });
+  const driver = await BUILTIN_DRIVERS.process({ keeper, dataFolder: paths.node, nodeBinary: process.execPath, clock, log });
   undo.push(() => driver.close());
   const docker = await openDocker(settings, { dataFolder: paths.node, ownFolder: paths.data, clock, log });
   if (docker !== null) undo.push(() => docker.close());

@@ -2,12 +2,18 @@
 // with it from the command line.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { serverApp, writeApp } from '../fixtures/app-folder.ts';
 import { Platform, root, until } from '../platform.ts';
+
+const noTerminal =
+  process.geteuid?.() === 0 && ['/usr/sbin/runuser', '/usr/bin/script'].every((path) => existsSync(path))
+    ? false
+    : 'needs root, runuser and script (Debian: util-linux, bsdutils)';
 
 describe('an App from its folder', () => {
   const platform = new Platform();
@@ -123,6 +129,13 @@ describe('an App from its folder', () => {
       'console.log("one-off of " + process.env.LIBRA_APP); process.exit(3)',
     );
     assert.deepEqual([run.code, run.stdout.trim()], [3, 'one-off of shop'], run.stderr);
+  });
+
+  test('gives a command beside it the terminal that asked for it', { skip: noTerminal }, () => {
+    const env = { ...platform.env, PATH: `${join(root, 'bin')}:${platform.env['PATH']}` };
+    const line = `libra exec -a shop --tty -- node -p '[process.stdin.isTTY, process.stdout.columns > 0, process.env.LIBRA_APP].join()'`;
+    const said = execFileSync('script', ['-qec', line, '/dev/null'], { encoding: 'utf8', env, timeout: 30_000 });
+    assert.match(said, /true,true,shop\r*$/mu);
   });
 
   test('runs a command several times at once, and stops all of them', async () => {

@@ -13,7 +13,7 @@ export const exec: Command = {
   arguments: [{ name: 'instance', help: 'id of the Instance or the beginning of it; default: the first healthy one', required: false }],
   options: [
     { name: 'entrypoint', value: 'name', help: 'choose among Instances of this Entrypoint' },
-    { name: 'tty', short: 't', help: 'give the command this terminal; needs an Instance in a container' },
+    { name: 'tty', short: 't', help: 'give the command this terminal' },
   ],
   run: async (input, context) => {
     if (input.rest.length === 0)

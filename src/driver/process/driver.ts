@@ -24,6 +24,7 @@ import { startExec } from './exec.ts';
 import { prepareNode, preparePrivateFolders } from './folders.ts';
 import { parseHandle, safeName, toDriverHandle } from './handle.ts';
 import type { ProcessHandle } from './handle.ts';
+import { startInTerminal } from './terminal.ts';
 import { endDescendants, killTree, treePids } from './tree.ts';
 import { createAppUsers } from './users.ts';
 import type { AppUser } from './users.ts';
@@ -293,12 +294,6 @@ export function createProcessDriver(options: ProcessDriverOptions): ProcessDrive
     logs: (logFolder, reading) => readLog(logFolder, { ...reading, clock }),
     diagnose: async (handle, spec) => diagnoseListening(treePids(parseHandle(handle)), spec),
     exec: async (handle, { argv, env, cwd, terminal }) => {
-      if (terminal !== undefined) {
-        throw new Failure('unsupported', {
-          message: 'The process driver has no terminals: a command gets pipes.',
-          hint: 'Leave out --tty, or run the App in an image on a Node with Docker.',
-        });
-      }
       const parsed = parseHandle(handle);
       if ((await inspect(parsed)).state !== 'running') {
         throw new Failure('conflict', { message: 'The Instance does not run, so no command can run in it.' });
@@ -306,7 +301,16 @@ export function createProcessDriver(options: ProcessDriverOptions): ProcessDrive
       const [marker = '', value = ''] = parsed.marker.split('=');
       const full = { PATH: defaultPath, HOME: cwd, ...env, [marker]: value };
       const [word = '', ...words] = argv;
-      return startExec(parsed, { file: resolveCommand(word, { env: full, cwd, user: parsed.user }), words, env: full, cwd });
+      const { user, cgroups: folders } = parsed;
+      const request = { file: resolveCommand(word, { env: full, cwd, user }), words, env: full, cwd };
+      if (terminal === undefined) return startExec(parsed, request);
+      if (user === null || node === null) {
+        throw new Failure('unsupported', {
+          message: `A command beside a process gets a terminal only where the App has a user of its own (${userEnforcement}).`,
+          hint: 'Leave out --tty: input and both outputs pass all the same. In a container there are terminals everywhere.',
+        });
+      }
+      return startInTerminal({ ...request, user, cgroups: folders, node: join(node, 'node'), terminal });
     },
     readFiles: (handle, place, leaveOut) => readFiles(place, parseHandle(handle).user, leaveOut),
     writeFiles: (handle, place, tar, how) => writeFiles(place, parseHandle(handle).user, tar, how),

@@ -20,7 +20,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { startKeeperFixture, until } from '../../sys/keeper-fixture.ts';
 import type { KeeperFixture } from '../../sys/keeper-fixture.ts';
-import { pidsWithEnvironEntry, readIdentity, readProcessStat } from '../../sys/process-identity.ts';
+import { listPids, pidsWithEnvironEntry, readIdentity, readProcessStat } from '../../sys/process-identity.ts';
 import { readCopy } from '../../sys/copy-tar.ts';
 import type { CopyPlace, RunSpec } from '../contract.ts';
 import { createProcessDriver } from './driver.ts';
@@ -508,3 +508,64 @@ test(
     assert.ok(argv.endsWith(`${code}\0`) && !argv.includes('LD_DEBUG='), 'it is the program itself that runs');
   },
 );
+
+const terminals =
+  isRoot && existsSync('/usr/sbin/runuser') ? false : 'needs root and runuser: run the tests as root to see terminals of processes';
+
+test(
+  'a command beside a process has a terminal of the asked-for size, as the App’s user, with its variables',
+  { skip: terminals },
+  async () => {
+    const run = await spec('terminal.1', script('setInterval(() => {}, 1000)'));
+    const handle = await driver.ensure(run);
+    const code = `const { isTTY, columns, rows } = process.stdout;
+    const status = require('node:fs').readFileSync('/proc/self/status', 'utf8').split(String.fromCharCode(10));
+    const field = (name) => status.find((line) => line.startsWith(name + ':')).split(':')[1].trim();
+    const { SECRET, LD_DEBUG_OUTPUT } = process.env;
+    console.log(JSON.stringify([isTTY && process.stdin.isTTY, columns, rows, process.getuid(), SECRET, LD_DEBUG_OUTPUT,
+      field('NoNewPrivs'), field('CapBnd'), process.cwd()]));
+    process.stdout.on('resize', () => console.log('now ' + process.stdout.columns));
+    process.stdin.on('data', (data) => process.exit(String(data).length));`;
+    const session = await driver.exec?.(handle, {
+      argv: ['node', '-e', code],
+      env: { SECRET: 'not in argv', LD_DEBUG_OUTPUT: '/nowhere' },
+      cwd: run.workFolder,
+      terminal: { columns: 132, rows: 50 },
+    });
+    assert.ok(session !== undefined);
+    let text = '';
+    const read = (async () => {
+      for await (const { chunk } of session.output) text += Buffer.from(chunk).toString();
+    })();
+    await until('it has begun', () => text.includes(']\r\n')).catch((error: unknown) => assert.fail(`${String(error)}: ${text}`));
+    assert.deepEqual(JSON.parse(text), [true, 132, 50, 200_000, 'not in argv', '/nowhere', '1', '0'.repeat(16), run.workFolder]);
+    for (const pid of listPids()) assert.doesNotMatch(commandLine(pid), /not in argv/u);
+    await session.resize?.({ columns: 90, rows: 20 });
+    await until('it has the new size', () => text.includes('now 90'));
+    await session.write(Buffer.from('four\r'));
+    assert.deepEqual(await session.exited, { code: 5, signal: null });
+    await read;
+    assert.match(text, /\r\nfour\r\n/u, 'what is typed is seen');
+  },
+);
+
+test('a command in a terminal ends with whoever asked for it', { skip: terminals }, async () => {
+  const run = await spec('hangs.1', script('setInterval(() => {}, 1000)'));
+  const handle = await driver.ensure(run);
+  await until('the Instance is there', () => entriesOf(run).length === 1);
+  const argv = ['node', '-e', "process.on('SIGHUP', () => {}); console.log('up'); setInterval(() => {}, 1000)"];
+  const session = await driver.exec?.(handle, { argv, env: {}, cwd: run.workFolder, terminal: { columns: 80, rows: 24 } });
+  assert.ok(session !== undefined);
+  for await (const { chunk } of session.output) if (Buffer.from(chunk).toString().includes('up')) break;
+  session.kill();
+  assert.equal((await session.exited).signal, 'SIGKILL');
+  await until('nothing of it is left', () => entriesOf(run).length === 1);
+});
+
+function commandLine(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+  } catch {
+    return '';
+  }
+}
