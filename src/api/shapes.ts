@@ -333,6 +333,8 @@ export const nodeShape = (z: Z) =>
       })
       .nullable()
       .describe('What the machine does as a whole; null while it has not been told lately'),
+    /** Of Libra there; null: it has not said. */
+    version: z.string().nullable(),
     lastSeenMs: z.number().nullable(),
   });
 

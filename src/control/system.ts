@@ -3,6 +3,7 @@
 import type { table } from '../api/table.ts';
 import { Failure } from '../lib/failure.ts';
 import { FINAL_INSTANCE_PHASES } from '../model/documents.ts';
+import { worksWith } from '../model/version-skew.ts';
 import { appRecords } from './apps/records.ts';
 import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords } from './cluster/records.ts';
 import type { ControlContext } from './context.ts';
@@ -47,6 +48,8 @@ export function createSystem(context: ControlContext, deps: SystemDeps): System 
     for (const { document } of view.list(nodeSpecRecords)) {
       const status = view.get(nodeStatusRecords, document.id)?.document;
       if (status?.state === 'down') found.push(`Node ${document.name} is down.`);
+      if (status !== undefined && !worksWith(status.platform.program, settings.version))
+        found.push(tooFar(`Node ${document.name}`, status.platform.program, settings.version));
       for (const driver of status?.drivers ?? []) {
         for (const [what, state] of Object.entries(driver.limits)) {
           if (state !== 'enforced' && !state.startsWith('soft'))
@@ -54,6 +57,8 @@ export function createSystem(context: ControlContext, deps: SystemDeps): System 
         }
       }
     }
+    for (const { name, version } of deps.planes())
+      if (!worksWith(version, settings.version)) found.push(tooFar(`The control plane ${name}`, version, settings.version));
     for (const reconciler of deps.reconcilers()) {
       if (reconciler.lastError !== null) found.push(`Reconciler ${reconciler.name} fails: ${reconciler.lastError}`);
     }
@@ -96,4 +101,8 @@ export function createSystem(context: ControlContext, deps: SystemDeps): System 
     },
     whoami: async (call) => ({ kind: call.principal.kind, name: call.principal.name, permissions: [...call.principal.permissions].sort() }),
   };
+}
+
+function tooFar(who: string, version: string, own: string): string {
+  return `${who} runs Libra ${version}, which is more than one minor version from ${own} here: bring them closer (docs/guide/nodes.md).`;
 }

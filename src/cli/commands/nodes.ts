@@ -36,6 +36,9 @@ export const nodes: Command = {
           if (state !== 'enforced') output.note(output.style('dim', `${node.name}: ${driver.name}: ${limit} not enforced: ${state}`));
       }
     }
+    const versions = new Set(reply.items.flatMap(({ version }) => version ?? []));
+    if (versions.size > 1)
+      for (const { name, version } of reply.items) output.note(output.style('dim', `${name}: Libra ${version ?? 'unknown'}`));
     output.value(reply.items);
     return 0;
   },

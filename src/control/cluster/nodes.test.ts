@@ -96,6 +96,7 @@ test('what is said of a Node counts beside what its agent reports', () =>
     const reply = await change({ labels: { disk: 'ssd', old: null }, reserved: 0.25, devices: { gpu: 2 }, overcommit: { cpu: 2 } });
     assert.deepEqual(reply.capacity, { cpu: 3, memoryBytes: 750, volumeBytes: 375, devices: { gpu: 2 } });
     assert.deepEqual([reply.labels, reply.overcommit, reply.reserved], [{ disk: 'ssd' }, { cpu: 2, memory: 1 }, 0.25]);
+    assert.equal(reply.version, 'node');
     const { revision } = context.view;
     await change({ labels: { disk: 'ssd' } });
     assert.equal(context.view.revision, revision, 'nothing is different');

@@ -80,6 +80,7 @@ export function createNodeHandlers(context: ControlContext, deps: NodeDeps): Nod
       overcommit,
       reserved: node.reserved ?? 0,
       usage: usageReply(deps.nodeUsageOf(node.id)),
+      version: status?.platform.program ?? null,
       lastSeenMs: deps.heartbeats.lastSeenMs(node.id),
     };
   };
