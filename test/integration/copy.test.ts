@@ -42,7 +42,7 @@ describe('libra cp', () => {
     const into = await cp(at('folder'), 'shop/web:copied');
     assert.equal(into.code, 0, into.stderr);
     assert.match(into.stderr, /Left out: copied\/out is a link that leads out/u);
-    assert.match(into.stderr, /Copied 3 files, 8\.$/mu);
+    assert.match(into.stderr, /Copied 3 files, 8 bytes\.$/mu);
     assert.equal((await say('node', '-p', "fs.readFileSync('copied/inner/a.txt', 'utf8')")).trim(), 'text');
     const owners = await say('node', '-p', "[process.getuid(), fs.statSync('copied').uid, fs.statSync('copied/run').uid].join()");
     assert.equal(new Set(owners.trim().split(',')).size, 1, owners);

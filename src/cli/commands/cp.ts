@@ -47,7 +47,7 @@ export const cp: Command = {
     context.output.progress('');
     for (const { path, why } of examples.slice(0, EXAMPLES)) context.output.warn(`Left out: ${printable(path)} ${printable(why)}`);
     if (count > EXAMPLES) context.output.warn(`${count} were left out in all.`);
-    context.output.note(`Copied ${counted(end.files ?? 0, 'file')}, ${formatBytes(end.bytes ?? 0)}.`);
+    context.output.note(`Copied ${counted(end.files ?? 0, 'file')}, ${amount(end.bytes ?? 0)}.`);
     // Standard output is the tar's.
     if (to !== '-') context.output.value({ from, to, instance, files: end.files ?? 0, bytes: end.bytes ?? 0, leftOut: count, examples });
     return 0;
@@ -155,4 +155,9 @@ async function written(stream: NodeJS.WriteStream, chunk: Uint8Array): Promise<v
   await new Promise<void>((done, fail) => {
     stream.write(chunk, (error) => (error === null || error === undefined ? done() : fail(error)));
   });
+}
+
+/** In a sentence. */
+function amount(bytes: number): string {
+  return bytes < 1024 ? counted(bytes, 'byte') : `${formatBytes(bytes)}B`;
 }
