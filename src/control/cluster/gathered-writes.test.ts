@@ -74,6 +74,23 @@ test('full commits go beside each other, what is written of one key does not', a
   await Promise.all(all);
 });
 
+test('groups take turns', async () => {
+  const commits = createCommits();
+  const gathered = gatherWrites(commits);
+  const all = Array.from({ length: 600 }, (_unused, index) => gathered.write(`k${index}`, putting(`k${index}`, '1'), 'many'));
+  await turns();
+  assert.equal(commits.batches.length, 4);
+  const one = gathered.write('one', putting('one', '1'), 'few');
+  commits.finish();
+  await turns();
+  assert.ok(commits.batches[4]?.includes('one=1'));
+  for (let left = 8; left > 0; left -= 1) {
+    commits.finish();
+    await turns();
+  }
+  await Promise.all([...all, one]);
+});
+
 test('a commit that fails fails those that went with it and no others, as does one that cannot be built', async () => {
   const commits = createCommits();
   const gathered = gatherWrites(commits);

@@ -5,6 +5,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { isFailure } from '../../lib/failure.ts';
 import { newId } from '../../lib/id.ts';
+import { wantedInstances } from '../../model/effective.ts';
 import { FINAL_DEPLOYMENT_PHASES } from '../../model/documents.ts';
 import type { Environment } from '../../model/documents.ts';
 import type { Operation, Stored } from '../../store/collection.ts';
@@ -22,6 +23,7 @@ import type { RolloutDeployment, RolloutInput, RolloutInstance, RolloutPlan, Tra
 import { TRAFFIC_POLL_MS } from './rollout-converge.ts';
 import { hasEnded } from './rollout-draft.ts';
 import { planRollout } from './rollout.ts';
+import { servicesOf } from './rollout-slots.ts';
 import { createSteadyTime } from './steady-time.ts';
 import { createTurns } from './turns.ts';
 
@@ -178,15 +180,26 @@ export function createRolloutReconciler(context: ControlContext, deps: RolloutDe
     due.set(id, Math.min(due.get(id) ?? atMs, atMs));
   };
 
+  const wantedIn = (environmentId: string): number => {
+    const environment = view.get(environmentRecords, environmentId)?.document;
+    const id = environment?.candidateDeploymentId ?? environment?.stableDeploymentId ?? null;
+    const deployment = id === null ? undefined : view.get(deploymentRecords, id)?.document;
+    if (environment === undefined || deployment === undefined) return 0;
+    return servicesOf(deployment).reduce(
+      (sum, spec) => sum + wantedInstances(spec, null, environment.name, environment.overrides).instances,
+      0,
+    );
+  };
+
   const gather = (aheadMs: number): void => {
     const nowMs = clock.monotonic();
     for (const id of changed.take()) {
       const atMs = rested.get(id) ?? nowMs;
-      if (atMs <= nowMs) turns.add(id);
+      if (atMs <= nowMs) turns.add(id, wantedIn(id));
       else later(id, atMs);
     }
     const untilMs = nowMs + aheadMs;
-    for (const [id, atMs] of due) if (atMs <= untilMs) turns.add(id);
+    for (const [id, atMs] of due) if (atMs <= untilMs) turns.add(id, wantedIn(id));
   };
 
   return {
@@ -207,7 +220,7 @@ export function createRolloutReconciler(context: ControlContext, deps: RolloutDe
       const startedMs = clock.monotonic();
       if (startedMs - lastFullMs >= FULL_PASS_MS) {
         lastFullMs = startedMs;
-        for (const { document } of view.list(environmentRecords)) turns.add(document.id);
+        for (const { document } of view.list(environmentRecords)) turns.add(document.id, wantedIn(document.id));
       }
       // Those that ask the Edges again soon, too: one of them may be what woke it.
       gather(TRAFFIC_POLL_MS);

@@ -9,7 +9,8 @@ const MORE_FEW = 8;
 
 export interface Turns {
   readonly size: number;
-  add(id: string): void;
+  /** @param wanted how many Instances it shall have. */
+  add(id: string, wanted: number): void;
   /** The next one that is not busy, of those with few Instances where so many are busy that the rest waits; undefined: there is none. */
   next(busy: { has(id: string): boolean; readonly size: number }): string | undefined;
   /** How many Instances it had when it was looked at. */
@@ -36,8 +37,9 @@ export function createTurns(): Turns {
     get size() {
       return few.size + many.size;
     },
-    add: (id) => {
-      (large.has(id) ? many : few).add(id);
+    add: (id, wanted) => {
+      if (few.has(id) || many.has(id)) return;
+      (large.has(id) || wanted > FEW ? many : few).add(id);
     },
     next: (busy) => {
       if (busy.size >= AT_ONCE) return busy.size < AT_ONCE + MORE_FEW ? first(few, busy) : undefined;
