@@ -1,5 +1,6 @@
 // Deployments by the API, for benches whose subject is control: what the Instances would run is never run.
 
+import { randomUUID } from 'node:crypto';
 import { createReadStream, mkdtempSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ApiClient } from '../src/cli/api-client.ts';
@@ -28,9 +29,14 @@ export async function beginDeployment(client: ApiClient, { app, manifest, bundle
   const release = await client.releases.create({
     params: { app },
     body: { manifest, bundle, label: null, source: { kind: 'folder', description: '' } },
+    idempotencyKey: randomUUID(),
   });
   const params = { app, environment: 'production' };
-  const { number } = await client.deployments.create({ params, body: { cause: 'deploy', release: release.number, reset: false } });
+  const { number } = await client.deployments.create({
+    params,
+    body: { cause: 'deploy', release: release.number, reset: false },
+    idempotencyKey: randomUUID(),
+  });
   return String(number);
 }
 

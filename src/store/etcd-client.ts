@@ -10,6 +10,8 @@ import { decode, encode } from './protobuf.ts';
 import type { Said } from './protobuf.ts';
 
 export interface EtcdClient {
+  /** How many there are to ask. */
+  readonly members: number;
   /** Throws `unavailable` where no member answers, else what the cluster refuses with. */
   call<Q, A>(method: Method<Q, A>, ask: Said<Q>, options: CallOptions): Promise<A>;
   /** The messages of a stream, one after the other, until the signal aborts. Throws as `call` does, and `unavailable` where it breaks. */
@@ -84,9 +86,10 @@ export function createEtcdClient(endpoints: readonly string[], { tls = {}, login
   };
 
   return {
+    members: channels.length,
     call: async ({ path, asks, answers }, said, { repeatable, deadlineMs = CALL_MS }) => {
       const message = encode(asks, said, FRAME_BYTES);
-      const waitMs = Math.min(deadlineMs, repeatable ? REPEATABLE_MS : CALL_MS);
+      const waitMs = Math.min(deadlineMs, repeatable && channels.length > 1 ? REPEATABLE_MS : CALL_MS);
       const answer = await ask(path, repeatable, (channel) =>
         authorized(channel, (headers) => channel.call(path, message, headers, AbortSignal.timeout(waitMs))),
       );

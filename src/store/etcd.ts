@@ -159,8 +159,9 @@ export async function openEtcdStore({ client, prefix, keepRevisions = DEFAULT_KE
       ttlMs,
       keepAlive: async () => {
         open();
-        // Several members have to be tried within the time of the lease.
-        const { ttlSeconds } = await client.call(etcd.leaseKeepAlive, { id }, { repeatable: true, deadlineMs: ttlMs / 4 });
+        // All members have to be tried within the time of the lease.
+        const deadlineMs = ttlMs / (1 + client.members);
+        const { ttlSeconds } = await client.call(etcd.leaseKeepAlive, { id }, { repeatable: true, deadlineMs });
         if (ttlSeconds <= 0) throw noLease(id);
       },
       revoke: async () => {

@@ -77,6 +77,24 @@ test('a call that is not answered in time ends, and the next one has a connectio
   assert.equal(sessions.size, 2);
 });
 
+test('a connection on which other answers come stays in use when one call is late', async (t) => {
+  const sessions = new Set<unknown>();
+  const channel = await serve(t, (stream, path) => {
+    sessions.add(stream.session);
+    if (path === '/x/stuck') return;
+    stream.respond({ ':status': 200 }, { waitForTrailers: true });
+    ends(stream, '0');
+    stream.end(framed('answer'));
+  });
+  const late = new AbortController();
+  const stuck = channel.call('x/stuck', message(), {}, late.signal);
+  assert.equal(String(await channel.call('x/good', message(), {}, soon())), 'answer');
+  late.abort(new Error('too late'));
+  await assert.rejects(stuck, /too late/u);
+  assert.equal(String(await channel.call('x/good', message(), {}, soon())), 'answer');
+  assert.equal(sessions.size, 1);
+});
+
 test('a stream gives its messages until its end, which is an error unless it was asked for', async (t) => {
   const channel = await serve(t, (stream, path) => {
     if (path === '/x/never') return;

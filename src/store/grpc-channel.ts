@@ -54,11 +54,14 @@ const UNAVAILABLE = 14;
 interface Opened {
   readonly session: ClientHttp2Session;
   readonly stream: ClientHttp2Stream;
+  /** Something has come. */
+  readonly hear: () => void;
 }
 
 /** @param endpoint such as `http://127.0.0.1:2379`. */
 export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
-  const sessions = new Set<ClientHttp2Session>();
+  /** The connections, with how often something has come on them. */
+  const sessions = new Map<ClientHttp2Session, number>();
   let current: Promise<ClientHttp2Session> | null = null;
 
   const connect = (): Promise<ClientHttp2Session> => {
@@ -68,7 +71,7 @@ export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
         maxSessionMemory: SESSION_MEGABYTES,
         settings: { initialWindowSize: WINDOW_BYTES, enablePush: false },
       });
-      sessions.add(session);
+      sessions.set(session, 0);
       const timer = setTimeout(() => session.destroy(new Error('the connection does not come about')), CONNECT_MS);
       session.once('connect', () => {
         clearTimeout(timer);
@@ -100,7 +103,10 @@ export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
     const session = await inTime((current ??= connect()), signal);
     try {
       const always = { ':method': 'POST', ':path': `/${path}`, 'content-type': 'application/grpc', te: 'trailers' };
-      return { session, stream: session.request({ ...always, ...headers }) };
+      const stream = session.request({ ...always, ...headers });
+      const hear = (): void => void sessions.set(session, (sessions.get(session) ?? 0) + 1);
+      stream.on('response', hear);
+      return { session, stream, hear };
     } catch (error) {
       throw new NotSent(error instanceof Error ? error.message : 'the connection takes no more calls', { cause: error });
     }
@@ -108,13 +114,14 @@ export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
 
   return {
     call: async (path, message, headers, signal) => {
-      const { session, stream } = await open(path, headers, signal);
+      const { session, stream, hear } = await open(path, headers, signal);
       return await new Promise<Buffer>((resolve, reject) => {
+        const heard = sessions.get(session);
         let isOver = false;
         const giveUp = (): void => {
           if (isOver) return;
-          // Whoever does not answer one call may answer none.
-          retire(session);
+          // Whoever has answered nothing meanwhile may answer nothing at all.
+          if (sessions.get(session) === heard) retire(session);
           stream.close(http2.constants.NGHTTP2_CANCEL);
           reject(signal.reason);
         };
@@ -125,6 +132,7 @@ export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
         const frames = createFrames();
         let answer: Buffer | null = null;
         stream.on('data', (chunk: Buffer) => {
+          hear();
           try {
             for (const frame of frames(chunk)) answer ??= frame;
           } catch (error) {
@@ -146,7 +154,7 @@ export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
       });
     },
     stream: async function* (path, message, headers, { begin, signal }) {
-      const { session, stream } = await open(path, headers, AbortSignal.any([begin, signal]));
+      const { session, stream, hear } = await open(path, headers, AbortSignal.any([begin, signal]));
       const cancel = (): void => stream.close(http2.constants.NGHTTP2_CANCEL);
       const late = (): void => {
         retire(session);
@@ -162,7 +170,10 @@ export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
         stream.write(message);
         if (signal.aborted) cancel();
         if (begin.aborted) late();
-        for await (const chunk of stream) yield* frames(chunk);
+        for await (const chunk of stream) {
+          hear();
+          yield* frames(chunk);
+        }
         if (!signal.aborted) throw ending() ?? new GrpcRefusal(UNAVAILABLE, 'the stream has ended');
       } finally {
         begin.removeEventListener('abort', late);
@@ -171,7 +182,7 @@ export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
       }
     },
     close: () => {
-      for (const session of sessions) session.destroy();
+      for (const session of sessions.keys()) session.destroy();
     },
   };
 }

@@ -1,6 +1,7 @@
 // Deployments as the API offers them: plan, make, list, follow, cancel. Making one is a single commit of Deployment, status and the
 // Environment that points at it; what the plan refuses is never begun.
 
+import { setImmediate } from 'node:timers/promises';
 import type { table } from '../../api/table.ts';
 import { Failure, isFailure } from '../../lib/failure.ts';
 import { newId } from '../../lib/id.ts';
@@ -96,7 +97,15 @@ export function createDeploymentHandlers(context: ControlContext, deps: Deps): D
     });
   };
 
+  let before: Promise<unknown> = Promise.resolve();
+  /** A hundred that come at the same moment are planned one by one, so that whoever else has something to do is heard in between. */
+  const inTurn = async (): Promise<void> => {
+    before = before.then(() => setImmediate());
+    await before;
+  };
+
   const make = async (call: CreateCall): Promise<Deployment> => {
+    await inTurn();
     const draft = draftDeployment(deps, call.params.app, call.params.environment, askOf(call));
     await preparePlan(draft);
     refuseOrGo(makePlan(deps, draft));
