@@ -35,33 +35,35 @@ export const usageHeadings: readonly string[] = ['CPU', 'OVER TIME', 'MEMORY', '
 
 /** @param terminal that the table is for */
 export function usageCells(
-  points: readonly Point[],
+  history: { readonly stepMs: number; readonly points: readonly Point[] },
   span: UsageSpan,
   terminal: { readonly isTTY?: boolean; readonly columns?: number },
 ): string[] {
   const room = Math.floor(((terminal.columns ?? 80) - OTHER_COLUMNS) / 2);
   const width = terminal.isTTY === true ? Math.min(WIDEST, Math.max(NARROWEST, room)) : WHERE_NO_TERMINAL;
-  const last = points.at(-1);
+  const last = history.points.at(-1);
   const perSecond = (name: Value): string => {
     const bytes = last?.[name] ?? null;
     return bytes === null ? '' : `${formatBytes(bytes)}/s`;
   };
   return [
     last === undefined || last.cpu === null ? '' : last.cpu.toFixed(2),
-    bars(points, 'cpu', span, width),
+    bars(history, 'cpu', span, width),
     last === undefined || last.memoryBytes === null ? '' : formatBytes(last.memoryBytes),
-    bars(points, 'memoryBytes', span, width),
+    bars(history, 'memoryBytes', span, width),
     ...(['receivedPerSecond', 'sentPerSecond', 'readPerSecond', 'writtenPerSecond'] as const).map(perSecond),
   ];
 }
 
 /** The most of each part of the time; the highest bar is the most of all, and a gap says that nothing was measured. */
-function bars(points: readonly Point[], name: Value, { sinceMs, untilMs }: UsageSpan, width: number): string {
+function bars({ stepMs, points }: Parameters<typeof usageCells>[0], name: Value, { sinceMs, untilMs }: UsageSpan, width: number): string {
   const most: (number | null)[] = Array.from({ length: width }, () => null);
+  const partAt = (atMs: number): number => Math.max(0, Math.min(width - 1, Math.floor(((atMs - sinceMs) / (untilMs - sinceMs)) * width)));
   for (const point of points) {
-    const part = Math.max(0, Math.min(width - 1, Math.floor(((point.atMs - sinceMs) / (untilMs - sinceMs)) * width)));
     const value = point[name];
-    if (value !== null) most[part] = Math.max(most[part] ?? 0, value);
+    if (value === null) continue;
+    // One step may be several parts.
+    for (let part = partAt(point.atMs); part <= partAt(point.atMs + stepMs - 1); part += 1) most[part] = Math.max(most[part] ?? 0, value);
   }
   const highest = Math.max(...most.map((value) => value ?? 0));
   const text = most.map((value) => {

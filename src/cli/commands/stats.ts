@@ -36,7 +36,7 @@ export const stats: Command = {
         item.instance.slice(0, 13),
         `${item.entrypoint}.${item.slot}`,
         item.node,
-        ...usageCells(item.points, span, context.streams.output),
+        ...usageCells(item, span, context.streams.output),
       ]),
     );
     for (const { node, message } of reply.missing) output.warn(`Nothing is known from Node ${node}: ${printable(message)}`);
@@ -64,7 +64,7 @@ export const nodesStats: Command = {
     if (told.length === 0 && failures[0] !== undefined) throw failures[0].cause;
     output.table(
       ['NODE', ...usageHeadings],
-      told.map(({ node, points }) => [node, ...usageCells(points, span, context.streams.output)]),
+      told.map((history) => [history.node, ...usageCells(history, span, context.streams.output)]),
     );
     for (const { node, cause } of failures)
       output.warn(`Nothing is known from Node ${node}: ${printable(cause instanceof Error ? cause.message : String(cause))}`);
