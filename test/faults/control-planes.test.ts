@@ -35,6 +35,13 @@ describe('control planes', { skip: lacking('etcd') }, () => {
       assert.equal(logs.stdout.match(/listening/gu)?.length, 2, logs.stdout + logs.stderr);
       const ran = await second.cli('exec', '-a', 'shop', '--', 'echo', 'over there');
       assert.match(ran.stdout, /over there/u, ran.stderr);
+      const copied = await second.cli('cp', 'shop:server.mjs', join(second.data, 'copied.mjs'));
+      assert.equal(copied.code, 0, copied.stderr);
+      assert.match(readFileSync(join(second.data, 'copied.mjs'), 'utf8'), /through the second/u);
+      const histories = JSON.parse((await second.cli('nodes', 'stats', '--json')).stdout) as { node: string }[]; // our own reply
+      assert.deepEqual(histories.map(({ node }) => node).sort(), ['one', 'two']);
+      const many = await second.cli('run', '-a', 'shop', '--count', '2', '--', 'node', '-p', 'process.env.LIBRA_NODE');
+      assert.deepEqual(many.stdout.match(/one|two/gu)?.sort(), ['one', 'two'], many.stdout + many.stderr);
       const status = await second.cli('status');
       assert.match(status.stdout, /control\s+one \(http:\S+, leads\), two \(http:\S+\)/u);
       for (const [platform, leads] of [
