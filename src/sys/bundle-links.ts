@@ -11,17 +11,23 @@ export function findEscapingLink(links: ReadonlyMap<string, string>): string | n
   return escapingLinks(links).next().value ?? null;
 }
 
-/** All of them. */
-export function* escapingLinks(links: ReadonlyMap<string, string>): Generator<string, undefined, undefined> {
+/** All of them. @param depth of the folder that they have to stay in: how many names lead to it */
+export function* escapingLinks(links: ReadonlyMap<string, string>, depth = 0): Generator<string, undefined, undefined> {
   const budget = { steps: MAX_STEPS };
-  for (const [path, target] of links) if (leadsOut(path, target, links, budget)) yield path;
+  for (const [path, target] of links) if (leadsOut({ path, target, depth }, links, budget)) yield path;
   return undefined;
 }
 
-function leadsOut(path: string, target: string, links: ReadonlyMap<string, string>, budget: { steps: number }): boolean {
+interface Link {
+  readonly path: string;
+  readonly target: string;
+  readonly depth: number;
+}
+
+function leadsOut({ path, target, depth }: Link, links: ReadonlyMap<string, string>, budget: { steps: number }): boolean {
   const parents = path.split('/').slice(0, -1);
   const pending = target.split('/').reverse();
-  if (target.startsWith('/')) return true;
+  if (target.startsWith('/') || parents.length < depth) return true;
   let hops = 0;
   while (pending.length > 0 && hops <= MAX_HOPS) {
     budget.steps -= 1;
@@ -29,7 +35,8 @@ function leadsOut(path: string, target: string, links: ReadonlyMap<string, strin
     const part = pending.pop() ?? '';
     if (part === '' || part === '.') continue;
     if (part === '..') {
-      if (parents.pop() === undefined) return true;
+      if (parents.length <= depth) return true;
+      parents.pop();
       continue;
     }
     parents.push(part);

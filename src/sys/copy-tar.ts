@@ -115,7 +115,7 @@ export type CopyEntry =
   | { readonly kind: 'link'; readonly path: string; readonly target: string };
 
 export interface ReadCopyOptions {
-  /** Replaces the one name that all entries begin with; null: entries are as they are. */
+  /** Replaces the one name that all entries begin with, below which their links stay; null: entries are as they are. */
   readonly as: string | null;
   readonly leaveOut: LeaveOut;
   readonly signal?: AbortSignal | undefined;
@@ -170,7 +170,7 @@ export async function* readCopy(tar: AsyncIterable<Uint8Array>, options: ReadCop
     }
   }
   // All are found before any goes: what goes through one of them leads out with it.
-  const leaving = Array.from(escapingLinks(links));
+  const leaving = Array.from(escapingLinks(links, as === null ? 0 : 1));
   for (const path of leaving) {
     leaveOut(path, `is a link that leads out of what is copied, to ${links.get(path) ?? ''}`);
     links.delete(path);

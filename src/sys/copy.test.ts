@@ -140,6 +140,31 @@ test('links that lead out are left out, whatever they go through, and nothing is
     await assert.rejects(unpack(archive({ name: 'd/up/witness', text: 'x' })), (error) => isFailure(error, 'storage_failed'));
   }));
 
+test('what is copied under a name has no link to what lies beside it', () =>
+  withFolders(async ({ to, leftOut, unpack }) => {
+    const link = (name: string, target: string) => ({ name, target, kind: 'link' }) as const;
+    await unpack(
+      archive(
+        { name: 'd', kind: 'folder' },
+        { name: 'd/deep', kind: 'folder' },
+        link('d/beside', '../.ssh/key'),
+        link('d/up', 'deep/..'),
+        link('d/two', 'up/../.ssh/key'),
+        link('d/deep/three', '../../copy/x'),
+        link('d/deep/in', '../x'),
+      ),
+      'copy',
+    );
+    assert.deepEqual(
+      leftOut.map((text) => text.split(' ')[0]),
+      ['copy/beside', 'copy/two', 'copy/deep/three'],
+    );
+    assert.deepEqual([(await readdir(join(to, 'copy'))).sort(), await readdir(join(to, 'copy/deep'))], [['deep', 'up'], ['in']]);
+    leftOut.length = 0;
+    await unpack(archive(link('d', '.ssh/key')), 'alone');
+    assert.deepEqual([leftOut.length, await readdir(to)], [1, ['copy']]);
+  }));
+
 const HOSTILE: Readonly<Record<string, readonly Entry[]>> = {
   'a path with dots': [{ name: 'a/../../b', text: 'x' }],
   'an absolute path': [{ name: '/tmp/x', text: 'x' }],
