@@ -119,3 +119,25 @@ test('what a socket keeps for later stays as it was, whatever others write meanw
     close();
   }
 });
+
+test('text that is longer than what short answers are put together in leaves whole', { timeout: 60_000 }, async () => {
+  const { ways, close } = await openWays(1);
+  const [way] = ways;
+  assert.ok(way !== undefined);
+  const { output, socket, reader, got } = way;
+  try {
+    const long = 'x'.repeat(300_000);
+    output.text(long);
+    output.piece(Buffer.from('a piece'));
+    output.text(long);
+    output.text('more');
+    output.flush();
+    socket.end();
+    await once(reader, 'end');
+    assert.equal(Buffer.concat(got).toString('latin1'), `${long}a piece${long}more`);
+  } finally {
+    socket.destroy();
+    reader.destroy();
+    close();
+  }
+});

@@ -92,6 +92,12 @@ export class Output {
   #put(piece: Buffer): void {
     const text = this.#text;
     const bytes = text.length + piece.length;
+    if (bytes > SLAB_BYTES) {
+      // Many short answers of one turn: no slab takes so much, and there is no piece with it.
+      this.#text = '';
+      this.#add(Buffer.from(text, 'latin1'));
+      return;
+    }
     let slab = this.#slab;
     if (slab === null || slab.at !== this.#to || SLAB_BYTES - slab.at < bytes) {
       this.#seal();
