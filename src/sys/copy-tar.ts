@@ -140,7 +140,7 @@ export async function* readCopy(tar: AsyncIterable<Uint8Array>, options: ReadCop
   for await (const { header, path: found, body } of bundleEntries(tar, COPY_LIMITS, options.signal)) {
     if (found === null) continue;
     const path = renamed(found);
-    const common = { path, mode: (header.mode ?? 0) & PERMISSIONS, modifiedMs: header.mtime?.getTime() ?? 0 };
+    const common = { path, mode: (header.mode ?? 0) & PERMISSIONS, modifiedMs: timeIn(header.mtime) };
     const type: string = header.type ?? 'file';
     switch (type) {
       case 'directory':
@@ -176,6 +176,12 @@ export async function* readCopy(tar: AsyncIterable<Uint8Array>, options: ReadCop
     links.delete(path);
   }
   for (const [path, target] of links) yield { kind: 'link', path, target };
+}
+
+/** File systems keep times that no Date can; what is none counts as the beginning of time, as a missing one does. */
+function timeIn(time: Date | undefined): number {
+  const ms = time?.getTime() ?? 0;
+  return Number.isNaN(ms) ? 0 : ms;
 }
 
 /** The same entries as a tar, as theirs who own them. */

@@ -165,6 +165,29 @@ test('what is copied under a name has no link to what lies beside it', () =>
     assert.deepEqual([leftOut.length, await readdir(to)], [1, ['copy']]);
   }));
 
+test('a time that is none is not the end of a copy', () =>
+  withFolders(async ({ to, unpack }) => {
+    async function* timeless() {
+      const record = '15 mtime=1e300\n';
+      const body = Buffer.concat([Buffer.from(record), tarPadding(record.length)]);
+      const pax = Buffer.from(entryHeader({ name: 'pax', kind: 'file', mode: 0o644, sizeBytes: record.length, target: '' }));
+      pax.write('x', 156, 'latin1');
+      pax.fill(' ', 148, 156);
+      pax.write(
+        `${pax
+          .reduce((sum, byte) => sum + byte, 0)
+          .toString(8)
+          .padStart(6, '0')}\u0000 `,
+        148,
+        'latin1',
+      );
+      yield Buffer.concat([pax, body]);
+      yield* archive({ name: 'a', text: 'x' });
+    }
+    await unpack(timeless());
+    assert.equal(await readFile(join(to, 'a'), 'utf8'), 'x');
+  }));
+
 const HOSTILE: Readonly<Record<string, readonly Entry[]>> = {
   'a path with dots': [{ name: 'a/../../b', text: 'x' }],
   'an absolute path': [{ name: '/tmp/x', text: 'x' }],
