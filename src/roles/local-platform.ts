@@ -42,8 +42,8 @@ async function lastLogLines(path: string): Promise<string> {
 }
 
 export function createLocalPlatform(around: Surroundings): LocalPlatform {
-  const local = settingsOf({}, around);
-  const paths = dataPaths(local.data);
+  // What the machine keeps is read by who needs it: another platform is talked to from here whatever state this one is in.
+  const paths = dataPaths(loadSettings({}, around).data);
 
   const startInBackground = async (flags: UpFlags, onProgress: (message: string) => void): Promise<LocalAddresses> => {
     const settings = settingsOf(flags, around);
@@ -114,7 +114,7 @@ export function createLocalPlatform(around: Surroundings): LocalPlatform {
     exampleFolder: join(programRoot, 'examples/hello'),
     migrateStore: async ({ from, to }, { onProgress }) => {
       const { migrateLocalStore } = await import('./migrate-store.ts');
-      return await migrateLocalStore({ local, paths, from, to, onProgress });
+      return await migrateLocalStore({ local: settingsOf({}, around), paths, from, to, onProgress });
     },
     run: async (flags, options) => {
       const { runLibrad } = await import('./librad.ts');
@@ -176,7 +176,7 @@ export function createLocalPlatform(around: Surroundings): LocalPlatform {
       }
       return false;
     },
-    examine: () => examine(local),
+    examine: async () => examine(settingsOf({}, around)),
   };
 }
 
