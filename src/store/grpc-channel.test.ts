@@ -77,6 +77,28 @@ test('a call that is not answered in time ends, and the next one has a connectio
   assert.equal(sessions.size, 2);
 });
 
+test('many calls that are late on one connection take no other connection from those who have it', async (t) => {
+  const sessions = new Set<unknown>();
+  let stuckCalls = 0;
+  const channel = await serve(t, (stream, path) => {
+    sessions.add(stream.session);
+    if (path === '/x/stuck') return void (stuckCalls += 1);
+    stream.respond({ ':status': 200 }, { waitForTrailers: true });
+    ends(stream, '0');
+    stream.end(framed('answer'));
+  });
+  const late = Array.from({ length: 5 }, () => new AbortController());
+  const stuck = late.map(({ signal }) => channel.call('x/stuck', message(), {}, signal));
+  for (const each of stuck) each.catch(() => undefined);
+  while (stuckCalls < late.length) await new Promise((resolve) => setImmediate(resolve));
+  for (const [index, each] of late.entries()) {
+    each.abort(new Error('too late'));
+    await assert.rejects(stuck[index] ?? Promise.resolve(), /too late/u);
+    assert.equal(String(await channel.call('x/good', message(), {}, soon())), 'answer');
+  }
+  assert.equal(sessions.size, 2);
+});
+
 test('a connection on which other answers come stays in use when one call is late', async (t) => {
   const sessions = new Set<unknown>();
   const channel = await serve(t, (stream, path) => {

@@ -58,10 +58,16 @@ interface Opened {
   readonly hear: () => void;
 }
 
+interface Connection {
+  /** How often something has come on it. */
+  heard: number;
+  /** Calls to come get another one, where it was theirs. */
+  readonly over: () => void;
+}
+
 /** @param endpoint such as `http://127.0.0.1:2379`. */
 export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
-  /** The connections, with how often something has come on them. */
-  const sessions = new Map<ClientHttp2Session, number>();
+  const sessions = new Map<ClientHttp2Session, Connection>();
   let current: Promise<ClientHttp2Session> | null = null;
 
   const connect = (): Promise<ClientHttp2Session> => {
@@ -71,7 +77,10 @@ export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
         maxSessionMemory: SESSION_MEGABYTES,
         settings: { initialWindowSize: WINDOW_BYTES, enablePush: false },
       });
-      sessions.set(session, 0);
+      const over = (): void => {
+        if (current === connecting) current = null;
+      };
+      sessions.set(session, { heard: 0, over });
       const timer = setTimeout(() => session.destroy(new Error('the connection does not come about')), CONNECT_MS);
       session.once('connect', () => {
         clearTimeout(timer);
@@ -79,9 +88,6 @@ export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
         resolve(session);
       });
       session.on('error', (error) => reject(new NotSent(error.message, { cause: error })));
-      const over = (): void => {
-        if (current === connecting) current = null;
-      };
       session.on('goaway', over);
       session.on('close', () => {
         clearTimeout(timer);
@@ -95,7 +101,7 @@ export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
 
   /** The connection for calls to come is another one; what is under way on this one may still end. */
   const retire = (session: ClientHttp2Session): void => {
-    current = null;
+    sessions.get(session)?.over();
     session.close();
   };
 
@@ -104,7 +110,10 @@ export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
     try {
       const always = { ':method': 'POST', ':path': `/${path}`, 'content-type': 'application/grpc', te: 'trailers' };
       const stream = session.request({ ...always, ...headers });
-      const hear = (): void => void sessions.set(session, (sessions.get(session) ?? 0) + 1);
+      const connection = sessions.get(session);
+      const hear = (): void => {
+        if (connection !== undefined) connection.heard += 1;
+      };
       stream.on('response', hear);
       return { session, stream, hear };
     } catch (error) {
@@ -116,12 +125,12 @@ export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
     call: async (path, message, headers, signal) => {
       const { session, stream, hear } = await open(path, headers, signal);
       return await new Promise<Buffer>((resolve, reject) => {
-        const heard = sessions.get(session);
+        const heard = sessions.get(session)?.heard;
         let isOver = false;
         const giveUp = (): void => {
           if (isOver) return;
           // Whoever has answered nothing meanwhile may answer nothing at all.
-          if (sessions.get(session) === heard) retire(session);
+          if (sessions.get(session)?.heard === heard) retire(session);
           stream.close(http2.constants.NGHTTP2_CANCEL);
           reject(signal.reason);
         };
