@@ -19,6 +19,10 @@ const COPY_LIMITS: BundleLimits = { ...BUNDLE_LIMITS, maxBytes: Number.MAX_SAFE_
 const READ_BYTES = 128 * 1024;
 const MAX_DEPTH = 200;
 const PERMISSIONS = 0o777;
+const GONE = 'went away meanwhile, or its name is no text';
+
+/** Programs make and delete files while their folder is copied. */
+const isMissing = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ENOENT';
 
 /** What is not copied, and why. */
 export type LeaveOut = (path: string, why: string) => void;
@@ -41,7 +45,14 @@ export async function* packCopy(folder: OpenFolder, name: string, options: PackC
     if (depth > MAX_DEPTH)
       throw new Failure('too_large', { message: `Folders are nested more than ${MAX_DEPTH} deep at ${path.slice(0, 200)}.` });
     const place = join(from.path, own);
-    const info = await lstat(place);
+    const info = await lstat(place).catch((error: unknown) => {
+      if (depth === 0 || !isMissing(error)) throw error;
+      return null;
+    });
+    if (info === null) {
+      options.leaveOut(path, GONE);
+      return;
+    }
     const isForeign = options.owner !== null && info.uid !== options.owner;
     if (info.isSymbolicLink()) {
       yield entryHeader({ ...fieldsOf(path, info), kind: 'link', target: await readlink(place) });
@@ -76,8 +87,13 @@ const fieldsOf = (name: string, { mode, mtimeMs }: Stats) => ({
 async function* packFile(place: string, path: string, options: PackCopyOptions): AsyncGenerator<Uint8Array, void, undefined> {
   // What became a pipe meanwhile must not make us wait for a writer.
   const file = await open(place, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch((cause: unknown) => {
+    if (isMissing(cause)) return null;
     throw new Failure('storage_failed', { message: `${path} cannot be read: ${messageOf(cause)}.`, cause });
   });
+  if (file === null) {
+    options.leaveOut(path, GONE);
+    return;
+  }
   try {
     const info = await file.stat();
     if (!info.isFile() || (options.owner !== null && info.uid !== options.owner)) {

@@ -123,6 +123,27 @@ test('what is no file is left out and told, and so is what belongs to somebody e
     assert.deepEqual(leftOut, ['data does not belong to the App']);
   }));
 
+test('what a program takes away while its folder is copied is left out, and the rest comes', () =>
+  withFolders(async ({ from, to, leftOut, pack, unpack }) => {
+    await mkdir(join(from, 'data'));
+    for (const name of ['a', 'b', 'c']) await writeFile(join(from, 'data', name), name);
+    // The second name is no text: what it reads as is not there.
+    await writeFile(Buffer.concat([Buffer.from(join(from, 'data/bad')), Buffer.of(0xff)]), 'x');
+    async function* losing() {
+      for await (const chunk of pack('data')) {
+        yield chunk;
+        if (Buffer.from(chunk).toString('latin1', 0, 6) === 'data/a') await rm(join(from, 'data/b'));
+      }
+    }
+    await unpack(losing());
+    assert.deepEqual((await readdir(join(to, 'data'))).sort(), ['a', 'c']);
+    assert.deepEqual(
+      leftOut.map((text) => text.slice(0, 8)),
+      ['data/b w', 'data/bad'],
+    );
+    await assert.rejects(unpack(pack('none')), /ENOENT/u);
+  }));
+
 test('links that lead out are left out, whatever they go through, and nothing is written through a link', () =>
   withFolders(async ({ to, leftOut, unpack }) => {
     const link = (name: string, target: string) => ({ name, target, kind: 'link' }) as const;
