@@ -1,5 +1,5 @@
-// Calls to one server over gRPC (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md) on one HTTP/2 connection, which is made
-// when it is needed. A call is sent once; whether it may be sent again is for the caller to say.
+// Calls to one server over gRPC (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md) on one HTTP/2 connection for calls and one
+// for streams, which are made when they are needed. A call is sent once; whether it may be sent again is for the caller to say.
 
 import http2 from 'node:http2';
 import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders } from 'node:http2';
@@ -51,6 +51,8 @@ const SESSION_MEGABYTES = 128;
 const CONNECT_MS = 3_000;
 const UNAVAILABLE = 14;
 
+type Use = 'calls' | 'streams';
+
 interface Opened {
   readonly session: ClientHttp2Session;
   readonly stream: ClientHttp2Stream;
@@ -68,9 +70,10 @@ interface Connection {
 /** @param endpoint such as `http://127.0.0.1:2379`. */
 export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
   const sessions = new Map<ClientHttp2Session, Connection>();
-  let current: Promise<ClientHttp2Session> | null = null;
+  /** Streams have one of their own: an answer would wait behind all that they bring. */
+  const current: Record<Use, Promise<ClientHttp2Session> | null> = { calls: null, streams: null };
 
-  const connect = (): Promise<ClientHttp2Session> => {
+  const connect = (use: Use): Promise<ClientHttp2Session> => {
     const connecting = new Promise<ClientHttp2Session>((resolve, reject) => {
       const session = http2.connect(endpoint, {
         ...tls,
@@ -78,7 +81,7 @@ export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
         settings: { initialWindowSize: WINDOW_BYTES, enablePush: false },
       });
       const over = (): void => {
-        if (current === connecting) current = null;
+        if (current[use] === connecting) current[use] = null;
       };
       sessions.set(session, { heard: 0, over });
       const timer = setTimeout(() => session.destroy(new Error('the connection does not come about')), CONNECT_MS);
@@ -105,8 +108,8 @@ export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
     session.close();
   };
 
-  const open = async (path: string, headers: GrpcHeaders, signal: AbortSignal): Promise<Opened> => {
-    const session = await inTime((current ??= connect()), signal);
+  const open = async (use: Use, path: string, headers: GrpcHeaders, signal: AbortSignal): Promise<Opened> => {
+    const session = await inTime((current[use] ??= connect(use)), signal);
     try {
       const always = { ':method': 'POST', ':path': `/${path}`, 'content-type': 'application/grpc', te: 'trailers' };
       const stream = session.request({ ...always, ...headers });
@@ -123,7 +126,7 @@ export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
 
   return {
     call: async (path, message, headers, signal) => {
-      const { session, stream, hear } = await open(path, headers, signal);
+      const { session, stream, hear } = await open('calls', path, headers, signal);
       return await new Promise<Buffer>((resolve, reject) => {
         const heard = sessions.get(session)?.heard;
         let isOver = false;
@@ -163,7 +166,7 @@ export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
       });
     },
     stream: async function* (path, message, headers, { begin, signal }) {
-      const { session, stream, hear } = await open(path, headers, AbortSignal.any([begin, signal]));
+      const { session, stream, hear } = await open('streams', path, headers, AbortSignal.any([begin, signal]));
       const cancel = (): void => stream.close(http2.constants.NGHTTP2_CANCEL);
       const late = (): void => {
         retire(session);

@@ -7,7 +7,7 @@ import type { View } from '../../store/view.ts';
 
 const MOST_WRITES = 90;
 /** Full commits go beside each other; what is less waits for the one before, and grows. */
-const AT_ONCE = 16;
+const AT_ONCE = 8;
 /** Below the bound of a commit, with room for keys. */
 const MOST_CHARACTERS = 300_000;
 
