@@ -89,3 +89,14 @@ test('query parameters are typed as what they become', () => {
   assert.equal(at(limit, 'schema', 'maximum'), 500);
   assert.equal(at(limit, 'required'), false);
 });
+
+test('every call whose reply tells a secret says so, so that the reply is not kept for a repeat', () => {
+  const telling = operations.flatMap(({ id, endpoint }) => {
+    const shape = endpoint.method === 'GET' ? null : endpoint.reply;
+    const schema = shape === null ? '' : JSON.stringify(z.toJSONSchema(shape(z), { unrepresentable: 'any' }));
+    const isTold = /"(?:token|masterKey|password|secret|keyPem|storeLogin)":\{/u.test(schema);
+    assert.equal(endpoint.tellsSecret, isTold, id);
+    return isTold ? [id] : [];
+  });
+  assert.deepEqual(telling, ['invitations.create', 'invitations.createControl', 'machines.joinControl']);
+});

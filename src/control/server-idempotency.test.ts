@@ -134,3 +134,12 @@ test('keys are remembered for a day and forgotten after', async () => {
   await clock.advance(3 * 3600_000);
   assert.equal((await keys.begin('owner/a', 'k', 'hash')).state, 'run');
 });
+
+test('a repeat of a call whose reply told a secret says why it is not told again', async () => {
+  const store = createMemoryStore({ clock: systemClock });
+  const idempotency = createIdempotencyStore({ store, clock: systemClock, random: systemRandom });
+  const begun = await idempotency.begin('person', 'k', 'hash');
+  assert.ok(begun.state === 'run');
+  await begun.finish('secret');
+  await assert.rejects(idempotency.begin('person', 'k', 'hash'), (error) => isFailure(error, 'exists') && /only once/u.test(error.message));
+});
