@@ -37,6 +37,10 @@ const CALL_MS = 10_000;
 /** Of what another member can be asked just as well: one that is stuck shall not cost whoever waits his lease. */
 const REPEATABLE_MS = 3_000;
 
+/** So long a cluster without a leader is asked again, and so often: an election takes a second or two. */
+const ELECTION_MS = 8_000;
+const ELECTION_PAUSE_MS = 250;
+
 /** @param endpoints such as `http://127.0.0.1:2379`; at least one. */
 export function createEtcdClient(endpoints: readonly string[], { tls = {}, login }: ClientOptions = {}): EtcdClient {
   const channels = endpoints.map((endpoint) => createGrpcChannel(endpoint, tls));
@@ -62,10 +66,16 @@ export function createEtcdClient(endpoints: readonly string[], { tls = {}, login
     }
   };
 
-  /** What was not sent, or may be sent again, goes to each member once. */
+  /**
+   * What was not sent, or may be sent again, goes to each member once. Where one of them has said why it cannot answer, such as that there
+   * is no leader yet, it is asked again until there was time for an election.
+   */
   const ask = async <T>(path: string, isRepeatable: boolean, attempt: (channel: GrpcChannel) => Promise<T>): Promise<T> => {
     let last: unknown = null;
-    for (let tries = 0; tries < channels.length; tries += 1) {
+    let isElecting = false;
+    const over = AbortSignal.timeout(ELECTION_MS);
+    for (let tries = 0; tries < channels.length || (isRepeatable && isElecting && !over.aborted); tries += 1) {
+      if (tries >= channels.length) await new Promise((resolve) => setTimeout(resolve, ELECTION_PAUSE_MS));
       const at = current;
       const channel = channels[at % channels.length];
       if (channel === undefined) break;
@@ -74,6 +84,7 @@ export function createEtcdClient(endpoints: readonly string[], { tls = {}, login
       } catch (error) {
         if (error instanceof GrpcRefusal && error.code !== CODE.unavailable) throw mapped(error);
         last = error;
+        isElecting ||= error instanceof GrpcRefusal;
         if (current === at) current = (at + 1) % channels.length;
         if (!isRepeatable && !(error instanceof NotSent)) break;
       }

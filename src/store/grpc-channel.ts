@@ -49,6 +49,7 @@ const WINDOW_BYTES = 4 * 1024 * 1024;
 /** Megabytes that a connection may hold; beyond that it takes no calls. The callers keep to a bound of their own well below. */
 const SESSION_MEGABYTES = 128;
 const CONNECT_MS = 3_000;
+const HANG_UP_MS = 5_000;
 const UNAVAILABLE = 14;
 
 type Use = 'calls' | 'streams';
@@ -65,6 +66,8 @@ interface Connection {
   heard: number;
   /** Calls to come get another one, where it was theirs. */
   readonly over: () => void;
+  /** A session that is over waits for the other end to say so too, which one that is stuck never does. */
+  hangUp: () => void;
 }
 
 /** @param endpoint such as `http://127.0.0.1:2379`. */
@@ -72,6 +75,8 @@ export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
   const sessions = new Map<ClientHttp2Session, Connection>();
   /** Streams have one of their own: an answer would wait behind all that they bring. */
   const current: Record<Use, Promise<ClientHttp2Session> | null> = { calls: null, streams: null };
+
+  let isClosed = false;
 
   const connect = (use: Use): Promise<ClientHttp2Session> => {
     const connecting = new Promise<ClientHttp2Session>((resolve, reject) => {
@@ -83,10 +88,14 @@ export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
       const over = (): void => {
         if (current[use] === connecting) current[use] = null;
       };
-      sessions.set(session, { heard: 0, over });
+      const connection: Connection = { heard: 0, over, hangUp: () => undefined };
+      sessions.set(session, connection);
       const timer = setTimeout(() => session.destroy(new Error('the connection does not come about')), CONNECT_MS);
-      session.once('connect', () => {
+      session.once('connect', (_, socket) => {
         clearTimeout(timer);
+        connection.hangUp = () => socket.destroy();
+        // It may have been let go of while it was on its way.
+        if (session.destroyed) return;
         session.setLocalWindowSize(WINDOW_BYTES);
         resolve(session);
       });
@@ -104,11 +113,18 @@ export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
 
   /** The connection for calls to come is another one; what is under way on this one may still end. */
   const retire = (session: ClientHttp2Session): void => {
-    sessions.get(session)?.over();
+    const connection = sessions.get(session);
+    connection?.over();
     session.close();
+    const look = setInterval(() => {
+      if (session.destroyed) connection?.hangUp();
+    }, HANG_UP_MS).unref();
+    session.once('close', () => clearInterval(look));
   };
 
   const open = async (use: Use, path: string, headers: GrpcHeaders, signal: AbortSignal): Promise<Opened> => {
+    // No connection is made that nobody would close.
+    if (isClosed || signal.aborted) throw new NotSent('nobody waits for it any more');
     const session = await inTime((current[use] ??= connect(use)), signal);
     try {
       const always = { ':method': 'POST', ':path': `/${path}`, 'content-type': 'application/grpc', te: 'trailers' };
@@ -194,7 +210,11 @@ export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
       }
     },
     close: () => {
-      for (const session of sessions.keys()) session.destroy();
+      isClosed = true;
+      for (const [session, { hangUp }] of sessions) {
+        session.destroy();
+        hangUp();
+      }
     },
   };
 }

@@ -119,6 +119,13 @@ describe('etcd', { skip: lacking('etcd') }, () => {
           await platform.start();
           assert.ok(performance.now() - startedMs < 5_000, 'a restart of the same machine waits for no lease');
           await deploy('two');
+          await cluster.signal(0, 'SIGSTOP');
+          // A watch, and calls, that got stuck there.
+          await platform.cli('apps', 'create', 'other');
+          let stopped = false;
+          void platform.stop().finally(() => (stopped = true));
+          await until('librad ends although a member hangs', 30_000, () => stopped);
+          await cluster.signal(0, 'SIGCONT');
         },
         { env: { LIBRA_STORE: cluster.url } },
       );
