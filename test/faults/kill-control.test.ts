@@ -13,7 +13,7 @@ import { until } from '../platform.ts';
 import type { Platform } from '../platform.ts';
 import { lacking } from '../requirements.ts';
 
-const POINTS = Number(process.env['LIBRA_TEST_KILL_POINTS'] ?? 2);
+const POINTS = Number(process.env['LIBRA_TEST_KILL_POINTS'] ?? 1);
 const SEED = Number(process.env['LIBRA_TEST_SEED'] ?? 20_261_127);
 const INSTANCES = 60;
 const CPU = 0.01;

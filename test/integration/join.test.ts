@@ -93,10 +93,11 @@ test('a machine joins, runs Instances and an Edge, is killed and comes back, and
       assert.equal(told.code, 4);
       assert.match(told.stderr, /Node second of the platform at https:/u);
 
-      process.kill(machine.readAddresses().pid, 'SIGKILL');
+      const killed = machine.readAddresses().pid;
+      process.kill(killed, 'SIGKILL');
       await until('the keeper has started it again', 20_000, async () => {
         const running = await machine.cli('doctor', '--json');
-        return running.code !== 6 && machine.readAddresses().pid > 0 && (await stateOf(platform, 'second')) === 'up';
+        return running.code !== 6 && machine.readAddresses().pid !== killed && (await stateOf(platform, 'second')) === 'up';
       });
       assert.equal((await instances()).find((each) => each.node === 'second')?.pid, there.pid, 'its program lived on');
 
