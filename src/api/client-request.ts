@@ -201,10 +201,14 @@ export function isMoving(error: unknown): boolean {
   return isFailure(error, 'unavailable') && error.details?.['moving'] === true;
 }
 
+/** What was asked for has not been begun, whatever it is. */
+const isUntouched = (error: unknown): boolean =>
+  isMoving(error) && isFailure(error, 'unavailable') && error.details?.['untouched'] === true;
+
 /** So long a call waits for a control plane that leads, milliseconds. */
 export const MOVING_MS = 20_000;
 
-/** Runs `attempt` again while it fails in a way that is safe to repeat. */
+/** Runs `attempt` again while it fails in a way that is safe to repeat. @param safe even where it was perhaps carried out */
 export async function withRetries<T>(transport: Transport, safe: boolean, signal: AbortSignal, attempt: () => Promise<T>): Promise<T> {
   const patientUntilMs = transport.clock.monotonic() + MOVING_MS;
   for (let tries = 1; ; tries += 1) {
@@ -212,7 +216,7 @@ export async function withRetries<T>(transport: Transport, safe: boolean, signal
       return await attempt();
     } catch (error) {
       const again = isMoving(error) ? transport.clock.monotonic() < patientUntilMs : tries < transport.attempts && repeatable(error);
-      if (!safe || !again || signal.aborted) throw error;
+      if (!again || signal.aborted || !(safe || isUntouched(error))) throw error;
       await transport.clock.sleep(backoffMs(tries - 1, RETRY, transport.random), signal);
     }
   }

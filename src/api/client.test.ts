@@ -219,6 +219,13 @@ test('calls that may be repeated, and streams, wait for a control plane that lea
   const once = clientWith(() => failing('unavailable', moving), { clock: timed() });
   assert.equal(await codeOf(once.client.apps.create({ body: { name: 'x' } })), 'unavailable', 'a write without a key is not repeated');
   assert.equal(once.seen.length, 1);
+  const untouched = clientWith(
+    (_seen, count) =>
+      count < 9 ? failing('unavailable', { moving: true, untouched: true }) : json({ id: 'a', name: 'x', createdAtMs: 1 }),
+    { clock: timed() },
+  );
+  await untouched.client.apps.create({ body: { name: 'x' } });
+  assert.equal(untouched.seen.length, 9, 'what nobody has begun is asked for again');
   const other = clientWith(() => failing('unavailable'), { clock: timed() });
   assert.equal(await codeOf(other.client.apps.list()), 'unavailable');
   assert.equal(other.seen.length, 1);

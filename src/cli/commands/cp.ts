@@ -47,9 +47,13 @@ export const cp: Command = {
     context.output.progress('');
     for (const { path, why } of examples.slice(0, EXAMPLES)) context.output.warn(`Left out: ${printable(path)} ${printable(why)}`);
     if (count > EXAMPLES) context.output.warn(`${count} were left out in all.`);
-    context.output.note(`Copied ${counted(end.files ?? 0, 'file')}, ${amount(end.bytes ?? 0)}.`);
-    // Standard output is the tar's.
-    if (to !== '-') context.output.value({ from, to, instance, files: end.files ?? 0, bytes: end.bytes ?? 0, leftOut: count, examples });
+    // What a tar holds is known to whoever unpacks it; and standard output is the tar's.
+    const { files = 0, bytes = 0 } = end;
+    if (to === '-') context.output.note(`Copied a tar of ${amount(bytes)}.`);
+    else {
+      context.output.note(`Copied ${counted(files, 'file')}, ${amount(bytes)}.`);
+      context.output.value({ from, to, instance, files, bytes, leftOut: count, examples });
+    }
     return 0;
   },
 };
@@ -71,9 +75,14 @@ async function copyOut(context: CommandContext, remote: Remote, other: Other, { 
   const session = await openCopy(context, { params: remote.params, query: { path: remote.path, direction: 'out' } });
   try {
     const tar = copied(session.tar);
-    let report = {};
+    let report: Partial<CopyEnd> = {};
     if (place === null) {
-      for await (const chunk of tar) await written(context.streams.output, chunk);
+      let bytes = 0;
+      for await (const chunk of tar) {
+        bytes += chunk.length;
+        await written(context.streams.output, chunk);
+      }
+      report = { bytes };
     } else {
       const folder = await openFolder(place.folder);
       try {

@@ -51,7 +51,7 @@ export function createForward({ peers, clock, waitFor }: ForwardOptions): Forwar
     const cancel = clock.timer(to.headMs, () => outgoing.destroy(new Error(`no reply within ${to.headMs} ms`)));
     return arrived
       .catch((cause: unknown) => {
-        throw moving('The control plane that leads does not answer.', cause);
+        throw moving('The control plane that leads does not answer.', { cause, untouched: isRefused(cause) });
       })
       .finally(cancel);
   };
@@ -115,6 +115,11 @@ export function createForward({ peers, clock, waitFor }: ForwardOptions): Forwar
   };
 }
 
+/** There was no connection: nothing was sent. */
+function isRefused(cause: unknown): boolean {
+  return cause instanceof Error && 'code' in cause && cause.code === 'ECONNREFUSED';
+}
+
 function headText({ statusCode = 502 }: IncomingMessage, headers: OutgoingHttpHeaders): string {
   const lines = Object.entries(headers).flatMap(([name, value]) =>
     (Array.isArray(value) ? value : [value]).flatMap((one) => (one === undefined ? [] : [`${name}: ${one}\r\n`])),
@@ -122,12 +127,17 @@ function headText({ statusCode = 502 }: IncomingMessage, headers: OutgoingHttpHe
   return `HTTP/1.1 ${statusCode} ${STATUS_CODES[statusCode] ?? ''}\r\n${lines.join('')}\r\n`;
 }
 
-/** Whoever may send the call again is served as soon as somebody leads. */
-export function moving(message: string, cause?: unknown): Failure {
+/**
+ * Whoever may send the call again is served as soon as somebody leads. `untouched`: nobody has begun to carry it out, so that everyone may.
+ */
+export function moving(
+  message: string,
+  { cause, untouched = false }: { readonly cause?: unknown; readonly untouched?: boolean } = {},
+): Failure {
   return new Failure('unavailable', {
     message,
     hint: 'Another one takes over within seconds; the same call works again then.',
-    details: { moving: true },
+    details: { moving: true, ...(untouched ? { untouched } : {}) },
     cause,
   });
 }

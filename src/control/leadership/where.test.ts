@@ -46,7 +46,7 @@ test('where none leads, or a call comes from another control plane, reads are an
       } else {
         assert.throws(
           () => elsewhere(leadership, false, call, headers),
-          (error) => isFailure(error, 'unavailable') && error.details?.['moving'] === true,
+          (error) => isFailure(error, 'unavailable') && error.details?.['moving'] === true && error.details['untouched'] === true,
           call.name,
         );
       }

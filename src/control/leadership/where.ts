@@ -51,5 +51,5 @@ export function elsewhere(
   if (leader !== null) return leader;
   // Better what the own view knows than nothing.
   if (call.endpoint.method === 'GET' && call.endpoint.kind === 'json') return null;
-  throw moving('No control plane leads at the moment.');
+  throw moving('No control plane leads at the moment.', { untouched: true });
 }
