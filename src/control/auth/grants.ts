@@ -1,10 +1,10 @@
 // Grants: what an administrator lets the containers of an App do with the machines that they run on. The one place where that is decided;
-// plans, and the Nodes, ask here. A grant is of the App itself, not of its name, and goes with it.
+// plans, whatever places an Instance later, and the Nodes ask here. A grant is of the App itself, not of its name, and goes with it.
 
 import type { table } from '../../api/table.ts';
 import { Failure } from '../../lib/failure.ts';
 import { newId } from '../../lib/id.ts';
-import type { App, HostGrant } from '../../model/documents.ts';
+import type { App, Environment, HostGrant } from '../../model/documents.ts';
 import { describePower, hostPowerText, isGranted, parseHostPower, powersAsked } from '../../model/host-powers.ts';
 import type { HostPower } from '../../model/host-powers.ts';
 import type { EntrypointSpec } from '../../model/manifest-types.ts';
@@ -33,12 +33,17 @@ export function grantedTo(view: View, appId: string, environment: string | null)
     .map(({ power }) => power);
 }
 
+interface Refused {
+  readonly message: string;
+  readonly hint: string;
+}
+
 /** What an Entrypoint asks of its machine and no administrator has granted, in words. */
 export function powersRefused(
   view: View,
   where: { readonly app: App | null; readonly appName: string; readonly environmentName: string },
   { name, container }: EntrypointSpec,
-): readonly { readonly message: string; readonly hint: string }[] {
+): readonly Refused[] {
   if (container?.host === undefined) return [];
   const { app, appName, environmentName } = where;
   const granted = app === null ? [] : grantedTo(view, app.id, environmentName);
@@ -48,6 +53,12 @@ export function powersRefused(
       message: `${name} of ${appName} asks for ${describePower(power)}, which no administrator has granted.`,
       hint: `An administrator grants it with: ${app === null ? `libra apps create ${appName}, then ` : ''}libra grants add ${appName}/${environmentName} ${hostPowerText(power)}`,
     }));
+}
+
+/** The first of these in an Environment that is there, as it is now: a grant may have been taken back since the plan. */
+export function powerRefusedIn(view: View, { appId, name }: Environment, entrypoint: EntrypointSpec): Refused | undefined {
+  const app = view.get(appRecords, appId)?.document ?? null;
+  return powersRefused(view, { app, appName: app?.name ?? appId, environmentName: name }, entrypoint)[0];
 }
 
 /** Takes all of an App's. */

@@ -2,6 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
+import { update } from '../../store/records.ts';
+import { createGrantHandlers } from '../auth/grants.ts';
+import { nodeStatusRecords } from '../cluster/records.ts';
 import { callOf } from '../test-context.ts';
 import { createScheduleReconciler, tickInstanceId } from './cron.ts';
 import { createPlatform, WHERE } from './deploys-fixture.ts';
@@ -138,4 +141,53 @@ test('only the stable Deployment is run', async () => {
     platform.instances().flatMap(({ spec }) => (spec.role === 'schedule' ? [spec.deploymentId] : [])),
     [stable],
   );
+});
+
+test('what asks for a power that was taken back is not placed: a tick is left out, a slot waits for the grant', async () => {
+  const { context } = platform;
+  const node = context.view.get(nodeStatusRecords, 'node-1');
+  assert.ok(node !== undefined);
+  const drivers = node.document.drivers.map((driver) => ({ ...driver, name: 'docker', containers: true as const }));
+  await context.view.commit(update(nodeStatusRecords, node, { ...node.document, drivers }));
+  const grants = createGrantHandlers(context);
+  const grant = () => grants.create(callOf({ params: { app: 'shop' }, query: undefined, body: { power: 'privileged' } }));
+  const asks = 'container: { host: { privileged: true } }';
+  const text = `
+app: shop
+build: { base: node }
+entrypoints:
+  job: { command: node job.js, schedule: "*/5 * * * *", ${asks} }
+  web: { command: node web.js, ${asks} }
+`;
+  await platform.apps.apps.create(callOf({ params: {}, query: undefined, body: { name: 'shop', gitUrl: null } }));
+  const { id } = await grant();
+  await platform.deploy(text);
+  await platform.settle();
+  await minutes(6);
+  assert.deepEqual(ticks(), [5]);
+  const webs = (): readonly string[] =>
+    platform.instances().flatMap(({ spec, status }) => (spec.role === 'service' && status?.phase === 'running' ? [spec.entrypoint] : []));
+  assert.deepEqual(webs(), ['web']);
+
+  await grants.delete(callOf({ params: { grant: id }, query: undefined, body: undefined }));
+  await platform.pass('rollout');
+  assert.deepEqual(webs(), ['web'], 'what runs, runs on');
+  platform.agent = ({ role }) => (role === 'service' ? { phase: 'lost', healthy: false } : { phase: 'succeeded', healthy: false });
+  await platform.pass('rollout');
+  platform.agent = () => ({ phase: 'running', healthy: true });
+  await platform.settle();
+  await minutes(5);
+  assert.deepEqual([ticks(), webs()], [[5], []]);
+  const told = context.events.filter(({ kind }) => kind === 'schedule.skipped' || kind === 'instance.unplaced');
+  const words = (name: string): string =>
+    `${name} of shop asks for all powers over its machine (privileged), which no administrator has granted. An administrator grants it with: libra grants add shop/production privileged`;
+  assert.deepEqual(
+    told.map(({ message }) => message),
+    [`web of production is not started: ${words('web')}`, `job of production did not run at 2026-01-01T00:10:00.000Z: ${words('job')}`],
+  );
+
+  await grant();
+  await context.clock.advance(1000);
+  await platform.settle();
+  assert.deepEqual(webs(), ['web']);
 });

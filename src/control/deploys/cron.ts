@@ -9,6 +9,7 @@ import type { EntrypointSpec } from '../../model/manifest-types.ts';
 import type { Operation, Stored } from '../../store/collection.ts';
 import { create, guard, update } from '../../store/records.ts';
 import { appRecords, releaseRecords } from '../apps/records.ts';
+import { powerRefusedIn } from '../auth/grants.ts';
 import { instanceStatusRecords } from '../cluster/records.ts';
 import type { ControlContext, Reconciler } from '../context.ts';
 import { schedule } from '../scheduler/schedule.ts';
@@ -92,6 +93,11 @@ export function createScheduleReconciler(context: ControlContext): Reconciler {
     }
     if (live.length >= AT_ONCE) {
       leaveOut(environment, spec.name, tick, `${AT_ONCE} runs have not ended.`);
+      return true;
+    }
+    const refused = powerRefusedIn(view, environment, spec);
+    if (refused !== undefined) {
+      leaveOut(environment, spec.name, tick, `${refused.message} ${refused.hint}`);
       return true;
     }
     const build = view.get(releaseRecords, deployment.releaseId)?.document.manifest.build ?? { kind: 'none', base: null };

@@ -9,7 +9,7 @@ import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
 import type { InstanceSpec } from '../../model/documents.ts';
 import type { View } from '../../store/view.ts';
 import { create, guard, update } from '../../store/records.ts';
-import { powersRefused } from '../auth/grants.ts';
+import { powerRefusedIn } from '../auth/grants.ts';
 import { releaseRecords } from '../apps/records.ts';
 import { findInstance } from '../cluster/find-instance.ts';
 import { instanceStatusRecords } from '../cluster/records.ts';
@@ -57,7 +57,7 @@ export function createInstanceHandlers(context: ControlContext, deps: InstanceDe
       const { count } = call.body;
       const ids = idsFrom(call.recordId ?? newId(clock.now(), context.random), count);
       if (made !== undefined) return { items: ids.flatMap((id) => view.get(instanceSpecRecords, id)?.document ?? []).map(reply) };
-      const { app, environment: stored } = findEnvironment(view, call.params.app, call.params.environment);
+      const { environment: stored } = findEnvironment(view, call.params.app, call.params.environment);
       const environment = stored.document;
       const stableId = environment.stableDeploymentId;
       const deployment = stableId === null ? undefined : view.get(deploymentRecords, stableId)?.document;
@@ -87,8 +87,7 @@ export function createInstanceHandlers(context: ControlContext, deps: InstanceDe
           hint: 'libra run -- <command>',
         });
       }
-      const where = { app: app.document, appName: call.params.app, environmentName: environment.name };
-      const [refused] = powersRefused(view, where, entrypoint);
+      const refused = powerRefusedIn(view, environment, entrypoint);
       if (refused !== undefined) throw new Failure('plan_refused', refused);
       if (count > 1 && entrypoint.volumes.length > 0) {
         throw new Failure('plan_refused', {

@@ -159,11 +159,11 @@ function fillSlots(
   }
   const plan = draft.input.place(requests);
   if (cut && plan.unplaced.length === 0) draft.wakeIn(0);
-  for (const { key, message } of plan.unplaced) {
-    const slot = slots.get(key);
+  for (const unplaced of plan.unplaced) {
+    const slot = slots.get(unplaced.key);
     if (slot === undefined) continue;
     homeless.add(`${slot.target.id}/${slot.spec.name}`);
-    draft.noteUnplaced(slot.spec.name, slot.slot, message);
+    draft.noteUnplaced(slot.spec.name, slot.slot, unplaced);
   }
   for (const [key, place] of plan.placed) {
     const slot = slots.get(key);

@@ -4,6 +4,7 @@
 import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
 import type { DeploymentStatus, Environment, InstanceSpec } from '../../model/documents.ts';
 import type { EventInput } from '../context.ts';
+import type { Unplaced } from '../scheduler/snapshot.ts';
 import type { RolloutDeployment, RolloutInput, RolloutInstance, RolloutPlan } from './rollout-input.ts';
 
 export interface Draft {
@@ -26,7 +27,7 @@ export interface Draft {
     change: Partial<Pick<InstanceSpec, 'desired' | 'draining' | 'drainingSinceMs' | 'deploymentId'>>,
   ): boolean;
   event(event: Pick<EventInput, 'level' | 'kind' | 'message' | 'runbook'> & { readonly deploymentId?: string }): void;
-  noteUnplaced(entrypoint: string, slot: number, why: string): void;
+  noteUnplaced(entrypoint: string, slot: number, why: Unplaced): void;
   /** Look again in so many milliseconds at the latest. */
   wakeIn(ms: number): void;
   plan(): RolloutPlan;
@@ -39,7 +40,7 @@ export function createDraft(input: RolloutInput): Draft {
   const changes = new Map<string, InstanceSpec>();
   const statuses = new Map<string, DeploymentStatus>();
   const events: EventInput[] = [];
-  const unplaced = new Map<string, string>();
+  const unplaced = new Map<string, Unplaced>();
   let environment = input.environment;
   let wakeInMs: number | null = null;
   let listed: readonly RolloutInstance[] | null = null;

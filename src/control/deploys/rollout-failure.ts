@@ -3,6 +3,7 @@
 
 import type { Deployment, Reason } from '../../model/documents.ts';
 import { formatDuration } from '../../model/duration.ts';
+import type { Unplaced } from '../scheduler/snapshot.ts';
 import type { Draft } from './rollout-draft.ts';
 import { hasEnded } from './rollout-draft.ts';
 import type { RolloutInstance } from './rollout-input.ts';
@@ -43,8 +44,20 @@ function reasonOf(instance: RolloutInstance): Reason {
   };
 }
 
+/** It may not run as it asks to, or has no Node. */
+export function unplacedReason(entrypoint: string, unplaced: Unplaced | null): Reason {
+  return {
+    ...(unplaced?.code === 'not_allowed'
+      ? { code: 'not_allowed', hint: unplaced.hint }
+      : { code: 'no_capacity', hint: 'Look at `libra nodes`, then ask for less or add a Node.' }),
+    message: `${entrypoint}: ${unplaced?.message ?? 'It found no Node.'}`,
+    lastLines: [],
+    instanceId: null,
+  };
+}
+
 /** An Entrypoint made no progress until its deadline. */
-export function deadlineReason(draft: Draft, state: EntrypointState, unplaced: string | null): Reason {
+export function deadlineReason(draft: Draft, state: EntrypointState, unplaced: Unplaced | null): Reason {
   const { spec } = state;
   const late = `within ${formatDuration(spec.rollout.deadlineMs)}`;
   const waiting = state.slots.filter((slot) => !slot.available && !slot.over);
@@ -52,15 +65,7 @@ export function deadlineReason(draft: Draft, state: EntrypointState, unplaced: s
   if (troubled?.keeper !== undefined && troubled.keeper !== null) return reasonOf(troubled.keeper);
   const base = { hint: `Look at its output: libra logs --entrypoint ${spec.name}`, lastLines: [], instanceId: null };
   const [slot] = waiting;
-  if (slot === undefined || slot.keeper === null) {
-    const why = unplaced ?? 'It found no Node.';
-    return {
-      ...base,
-      code: 'no_capacity',
-      message: `${spec.name}: ${why}`,
-      hint: 'Look at `libra nodes`, then ask for less or add a Node.',
-    };
-  }
+  if (slot === undefined || slot.keeper === null) return unplacedReason(spec.name, unplaced);
   const { status } = slot.keeper;
   const about = { ...base, instanceId: slot.keeper.spec.id };
   if (status === null || status.phase === 'pending') {

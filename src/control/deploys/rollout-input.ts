@@ -4,7 +4,7 @@ import type { Deployment, DeploymentStatus, Environment, InstanceSpec, InstanceS
 import type { EntrypointSpec } from '../../model/manifest-types.ts';
 import type { Comparison } from '../../model/version-counts.ts';
 import type { EventInput } from '../context.ts';
-import type { Plan } from '../scheduler/snapshot.ts';
+import type { Plan, Unplaced } from '../scheduler/snapshot.ts';
 
 /** What the Edges say about single Instances. */
 export interface Traffic {
@@ -71,7 +71,7 @@ export interface RolloutPlan {
   readonly environment: Environment | null;
   readonly events: readonly EventInput[];
   /** Slots that found no Node: `<entrypoint>/<slot>` → why. For people; nothing is written for them. */
-  readonly unplaced: ReadonlyMap<string, string>;
+  readonly unplaced: ReadonlyMap<string, Unplaced>;
   /** When to look again even if nothing changes, milliseconds; null: never. */
   readonly wakeInMs: number | null;
 }

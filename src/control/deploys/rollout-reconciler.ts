@@ -1,6 +1,6 @@
 // Carries out what planRollout decides: a guarded commit per Environment and pass, at most some 95 writes and as many comparisons, further
-// ones for many new Instances, and those of several Environments at the same time. Only Environments that something happened to are looked at, and all of them now and
-// then: the records alone decide, never what woke it.
+// ones for many new Instances, and those of several Environments at the same time. Only Environments that something happened to are looked
+// at, and all of them now and then: the records alone decide, never what woke it.
 
 import { setImmediate } from 'node:timers/promises';
 import { isFailure } from '../../lib/failure.ts';
@@ -87,7 +87,7 @@ export function createRolloutReconciler(context: ControlContext, deps: RolloutDe
       deployments,
       instances,
       drainingNodes: drainingNodes(),
-      place: createPlacer(view, environment.runtimeId),
+      place: createPlacer(view, environment),
       stopFirst: (spec, release) => stopFirstBecause(view, environment.runtimeId, spec, release.manifest.build) !== null,
       traffic,
       maxChanges: PER_COMMIT,
@@ -129,15 +129,16 @@ export function createRolloutReconciler(context: ControlContext, deps: RolloutDe
 
   const tellUnplaced = (environment: Environment, plan: RolloutPlan): void => {
     const before = told.get(environment.id);
-    for (const [slot, why] of plan.unplaced) {
+    for (const [slot, { code, message, hint }] of plan.unplaced) {
       if (before?.has(slot) === true) continue;
       const [entrypoint = ''] = slot.split('/');
       context.event({
         level: 'warning',
         kind: 'instance.unplaced',
-        message: `${entrypoint} of ${environment.name} waits for a Node: ${why}`,
+        ...(code === 'not_allowed'
+          ? { message: `${entrypoint} of ${environment.name} is not started: ${message} ${hint}` }
+          : { message: `${entrypoint} of ${environment.name} waits for a Node: ${message}`, runbook: 'no-capacity' }),
         subject: { appId: environment.appId, environmentId: environment.id },
-        runbook: 'no-capacity',
       });
     }
     if (plan.unplaced.size === 0) told.delete(environment.id);

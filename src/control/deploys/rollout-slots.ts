@@ -122,7 +122,7 @@ function mustMove(draft: Draft, deployment: Deployment, spec: EntrypointSpec, in
   const plan = draft.input.place([{ key: 'move', deployment, entrypoint: spec, stickyNodeId: null }]);
   const [unplaced] = plan.unplaced;
   if (unplaced === undefined) return true;
-  draft.noteUnplaced(spec.name, instance.spec.slot, unplaced.message);
+  draft.noteUnplaced(spec.name, instance.spec.slot, unplaced);
   return false;
 }
 

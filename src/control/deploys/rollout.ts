@@ -8,7 +8,8 @@ import { begin, parked, stepCanary, whyWorse } from './rollout-canary.ts';
 import { converge, giveUpLost, idleDeployment, newInstance, stopInstances } from './rollout-converge.ts';
 import { createDraft, hasEnded } from './rollout-draft.ts';
 import type { Draft } from './rollout-draft.ts';
-import { beforeDeployReason, deadlineReason, startFailure } from './rollout-failure.ts';
+import { beforeDeployReason, deadlineReason, startFailure, unplacedReason } from './rollout-failure.ts';
+import type { Unplaced } from '../scheduler/snapshot.ts';
 import type { RolloutDeployment, RolloutInput, RolloutInstance, RolloutPlan } from './rollout-input.ts';
 import { canceledReason, finish, giveBack, isCanceled, progressMessage } from './rollout-moves.ts';
 import { canarySide, isKept, mainSide, statesOf } from './rollout-sides.ts';
@@ -174,19 +175,13 @@ function startBeforeDeploy(draft: Draft, deployment: Deployment, status: Deploym
     if (!draft.create(newInstance(draft, deployment, spec.name, 'before-deploy', 0, place))) return;
     return draft.setStatus(runStep(status, 'before-deploy', nowMs, `${spec.name} runs`));
   }
-  const message = plan.unplaced[0]?.message ?? 'No Node can take it.';
+  const reason = unplacedReason(spec.name, plan.unplaced[0] ?? null);
   const since = status.progress?.[spec.name]?.sinceMs;
   if (since !== undefined && draft.input.elapsedMs(since) >= spec.rollout.deadlineMs) {
-    return giveBack(draft, status, {
-      code: 'no_capacity',
-      message: `${spec.name}: ${message}`,
-      hint: 'Look at `libra nodes`.',
-      lastLines: [],
-      instanceId: null,
-    });
+    return giveBack(draft, status, reason);
   }
   draft.wakeIn(spec.rollout.deadlineMs - (since === undefined ? 0 : draft.input.elapsedMs(since)));
-  const waiting = runStep(status, 'before-deploy', nowMs, `${spec.name}: ${message}`);
+  const waiting = runStep(status, 'before-deploy', nowMs, reason.message);
   if (since === undefined) draft.setStatus({ ...waiting, progress: { ...status.progress, [spec.name]: { best: 0, sinceMs: nowMs } } });
   else draft.setStatus(waiting);
 }
@@ -228,10 +223,10 @@ function whyWorseNow(draft: Draft, candidate: Deployment): Reason | null {
 }
 
 /** Why the first empty slot finds no Node; null where it would. */
-function whyUnplaced(draft: Draft, deployment: Deployment, state: EntrypointState): string | null {
+function whyUnplaced(draft: Draft, deployment: Deployment, state: EntrypointState): Unplaced | null {
   if (!state.slots.some((slot) => slot.keeper === null && !slot.available)) return null;
   const plan = draft.input.place([{ key: state.spec.name, deployment, entrypoint: state.spec, stickyNodeId: null }]);
-  return plan.unplaced[0]?.message ?? null;
+  return plan.unplaced[0] ?? null;
 }
 
 function stepDraining(draft: Draft, { deployment, status }: RolloutDeployment): void {
@@ -294,7 +289,7 @@ function noteProgress(draft: Draft): void {
 
 function noteStates(draft: Draft, status: DeploymentStatus, states: readonly EntrypointState[]): void {
   const { nowMs, elapsedMs } = draft.input;
-  const waiting = [...draft.plan().unplaced].slice(0, 3).map(([slot, why]) => `; ${slot} waits: ${why}`);
+  const waiting = [...draft.plan().unplaced].slice(0, 3).map(([slot, { message }]) => `; ${slot} waits: ${message}`);
   const next = runStep(status, 'start', nowMs, `${progressMessage(states)}${waiting.join('')}`);
   const progress = { ...next.progress };
   let noted = false;

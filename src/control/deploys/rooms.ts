@@ -3,11 +3,12 @@
 // What is about to be placed is counted before it is committed, so that plans that are made meanwhile reckon with it.
 
 import { isDeepStrictEqual } from 'node:util';
-import type { InstanceSpec, NodeSpec, NodeStatus } from '../../model/documents.ts';
+import type { Environment, InstanceSpec, NodeSpec, NodeStatus } from '../../model/documents.ts';
 import type { Build } from '../../model/manifest-types.ts';
 import { releaseRecords } from '../apps/records.ts';
+import { powerRefusedIn } from '../auth/grants.ts';
 import { schedule } from '../scheduler/schedule.ts';
-import type { NodeRoom, Plan } from '../scheduler/snapshot.ts';
+import type { NodeRoom, Plan, Unplaced } from '../scheduler/snapshot.ts';
 import { instanceStatusRecords, nodeSpecRecords, nodeStatusRecords } from '../cluster/records.ts';
 import type { View } from '../../store/view.ts';
 import { countIn, hasEnded, requestOf, roomOf } from './placement.ts';
@@ -121,14 +122,20 @@ export function reserve(view: View, specs: readonly InstanceSpec[]): () => void 
   };
 }
 
-/** Placement on one snapshot of a Runtime, which is taken at the first use. */
-export function createPlacer(view: View, runtimeId: string): (requests: readonly SlotRequest[]) => Plan {
+/** Placement for an Environment on one snapshot of its Runtime, which is taken at the first use. What was not granted has no place. */
+export function createPlacer(view: View, environment: Environment): (requests: readonly SlotRequest[]) => Plan {
   let rooms: readonly NodeRoom[] | null = null;
   return (requests) => {
-    rooms ??= roomsOf(view, runtimeId);
-    return schedule(
+    rooms ??= roomsOf(view, environment.runtimeId);
+    const refusals = requests.flatMap(({ key, entrypoint }): readonly Unplaced[] => {
+      const refused = powerRefusedIn(view, environment, entrypoint);
+      return refused === undefined ? [] : [{ key, code: 'not_allowed', ...refused }];
+    });
+    const refused = new Set(refusals.map(({ key }) => key));
+    const allowed = requests.filter(({ key }) => !refused.has(key));
+    const { placed, unplaced } = schedule(
       rooms,
-      requests.map(({ key, deployment, entrypoint, stickyNodeId }) =>
+      allowed.map(({ key, deployment, entrypoint, stickyNodeId }) =>
         requestOf(entrypoint, buildOf(view, deployment.releaseId), {
           key,
           deploymentId: deployment.id,
@@ -137,6 +144,7 @@ export function createPlacer(view: View, runtimeId: string): (requests: readonly
         }),
       ),
     );
+    return { placed, unplaced: [...refusals, ...unplaced] };
   };
 }
 

@@ -71,7 +71,8 @@ export interface PlacementRequest {
 
 export interface Unplaced {
   readonly key: string;
-  readonly code: 'no_capacity' | 'unsupported';
+  /** `not_allowed`: no Node was asked. */
+  readonly code: 'no_capacity' | 'unsupported' | 'not_allowed';
   readonly message: string;
   readonly hint: string;
 }
