@@ -99,6 +99,24 @@ test('many calls that are late on one connection take no other connection from t
   assert.equal(sessions.size, 2);
 });
 
+test('calls that are late at the same moment let go of their connection once', async (t) => {
+  const warnings: string[] = [];
+  const onWarning = ({ message }: Error): void => void warnings.push(message);
+  process.on('warning', onWarning);
+  t.after(() => process.off('warning', onWarning));
+  let stuckCalls = 0;
+  const channel = await serve(t, () => (stuckCalls += 1));
+  const late = new AbortController();
+  // More than may listen to one thing without a warning, each by a signal of its own as callers have.
+  const stuck = Array.from({ length: 20 }, () => channel.call('x/stuck', message(), {}, AbortSignal.any([late.signal])));
+  const ends = Promise.allSettled(stuck);
+  while (stuckCalls < stuck.length) await new Promise((resolve) => setImmediate(resolve));
+  late.abort(new Error('too late'));
+  assert.ok((await ends).every(({ status }) => status === 'rejected'));
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(warnings, []);
+});
+
 test('a connection on which other answers come stays in use when one call is late', async (t) => {
   const sessions = new Set<unknown>();
   const channel = await serve(t, (stream, path) => {

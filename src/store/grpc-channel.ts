@@ -64,6 +64,7 @@ interface Opened {
 interface Connection {
   /** How often something has come on it. */
   heard: number;
+  isRetired: boolean;
   /** Calls to come get another one, where it was theirs. */
   readonly over: () => void;
   /** A session that is over waits for the other end to say so too, which one that is stuck never does. */
@@ -88,7 +89,7 @@ export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
       const over = (): void => {
         if (current[use] === connecting) current[use] = null;
       };
-      const connection: Connection = { heard: 0, over, hangUp: () => undefined };
+      const connection: Connection = { heard: 0, isRetired: false, over, hangUp: () => undefined };
       sessions.set(session, connection);
       const timer = setTimeout(() => session.destroy(new Error('the connection does not come about')), CONNECT_MS);
       session.once('connect', (_, socket) => {
@@ -114,10 +115,13 @@ export function createGrpcChannel(endpoint: string, tls: GrpcTls): GrpcChannel {
   /** The connection for calls to come is another one; what is under way on this one may still end. */
   const retire = (session: ClientHttp2Session): void => {
     const connection = sessions.get(session);
-    connection?.over();
+    // Many calls may be late on it at once.
+    if (connection === undefined || connection.isRetired) return;
+    connection.isRetired = true;
+    connection.over();
     session.close();
     const look = setInterval(() => {
-      if (session.destroyed) connection?.hangUp();
+      if (session.destroyed) connection.hangUp();
     }, HANG_UP_MS).unref();
     session.once('close', () => clearInterval(look));
   };
