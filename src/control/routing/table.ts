@@ -23,9 +23,11 @@ import type { CompiledEnvironment } from './compile.ts';
 /** Stands for the platform among the ids of Environments, which are UUIDs. */
 const PLATFORM = 'libra';
 const KEPT_DELTAS = 512;
-/** Changes of this long become one delta, and of so many times as long as the last one took. */
+/** Changes of this long become one delta, and of so many times as long as the last one took, within a bound: an Edge learns in time of
+ *  a target that is gone. */
 const COALESCE_MS = 5;
 const REST = 4;
+const MOST_REST_MS = 1000;
 /** Absent Instances that are remembered with the sequence of their removal. */
 const KEPT_ABSENT = 20_000;
 
@@ -306,7 +308,7 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
   const touch = (environmentId: string | null | undefined): void => {
     if (environmentId === null || environmentId === undefined) return;
     dirty.add(environmentId);
-    cancelTimer ??= clock.timer(Math.max(COALESCE_MS, REST * tookMs), flush);
+    cancelTimer ??= clock.timer(Math.min(MOST_REST_MS, Math.max(COALESCE_MS, REST * tookMs)), flush);
   };
 
   const touchInstance = (id: string): void => {
