@@ -1,5 +1,5 @@
-// What happens inside an Instance, commands and copies of files: frames pass between the client's socket and the agent's, both ways with back-pressure, and whichever
-// end goes first takes the other with it.
+// What happens inside an Instance, commands and copies of files: frames pass between the client's socket and the agent's, both ways with
+// back-pressure, and whichever end goes first takes the other with it.
 
 import { createWebSocketStream } from 'ws';
 import { CALL_FRAME } from '../../api/agent.ts';

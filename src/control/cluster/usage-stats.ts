@@ -3,18 +3,18 @@
 import { CALL_FRAME, NODE_AS_WHOLE } from '../../api/agent.ts';
 import type { table } from '../../api/table.ts';
 import { Failure, toFailure } from '../../lib/failure.ts';
-import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
 import type { InstanceSpec } from '../../model/documents.ts';
 import { unpackPoint } from '../../model/usage.ts';
 import type { UsagePoint } from '../../model/usage.ts';
 import type { ControlContext } from '../context.ts';
+import { hasEnded } from '../deploys/placement.ts';
 import { instanceSpecRecords } from '../deploys/records.ts';
 import type { Call, Handler } from '../handler.ts';
 import { findEnvironment } from '../lookup.ts';
 import { failureOf } from './calls.ts';
 import type { AgentCalls } from './calls.ts';
 import { findInstance } from './find-instance.ts';
-import { instanceStatusRecords, nodeSpecRecords } from './records.ts';
+import { nodeSpecRecords } from './records.ts';
 
 type InstanceStats = Handler<typeof table.instances.stats>;
 type NodeStats = Handler<typeof table.nodes.stats>;
@@ -72,10 +72,7 @@ export function createUsageStats(
       .by(instanceSpecRecords, 'environment', environment.document.id)
       .map(({ document }) => document)
       .filter((spec) => query.entrypoint === undefined || spec.entrypoint === query.entrypoint)
-      .filter((spec) => {
-        const phase = view.get(instanceStatusRecords, spec.id)?.document.phase;
-        return phase === undefined || !FINAL_INSTANCE_PHASES.has(phase);
-      });
+      .filter((spec) => !hasEnded(view, spec.id));
     if (specs.length > MOST_INSTANCES) {
       throw new Failure('invalid_input', {
         message: `${specs.length} Instances are meant; one answer has ${MOST_INSTANCES}.`,

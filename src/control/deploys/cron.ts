@@ -3,19 +3,17 @@
 
 import { createHash } from 'node:crypto';
 import { isFailure } from '../../lib/failure.ts';
-import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
 import type { Deployment, Environment, InstanceSpec } from '../../model/documents.ts';
 import type { EntrypointSpec } from '../../model/manifest-types.ts';
 import type { Operation, Stored } from '../../store/collection.ts';
 import { create, guard, update } from '../../store/records.ts';
 import { appRecords, releaseRecords } from '../apps/records.ts';
 import { powerRefusedIn } from '../auth/grants.ts';
-import { instanceStatusRecords } from '../cluster/records.ts';
 import type { ControlContext, Reconciler } from '../context.ts';
 import { schedule } from '../scheduler/schedule.ts';
 import { volumeNodeOf } from './capacity.ts';
 import { placedAt } from './placed.ts';
-import { requestOf } from './placement.ts';
+import { hasEnded, requestOf } from './placement.ts';
 import { place } from './placing.ts';
 import { roomsOf } from './rooms.ts';
 import { deploymentRecords, deploymentStatusRecords, environmentRecords, instanceSpecRecords } from './records.ts';
@@ -42,11 +40,6 @@ export function createScheduleReconciler(context: ControlContext): Reconciler {
     view
       .by(instanceSpecRecords, 'environment', environment.id)
       .filter(({ document }) => document.role === 'schedule' && document.entrypoint === entrypoint);
-
-  const isLive = ({ document }: Stored<InstanceSpec>): boolean => {
-    const phase = view.get(instanceStatusRecords, document.id)?.document.phase;
-    return phase === undefined || !FINAL_INSTANCE_PHASES.has(phase);
-  };
 
   /** The tick that is due and was not dealt with; null: none. */
   const dueTick = (stored: Stored<Environment>, deployment: Deployment, entrypoint: string, plan: Schedule): number | null => {
@@ -86,7 +79,7 @@ export function createScheduleReconciler(context: ControlContext): Reconciler {
     tick: number,
   ): Promise<boolean> => {
     const environment = stored.document;
-    const live = runsOf(environment, spec.name).filter(isLive);
+    const live = runsOf(environment, spec.name).filter(({ document }) => !hasEnded(view, document.id));
     if (plan.overlap === 'skip' && live.length > 0) {
       leaveOut(environment, spec.name, tick, 'the run before has not ended.');
       return true;

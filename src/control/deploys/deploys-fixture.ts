@@ -196,7 +196,6 @@ export async function createPlatform(settings: Parameters<typeof createTestConte
   return platform;
 }
 
-/** Changes the Node's scheduling. */
 /** As if the driver of the Node could give Instances cores of their own. */
 export async function letBindCores(platform: Platform): Promise<void> {
   const node = platform.context.view.get(nodeStatusRecords, 'node-1');
@@ -205,6 +204,7 @@ export async function letBindCores(platform: Platform): Promise<void> {
   await platform.context.view.commit(update(nodeStatusRecords, node, { ...node.document, drivers }));
 }
 
+/** Changes the Node's scheduling. */
 export async function setScheduling(platform: Platform, scheduling: 'open' | 'cordoned' | 'draining'): Promise<void> {
   const node = platform.context.view.get(nodeSpecRecords, 'node-1');
   if (node !== undefined) await platform.context.view.commit(update(nodeSpecRecords, node, { ...node.document, scheduling }));

@@ -5,7 +5,6 @@ import type { InstanceUsage } from '../../api/agent.ts';
 import type { table } from '../../api/table.ts';
 import { Failure } from '../../lib/failure.ts';
 import { idsFrom, newId } from '../../lib/id.ts';
-import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
 import type { InstanceSpec } from '../../model/documents.ts';
 import type { View } from '../../store/view.ts';
 import { create, guard, update } from '../../store/records.ts';
@@ -19,7 +18,7 @@ import { findEnvironment } from '../lookup.ts';
 import { schedule } from '../scheduler/schedule.ts';
 import { volumeNodeOf } from './capacity.ts';
 import { placedAt } from './placed.ts';
-import { requestOf } from './placement.ts';
+import { hasEnded, requestOf } from './placement.ts';
 import { place } from './placing.ts';
 import { roomsOf } from './rooms.ts';
 import { deploymentRecords, environmentRecords, instanceSpecRecords } from './records.ts';
@@ -48,7 +47,7 @@ export function createInstanceHandlers(context: ControlContext, deps: InstanceDe
     list: async (call) => {
       const { environment } = findEnvironment(view, call.params.app, call.params.environment);
       const specs = view.by(instanceSpecRecords, 'environment', environment.document.id).map(({ document }) => document);
-      const shown = call.query.all ? specs : specs.filter((spec) => !hasEnded(view, spec));
+      const shown = call.query.all ? specs : specs.filter((spec) => !hasEnded(view, spec.id));
       return { items: shown.toSorted(byPlace).map(reply) };
     },
     get: async (call) => reply(find(call.params)),
@@ -143,7 +142,7 @@ export function createInstanceHandlers(context: ControlContext, deps: InstanceDe
       const stored = view.get(instanceSpecRecords, find(call.params).id);
       if (stored === undefined) throw new Failure('not_found', { message: `The Instance ${call.params.instance} is gone.` });
       const spec = stored.document;
-      if (hasEnded(view, spec)) throw new Failure('conflict', { message: `The Instance ${spec.id} has ended already.` });
+      if (hasEnded(view, spec.id)) throw new Failure('conflict', { message: `The Instance ${spec.id} has ended already.` });
       if (spec.desired === 'stop' || spec.draining) return reply(spec);
       const status = view.get(instanceStatusRecords, spec.id)?.document ?? null;
       // One that serves finishes its requests first; the rollout stops it then, and fills its slot.
@@ -158,11 +157,6 @@ export function createInstanceHandlers(context: ControlContext, deps: InstanceDe
     },
     ...deps.instanceStreams,
   };
-}
-
-function hasEnded(view: View, spec: InstanceSpec): boolean {
-  const phase = view.get(instanceStatusRecords, spec.id)?.document.phase;
-  return phase !== undefined && FINAL_INSTANCE_PHASES.has(phase);
 }
 
 function listens(view: View, spec: InstanceSpec): boolean {

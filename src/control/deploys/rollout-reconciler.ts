@@ -151,6 +151,7 @@ export function createRolloutReconciler(context: ControlContext, deps: RolloutDe
     if (stored === undefined) {
       told.delete(environmentId);
       rested.delete(environmentId);
+      turns.note(environmentId, 0);
       return null;
     }
     const { plan } = await place(context, () => {
