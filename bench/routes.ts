@@ -4,8 +4,8 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { RouteGroup, RouteRule } from '../src/api/dataplane.ts';
 import { createClaims } from '../src/control/routing/claims.ts';
-import { createTableState } from '../src/edge/table-state.ts';
-import { createGroups } from '../src/edge/groups.ts';
+import { createTableState } from '../src/dataplane/table-state.ts';
+import { createGroups } from '../src/dataplane/groups.ts';
 import { systemClock } from '../src/lib/clock.ts';
 import { createRouteTable } from '../src/model/route-table.ts';
 import type { MatchInput, RouteTable } from '../src/model/route-table.ts';

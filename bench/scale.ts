@@ -14,7 +14,7 @@ import type { ApiClient } from '../src/cli/api-client.ts';
 import { createControl } from '../src/control/control.ts';
 import { TEST_SETTINGS } from '../src/control/test-context.ts';
 import { createFakeDriver } from '../src/driver/fake.ts';
-import { runDataPlane } from '../src/edge/data-plane.ts';
+import { runDataPlane } from '../src/roles/run-data-plane.ts';
 import { systemClock } from '../src/lib/clock.ts';
 import { systemRandom } from '../src/lib/id.ts';
 import { openSqliteStore } from '../src/store/sqlite.ts';

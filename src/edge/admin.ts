@@ -3,7 +3,7 @@
 import http from 'node:http';
 import { chmod, rename, rm, stat } from 'node:fs/promises';
 import type { Edge } from './edge.ts';
-import type { KeptTable } from './table-state.ts';
+import type { KeptTable } from '../dataplane/table-state.ts';
 
 /** Private keys stay where they are. */
 function withoutKeys(state: KeptTable | null): unknown {

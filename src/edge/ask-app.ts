@@ -2,8 +2,8 @@
 
 import type { Ask } from '../proxy/ask.ts';
 import type { PickFacts } from '../proxy/target-group.ts';
-import type { Groups } from './groups.ts';
-import type { OnDemandDeps } from './tls/on-demand.ts';
+import type { Groups } from '../dataplane/groups.ts';
+import type { OnDemandDeps } from '../dataplane/tls/on-demand.ts';
 
 const FACTS: PickFacts = { header: () => undefined, secure: true };
 

@@ -13,9 +13,11 @@ import type { EdgeReport, RouteGroup, RouteRule, RouteTable, RouteTarget, TableM
 import { systemClock } from '../lib/clock.ts';
 import { readJsonFile } from '../sys/durable-file.ts';
 import { silentLog } from '../sys/log.ts';
+import { createCore } from '../dataplane/core.ts';
+import type { CoreOptions } from '../dataplane/core.ts';
 import { createEdge } from './edge.ts';
 import type { Edge, EdgeOptions } from './edge.ts';
-import type { EdgeLink } from './link.ts';
+import type { EdgeLink } from '../dataplane/link.ts';
 
 /** Resolves when the condition holds; fails after `deadlineMs`. */
 export async function until(what: string, condition: () => boolean, deadlineMs = 5_000): Promise<void> {
@@ -157,10 +159,10 @@ export interface TestEdge {
   stop(): Promise<void>;
 }
 
-export async function startEdge(options: Partial<EdgeOptions> = {}): Promise<TestEdge> {
+export async function startEdge(options: Partial<EdgeOptions & CoreOptions> = {}): Promise<TestEdge> {
   const folder = await mkdtemp(join(tmpdir(), 'libra-edge-'));
   const link = createScriptedLink();
-  const edge = createEdge({
+  const edge = createWholeEdge({
     edgeId: 'edge-1',
     version: 'test',
     listen: [{ host: '127.0.0.1', port: 0 }],
@@ -277,4 +279,21 @@ export async function read(message: IncomingMessage): Promise<Buffer> {
 export function text(response: ServerResponse, body: string, status = 200): void {
   response.writeHead(status, { 'content-type': 'text/plain', 'content-length': Buffer.byteLength(body) });
   response.end(body);
+}
+
+/** An Edge with a core of its own. */
+function createWholeEdge(options: EdgeOptions & CoreOptions): Edge {
+  const core = createCore(options);
+  const edge = createEdge(options, core);
+  return {
+    ...edge,
+    start: async () => {
+      await core.start();
+      await edge.start();
+    },
+    stop: async (asked) => {
+      await edge.stop(asked);
+      await core.stop();
+    },
+  };
 }

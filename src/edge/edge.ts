@@ -1,50 +1,32 @@
 // The Edge: from the listening sockets to the Instances. It serves from the table that it has, whether control is there or not, and
 // stops without breaking a request off.
 
-import type { EdgeReport } from '../api/dataplane.ts';
 import type { Clock } from '../lib/clock.ts';
 import { createAsk } from '../proxy/ask.ts';
 import { createAccessLog, noAccessLog } from '../proxy/access-log.ts';
 import type { AccessLog } from '../proxy/access-log.ts';
 import { createTrusted } from '../proxy/client-address.ts';
-import { createDeadlines } from '../proxy/deadlines.ts';
-import { createOpenCounts } from '../proxy/drain.ts';
-import { DEFAULT_LIMITS } from '../proxy/limits.ts';
-import type { ProxyLimits } from '../proxy/limits.ts';
-import { createPool } from '../proxy/pool.ts';
-import { createProbe } from '../proxy/probe.ts';
+import type { Core } from '../dataplane/core.ts';
+import { createFront } from '../dataplane/front.ts';
+import type { ListenAddress } from '../dataplane/front.ts';
+import { createIdentify } from '../dataplane/identity.ts';
+import type { KeptTable } from '../dataplane/table-state.ts';
+import { createTaps } from '../dataplane/tap.ts';
+import { createCertificates } from '../dataplane/tls/certificates.ts';
+import { createOnDemand } from '../dataplane/tls/on-demand.ts';
+import { createVersions } from '../dataplane/versions.ts';
 import type { Log } from '../sys/log.ts';
-import type { MachineIdentity } from '../tunnel/identity.ts';
 import { createAskApp } from './ask-app.ts';
-import { createFront } from './front.ts';
-import type { ListenAddress } from './front.ts';
-import { createGroups } from './groups.ts';
 import { createHandler } from './handler.ts';
 import { createHolds } from './holds.ts';
-import { createIdentify } from './identity.ts';
-import type { EdgeLink } from './link.ts';
 import { createEdgeMetrics } from './metrics.ts';
-import { createNodeDial } from './node-dial.ts';
 import { createRoutePolicies } from './policy/route-policies.ts';
 import { createRecorder } from './recorder.ts';
 import { createRouting } from './routing.ts';
-import { createCertificates } from './tls/certificates.ts';
-import { createOnDemand } from './tls/on-demand.ts';
-import { startSync } from './sync.ts';
-import type { Sync } from './sync.ts';
-import { loadTable, saveTable } from './table-file.ts';
-import type { KeptTable } from './table-state.ts';
-import { createTaps } from './tap.ts';
-import { createVersionCounts } from './version-counts.ts';
-import { createVersions } from './versions.ts';
 
 export interface EdgeOptions {
-  readonly edgeId: string;
   readonly version: string;
   readonly listen: readonly ListenAddress[];
-  readonly link: EdgeLink;
-  /** Where the last table is kept. Its folder exists. */
-  readonly tableFile: string;
   /** Null: no access log. */
   readonly accessLog: { readonly file: string; readonly fileBytes: number } | null;
   /** Addresses and ranges of proxies in front whose word about the client counts. */
@@ -53,23 +35,12 @@ export interface EdgeOptions {
   readonly proxied?: readonly string[];
   /** Plain listeners take HTTP/2 too, from clients that begin with it. */
   readonly h2c?: boolean;
-  /** False: another worker keeps the table on disk. */
-  readonly savesTable?: boolean;
   readonly clock: Clock;
   readonly log: Log;
-  /** Of the machine that it runs on; absent: there is only one. */
-  readonly nodeId?: string;
-  /** Of this machine towards the others; absent: it has none. */
-  readonly identity?: () => MachineIdentity | null;
-  /** Ranges in which Instances on other machines are dialled as they are. */
-  readonly near?: readonly string[];
-  readonly limits?: Partial<ProxyLimits>;
-  /** How long a request waits for a starting group, and how many may. */
-  readonly startingWaitMs?: number;
-  readonly startingQueue?: number;
 }
 
 export interface Edge {
+  /** After its core: listens. */
   start(): Promise<void>;
   /** Finishes what is under way, at most for `drainMs`. */
   stop(options: { readonly drainMs: number }): Promise<void>;
@@ -81,10 +52,6 @@ export interface Edge {
   health(): { readonly sequence: number | null; readonly connected: boolean; readonly connections: number; readonly open: number };
 }
 
-/** So long a start with a kept table waits for control's word on it, where control is there. */
-const FRESH_TABLE_MS = 3_000;
-const STARTING_WAIT_MS = 5_000;
-const STARTING_QUEUE = 512;
 /** Streams are asked to end this long before a stop breaks them off. */
 const STREAM_END_MS = 500;
 
@@ -108,54 +75,27 @@ function portsOf(
   return { http: of(false), https: of(true) };
 }
 
-export function createEdge(options: EdgeOptions): Edge {
-  const { clock, log, link } = options;
-  const limits: ProxyLimits = { ...DEFAULT_LIMITS, ...options.limits };
-  const nodes = createNodeDial({
-    nodeId: options.nodeId ?? null,
-    identity: options.identity ?? (() => null),
-    near: createTrusted(options.near ?? []),
-    clock,
-  });
-  const { dial } = nodes;
-  const pool = createPool({ dial, limits, clock });
-  const deadlines = createDeadlines(clock);
+/** On a core that is started after it was made and stopped after it. */
+export function createEdge(options: EdgeOptions, core: Core): Edge {
+  const { clock, log } = options;
+  const { groups, forwarding, open, pool, dial, versionCounts, limits } = core;
   const trusted = createTrusted(options.trusted ?? []);
   const metrics = createEdgeMetrics();
   const accessLog = openAccessLog(options);
-  const taps = createTaps({ clock, post: (batch, signal) => link.tell(batch, signal) });
-  let sync: Sync | null = null;
-  const open = createOpenCounts((targetId) => {
-    if (routing.isDraining(targetId)) sync?.reportSoon();
-  });
-  const groups = createGroups({
-    clock,
-    probe: createProbe(dial, clock),
-    openPerTarget: limits.openPerTarget,
-    openPerGroup: limits.openPerGroup,
-    onEjected: ({ app, environment, entrypoint }, instance, reason) => {
-      const why = { app, environment, entrypoint, instance };
-      if (reason === null) log.info(why, 'Instance gets requests again');
-      else log.info({ ...why, reason }, 'Instance is left out for a while');
-      sync?.reportSoon();
-    },
-    waitMs: options.startingWaitMs ?? STARTING_WAIT_MS,
-    waitingPerGroup: options.startingQueue ?? STARTING_QUEUE,
-  });
+  const taps = createTaps({ clock, post: (batch, signal) => core.tell(batch, signal) });
   const certificates = createCertificates();
   const onDemand = createOnDemand({
     clock,
     hasCertificate: (name) => certificates.has(name),
     ask: createAskApp(groups, createAsk(dial, clock)),
-    canTell: () => sync?.connected() ?? false,
-    tell: () => sync?.reportSoon(),
+    canTell: () => core.connected(),
+    tell: () => core.reportSoon(),
   });
-  const versionCounts = createVersionCounts();
   const holds = createHolds(clock);
-  const routing = createRouting({ clock, groups, pool, open, versionCounts, holds, certificates, onDemand });
+  const routing = createRouting({ holds, certificates, onDemand });
   const recorder = createRecorder({ metrics, accessLog, clock, watch: (line) => taps.push(line) });
   const handler = createHandler({
-    forwarding: { pool, open, deadlines, limits, clock },
+    forwarding,
     routing,
     groups,
     identify: createIdentify({ trusted }),
@@ -169,7 +109,7 @@ export function createEdge(options: EdgeOptions): Edge {
   const front = createFront({
     listen: options.listen,
     limits,
-    deadlines,
+    deadlines: forwarding.deadlines,
     clock,
     trusted,
     proxied: createTrusted(options.proxied ?? []),
@@ -179,47 +119,17 @@ export function createEdge(options: EdgeOptions): Edge {
     onExchange: handler,
     onRefused: (status, why, address) => recorder.refuse(status, why, address),
   });
-  const report = (): EdgeReport | null => {
-    const sequence = routing.sequence();
-    if (sequence === null) return null;
-    const versions = versionCounts.report();
-    const wanted = onDemand.wanted();
-    return {
-      edgeId: options.edgeId,
-      sequence,
-      draining: routing.draining(),
-      ejected: groups.ejected(),
-      ...(versions === undefined ? {} : { versions }),
-      ...(wanted.length === 0 ? {} : { wanted }),
-    };
-  };
+  core.use({
+    change: (change) => routing.change(change),
+    report: () => {
+      const wanted = onDemand.wanted();
+      return wanted.length === 0 ? {} : { wanted };
+    },
+    watch: (wanted) => taps.want(wanted),
+  });
 
   return {
     start: async () => {
-      const kept = await loadTable(options.tableFile, log);
-      if (kept !== null) {
-        const message = { type: 'snapshot', ...kept } as const;
-        await routing.prepare(message);
-        routing.apply(message);
-        log.info({ sequence: kept.sequence, rules: kept.table.rules.length }, 'serving from the kept route table');
-      }
-      sync = startSync({
-        link,
-        clock,
-        log,
-        apply: async (message) => {
-          await routing.prepare(message);
-          return routing.apply(message);
-        },
-        report,
-        onTaps: (wanted) => taps.want(wanted),
-        save: async () => {
-          const kept = options.savesTable === false ? null : routing.kept();
-          if (kept !== null) await saveTable(options.tableFile, kept);
-        },
-      });
-      // Instances of the kept table may have gone with the process before: those that come meanwhile wait in the kernel's queue.
-      if (kept !== null) await Promise.race([sync.begun, clock.sleep(FRESH_TABLE_MS)]);
       await front.start();
       log.info({ addresses: front.addresses(), version: options.version }, 'edge is listening');
     },
@@ -228,14 +138,8 @@ export function createEdge(options: EdgeOptions): Edge {
       const cancel = clock.timer(Math.max(0, drainMs - STREAM_END_MS), () => open.closeEverything());
       await front.stop({ drainMs });
       cancel();
-      groups.stop();
       holds.stop();
-      routing.stop();
       taps.stop();
-      await sync?.stop();
-      deadlines.stop();
-      pool.stop();
-      nodes.stop();
       await accessLog.stop();
     },
     addresses: () => front.addresses(),
@@ -253,16 +157,16 @@ export function createEdge(options: EdgeOptions): Edge {
             help: 'Instances that are left out after failures.',
             value: groups.ejected().length,
           },
-          { name: 'libra_edge_table_sequence', help: 'Sequence of the route table in force.', value: routing.sequence() ?? 0 },
-          { name: 'libra_edge_control_connected', help: '1 while control is connected.', value: sync?.connected() === true ? 1 : 0 },
+          { name: 'libra_edge_table_sequence', help: 'Sequence of the route table in force.', value: core.sequence() ?? 0 },
+          { name: 'libra_edge_control_connected', help: '1 while control is connected.', value: core.connected() ? 1 : 0 },
         ],
         [{ name: 'libra_edge_log_lines_lost_total', help: 'Lines that the access log could not take.', value: accessLog.lost() }],
       );
     },
-    table: () => routing.kept(),
+    table: () => core.kept(),
     health: () => ({
-      sequence: routing.sequence(),
-      connected: sync?.connected() ?? false,
+      sequence: core.sequence(),
+      connected: core.connected(),
       connections: front.connections(),
       open: open.total(),
     }),

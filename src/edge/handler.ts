@@ -15,17 +15,17 @@ import type { AnswerHead, ClientObserver, ClientStream, RequestHead, UpstreamReq
 import { RetryBudget } from '../proxy/retry-budget.ts';
 import type { PickFacts } from '../proxy/target-group.ts';
 import type { TargetState } from '../proxy/target-state.ts';
-import type { Groups, LiveGroup } from './groups.ts';
+import type { Groups, LiveGroup } from '../dataplane/groups.ts';
 import type { Holds } from './holds.ts';
-import type { Identify, Identity } from './identity.ts';
+import type { Identify, Identity } from '../dataplane/identity.ts';
 import { renderPage } from './pages/page.ts';
 import type { Situation } from './pages/situation.ts';
 import type { CompiledPolicy, PolicyAnswer, PolicyPass, RoutePolicies } from './policy/route-policies.ts';
 import type { RateState } from './policy/rate-limit.ts';
 import type { Recorder } from './recorder.ts';
 import type { Routing } from './routing.ts';
-import type { VersionCounts } from './version-counts.ts';
-import type { RequestFacts, VersionChoice, Versions } from './versions.ts';
+import type { VersionCounts } from '../dataplane/version-counts.ts';
+import type { RequestFacts, VersionChoice, Versions } from '../dataplane/versions.ts';
 
 export interface HandlerDeps {
   readonly forwarding: ForwardDeps;

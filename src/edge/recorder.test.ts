@@ -5,7 +5,7 @@ import { createFakeClock } from '../lib/clock.ts';
 import type { RequestLine } from '../model/request-filter.ts';
 import { Fields } from '../proxy/fields.ts';
 import { group, rule } from './edge-fixture.ts';
-import type { Identity } from './identity.ts';
+import type { Identity } from '../dataplane/identity.ts';
 import { createEdgeMetrics } from './metrics.ts';
 import { createRecorder } from './recorder.ts';
 import type { Ended } from './recorder.ts';

@@ -6,7 +6,7 @@ import type { Clock } from '../lib/clock.ts';
 import { accessLine, labelPart, refusalLine } from '../proxy/access-log.ts';
 import type { AccessLog } from '../proxy/access-log.ts';
 import type { Exchange, ExchangeResult } from '../proxy/exchange.ts';
-import type { Identity } from './identity.ts';
+import type { Identity } from '../dataplane/identity.ts';
 import type { EdgeMetrics, MetricsHandle } from './metrics.ts';
 
 export interface Ended {

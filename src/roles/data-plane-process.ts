@@ -3,7 +3,7 @@
 // of its key, so that a change of version, settings or count replaces exactly those that it concerns.
 
 import { createHash } from 'node:crypto';
-import type { DataPlaneOptions } from '../edge/data-plane.ts';
+import type { DataPlaneOptions } from './run-data-plane.ts';
 import type { Clock } from '../lib/clock.ts';
 import { Failure, isFailure } from '../lib/failure.ts';
 import { replaceFileSync } from '../sys/durable-file.ts';

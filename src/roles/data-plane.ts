@@ -2,7 +2,7 @@
 
 import { readFile } from 'node:fs/promises';
 import { flushCompileCache } from 'node:module';
-import { runDataPlane } from '../edge/data-plane.ts';
+import { runDataPlane } from './run-data-plane.ts';
 import { systemClock } from '../lib/clock.ts';
 import { openFileLog } from '../sys/logger.ts';
 import { settleMemory } from '../sys/settle.ts';

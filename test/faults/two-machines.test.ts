@@ -10,7 +10,7 @@ import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { RouteTable, RouteTarget } from '../../src/api/dataplane.ts';
-import type { DataPlaneOptions } from '../../src/edge/data-plane.ts';
+import type { DataPlaneOptions } from '../../src/roles/run-data-plane.ts';
 import { newId } from '../../src/lib/id.ts';
 import { DEFAULT_TRAFFIC } from '../../src/model/traffic-policy.ts';
 import { makeAuthority } from '../fixtures/certificate.ts';
@@ -114,7 +114,7 @@ test(
       identityFile,
     };
     await ready(
-      start(edgeMachine, fileURLToPath(new URL('../../src/edge/data-plane-fixture.ts', import.meta.url)), JSON.stringify(options)),
+      start(edgeMachine, fileURLToPath(new URL('../../src/roles/run-data-plane-fixture.ts', import.meta.url)), JSON.stringify(options)),
     );
 
     const outcomes: Outcome[] = [];

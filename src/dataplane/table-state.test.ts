@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import * as fc from 'fast-check';
 import type { RouteGroup, RouteRule, RouteTable, TableMessage } from '../api/dataplane.ts';
 import { routeKey } from '../model/route-match.ts';
-import { group, rule } from './edge-fixture.ts';
+import { group, rule } from '../edge/edge-fixture.ts';
 import { createTableState } from './table-state.ts';
 
 const empty: RouteTable = { rules: [], groups: [] };

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { routeKey } from '../../model/route-match.ts';
-import { rule } from '../edge-fixture.ts';
+import { rule } from '../../edge/edge-fixture.ts';
 import { createHostRules } from './host-rules.ts';
 
 test('of several Routes of a host that of the oldest Environment counts, in whatever order they came', () => {

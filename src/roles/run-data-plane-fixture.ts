@@ -2,8 +2,8 @@
 
 import { systemClock } from '../lib/clock.ts';
 import { silentLog } from '../sys/log.ts';
-import { runDataPlane } from './data-plane.ts';
-import type { DataPlaneOptions } from './data-plane.ts';
+import { runDataPlane } from './run-data-plane.ts';
+import type { DataPlaneOptions } from './run-data-plane.ts';
 
 const options = JSON.parse(process.argv[2] ?? '') as DataPlaneOptions; // written by the test beside this file
 const dataPlane = await runDataPlane(options, { clock: systemClock, log: silentLog, signals: true });

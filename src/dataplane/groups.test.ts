@@ -5,7 +5,7 @@ import { createFakeClock } from '../lib/clock.ts';
 import { DEFAULT_TRAFFIC } from '../model/traffic-policy.ts';
 import type { TrafficPolicy } from '../model/traffic-policy.ts';
 import type { TargetState } from '../proxy/target-state.ts';
-import { group } from './edge-fixture.ts';
+import { group } from '../edge/edge-fixture.ts';
 import { createGroups } from './groups.ts';
 import type { Groups } from './groups.ts';
 import type { VersionChoice } from './versions.ts';

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { RouteSplit, RouteTarget } from '../api/dataplane.ts';
 import { createSeededRandom } from '../lib/id.ts';
-import { call, group, rule, startEdge, startInstance, text, until } from './edge-fixture.ts';
+import { call, group, rule, startEdge, startInstance, text, until } from '../edge/edge-fixture.ts';
 import { createVersions, inOrder, sidesOf } from './versions.ts';
 
 const target = (instanceId: string, deploymentId: string): RouteTarget => ({

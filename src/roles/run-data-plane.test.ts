@@ -11,9 +11,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { EdgeReport, RouteTable } from '../api/dataplane.ts';
-import { call, group, read, rule, startInstance, text, until } from './edge-fixture.ts';
-import type { CallOptions, Reply, TestInstance } from './edge-fixture.ts';
-import type { DataPlaneOptions } from './data-plane.ts';
+import { call, group, read, rule, startInstance, text, until } from '../edge/edge-fixture.ts';
+import type { CallOptions, Reply, TestInstance } from '../edge/edge-fixture.ts';
+import type { DataPlaneOptions } from './run-data-plane.ts';
 
 const HOST = 'app.localhost';
 let folder: string;
@@ -95,7 +95,7 @@ async function startDataPlane(more: Partial<DataPlaneOptions> = {}): Promise<Chi
     drainMs: 10_000,
     ...more,
   };
-  const program = join(import.meta.dirname, 'data-plane-fixture.ts');
+  const program = join(import.meta.dirname, 'run-data-plane-fixture.ts');
   const child = spawn(process.execPath, [program, JSON.stringify(options)], { stdio: ['ignore', 'pipe', 'inherit', held.fd] });
   children.add(child);
   child.on('exit', () => children.delete(child));

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { createFakeClock } from '../../lib/clock.ts';
 import type { FakeClock } from '../../lib/clock.ts';
 import { routeKey } from '../../model/route-match.ts';
-import { rule } from '../edge-fixture.ts';
+import { rule } from '../../edge/edge-fixture.ts';
 import { createOnDemand } from './on-demand.ts';
 import type { OnDemand } from './on-demand.ts';
 

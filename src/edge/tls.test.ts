@@ -8,10 +8,10 @@ import https from 'node:https';
 import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import tls from 'node:tls';
-import type { RouteTable, TableCertificate } from '../../api/dataplane.ts';
-import { call, group, rule, startEdge, startInstance, text, tlsSession, until } from '../edge-fixture.ts';
-import type { TestEdge, TestInstance } from '../edge-fixture.ts';
-import { createCertificates } from './certificates.ts';
+import type { RouteTable, TableCertificate } from '../api/dataplane.ts';
+import { call, group, rule, startEdge, startInstance, text, tlsSession, until } from './edge-fixture.ts';
+import type { TestEdge, TestInstance } from './edge-fixture.ts';
+import { createCertificates } from '../dataplane/tls/certificates.ts';
 
 const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const keyPem = privateKey.export({ format: 'pem', type: 'pkcs8' }).toString();

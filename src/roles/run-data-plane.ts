@@ -4,11 +4,12 @@
 import type { Clock } from '../lib/clock.ts';
 import type { Log } from '../sys/log.ts';
 import { createIdentityFile } from '../tunnel/identity-file.ts';
-import { createAdmin } from './admin.ts';
-import { createEdge } from './edge.ts';
-import type { Edge } from './edge.ts';
-import type { ListenAddress } from './front.ts';
-import { createHttpLink } from './link.ts';
+import { createAdmin } from '../edge/admin.ts';
+import { createCore } from '../dataplane/core.ts';
+import { createEdge } from '../edge/edge.ts';
+import type { Edge } from '../edge/edge.ts';
+import type { ListenAddress } from '../dataplane/front.ts';
+import { createHttpLink } from '../dataplane/link.ts';
 
 export interface DataPlaneOptions {
   readonly edgeId: string;
@@ -50,8 +51,10 @@ export async function runDataPlane(
   const edgeId = `${options.edgeId}.${process.pid}`;
   const link = createHttpLink({ connectionFile: options.connectionFile, edgeId, clock });
   const identity = options.identityFile === undefined ? null : createIdentityFile(options.identityFile, { clock, log });
-  const edge = createEdge({ ...options, edgeId, link, clock, log, ...(identity === null ? {} : { identity }) });
+  const core = createCore({ ...options, edgeId, link, clock, log, ...(identity === null ? {} : { identity }) });
+  const edge = createEdge({ ...options, clock, log }, core);
   const admin = options.admin === null ? null : createAdmin({ socketPath: options.admin.socketPath, edge });
+  await core.start();
   await edge.start();
   // Traffic is worth more than the window on it.
   await admin?.start().catch((error: unknown) => log.warn({ error }, 'admin socket cannot be opened; serving without'));
@@ -65,6 +68,7 @@ export async function runDataPlane(
     stopping ??= (async () => {
       log.info({ drainMs: options.drainMs }, 'data plane is stopping: no new connections, requests are finished');
       await edge.stop({ drainMs: options.drainMs });
+      await core.stop();
       await admin?.stop();
       log.info({}, 'data plane has stopped');
       resolveStopped();

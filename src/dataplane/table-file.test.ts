@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { silentLog } from '../sys/log.ts';
 import type { Log } from '../sys/log.ts';
-import { group, rule } from './edge-fixture.ts';
+import { group, rule } from '../edge/edge-fixture.ts';
 import { loadTable, saveTable } from './table-file.ts';
 
 let folder: string;

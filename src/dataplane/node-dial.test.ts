@@ -19,8 +19,8 @@ import { createDataPort } from '../tunnel/data-port.ts';
 import type { DataPort, Resolved } from '../tunnel/data-port.ts';
 import type { MachineIdentity } from '../tunnel/identity.ts';
 import { listenOnLoopback } from '../tunnel/loopback-fixture.ts';
-import { call, group, read, rule, startEdge, startInstance, text, until } from './edge-fixture.ts';
-import type { TestEdge, TestInstance } from './edge-fixture.ts';
+import { call, group, read, rule, startEdge, startInstance, text, until } from '../edge/edge-fixture.ts';
+import type { TestEdge, TestInstance } from '../edge/edge-fixture.ts';
 
 const HOST = 'app.localhost';
 const authority = makeAuthority();
