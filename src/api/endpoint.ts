@@ -33,6 +33,11 @@ export const PERMISSIONS = [
   'agent.sync',
   'edge.sync',
   'machine.renew',
+  // Services of Librad for Apps, each named as in `uses` of a manifest. Of Instances alone: they act on the caller's own Environment.
+  'librad.kv',
+  'librad.locks',
+  'librad.config',
+  'librad.discovery',
 ] as const;
 export type Permission = (typeof PERMISSIONS)[number];
 

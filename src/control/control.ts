@@ -13,6 +13,7 @@ import type { View } from '../store/view.ts';
 import type { Log } from '../sys/log.ts';
 import type { MachineIdentity } from '../tunnel/identity.ts';
 import { createBlobCare } from './apps/blob-care.ts';
+import { createInstanceAuth } from './auth/instances.ts';
 import { createAuthorise } from './auth/scope.ts';
 import { ensureDefaultTeam } from './auth/teams.ts';
 import { createAuthenticate, ensureOwnerToken } from './auth/tokens.ts';
@@ -200,7 +201,7 @@ async function startControl(
     table,
     handlers: currentHandlers(() => seats.modules()),
     idempotency: createIdempotencyStore({ store, clock, random }),
-    authenticate: createAuthenticate(view, machines.authenticate),
+    authenticate: createAuthenticate(view, machines.authenticate, createInstanceAuth({ view, clock, authorityPem: machines.authorityPem })),
     authorise: createAuthorise(view),
     clock,
     random,
@@ -209,8 +210,8 @@ async function startControl(
     domain: settings.domain,
     metrics: async () => seats.modules().metrics() + ((await options.furtherMetrics?.()) ?? ''),
     audit: (entry) => {
-      // Machines report every few seconds; what people do is what the audit is about.
-      if (entry.principal.kind !== 'node' && entry.principal.kind !== 'edge') {
+      // Machines report every few seconds, and Apps write as they serve; what people do is what the audit is about.
+      if (!['node', 'edge', 'instance'].includes(entry.principal.kind)) {
         auditLog.info({ audit: { ...entry, principal: entry.principal.name } }, entry.endpoint);
       }
     },

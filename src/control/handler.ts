@@ -9,6 +9,18 @@ export type Principal =
   | { readonly kind: 'owner'; readonly name: string; readonly permissions: ReadonlySet<Permission> }
   | { readonly kind: 'node'; readonly nodeId: string; readonly name: string; readonly permissions: ReadonlySet<Permission> }
   | { readonly kind: 'edge'; readonly nodeId: string; readonly name: string; readonly permissions: ReadonlySet<Permission> }
+  /** A running Instance that came with its token. It acts on its own Environment. */
+  | {
+      readonly kind: 'instance';
+      readonly name: string;
+      readonly instanceId: string;
+      readonly environmentId: string;
+      readonly appId: string;
+      readonly entrypoint: string;
+      readonly nodeId: string;
+      /** Of the Services of Librad, those that its App says to use. */
+      readonly permissions: ReadonlySet<Permission>;
+    }
   | { readonly kind: 'anonymous'; readonly name: string; readonly permissions: ReadonlySet<Permission> };
 
 /** Who a machine says to be, and with which key it has shown that. */

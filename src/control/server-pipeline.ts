@@ -61,6 +61,9 @@ export function requirePermission(bound: Bound, principal: Principal): void {
   if (principal.permissions.has(permission)) return;
   throw new Failure('forbidden', {
     message: `${principal.name} has not the permission ${permission}, which ${bound.name} needs.`,
+    ...(principal.kind === 'instance' && permission.startsWith('librad.')
+      ? { hint: `Add ${permission} to \`uses\` in the App's libra.yaml and deploy it.` }
+      : {}),
     details: { permission, principal: principal.kind },
   });
 }

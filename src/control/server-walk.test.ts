@@ -4,23 +4,31 @@ import { request as httpRequest } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
+import { makeAuthority } from '../../test/fixtures/certificate.ts';
 import type { Endpoint } from '../api/endpoint.ts';
 import { table } from '../api/table.ts';
 import type { ApiTable } from '../api/table.ts';
 import { systemClock } from '../lib/clock.ts';
 import { Failure } from '../lib/failure.ts';
-import { systemRandom } from '../lib/id.ts';
+import { newId, systemRandom } from '../lib/id.ts';
 import { createMemoryStore } from '../store/memory.ts';
+import { create } from '../store/records.ts';
 import { createView } from '../store/view.ts';
 import { silentLog } from '../sys/log.ts';
-import { PERMISSIONS_OF } from './auth/permissions.ts';
+import { signInstanceToken } from '../tunnel/instance-token.ts';
+import { appRecords, releaseRecords } from './apps/records.ts';
+import { createInstanceAuth } from './auth/instances.ts';
+import { LIBRAD_SERVICES, PERMISSIONS_OF } from './auth/permissions.ts';
 import { createAuthorise } from './auth/scope.ts';
 import { createAuthenticate, ensureToken } from './auth/tokens.ts';
+import { nodeSpecRecords } from './cluster/records.ts';
 import { allCollections } from './collections.ts';
+import { environmentRecords, instanceSpecRecords } from './deploys/records.ts';
 import type { HandlersOf } from './handler.ts';
 import { createIdempotencyStore } from './server-idempotency.ts';
 import { createServer } from './server.ts';
 import type { Server } from './server.ts';
+import { aNode, anApp, anEnvironment, anInstance, aRelease } from './test-context.ts';
 
 const every = Object.entries(table).flatMap(([noun, verbs]) =>
   Object.entries(verbs).map(([verb, endpoint]: [string, Endpoint]) => ({ name: `${noun}.${verb}`, endpoint })),
@@ -33,8 +41,8 @@ interface Walk {
   readonly credentials: Readonly<Record<Who, string | null>>;
   stop(): Promise<void>;
 }
-type Who = 'none' | 'wrong' | 'owner' | 'node' | 'edge';
-const WHO: readonly Who[] = ['none', 'wrong', 'owner', 'node', 'edge'];
+type Who = 'none' | 'wrong' | 'owner' | 'node' | 'edge' | 'instance';
+const WHO: readonly Who[] = ['none', 'wrong', 'owner', 'node', 'edge', 'instance'];
 
 /** The real table and the real credentials; handlers that only note that they were reached, and refuse as for a missing object. */
 async function startWalk(): Promise<Walk> {
@@ -47,6 +55,7 @@ async function startWalk(): Promise<Walk> {
     reached.add(name);
     throw new Failure('not_found', { message: 'Reached the handler.' });
   };
+  const authority = makeAuthority();
   const handlers = Object.fromEntries(
     Object.entries(table).map(([noun, verbs]) => [
       noun,
@@ -59,9 +68,13 @@ async function startWalk(): Promise<Walk> {
   const server = createServer({
     table,
     handlers,
-    authenticate: createAuthenticate(running.view, () => {
-      throw new Error('no machine comes here');
-    }),
+    authenticate: createAuthenticate(
+      running.view,
+      () => {
+        throw new Error('no machine comes here');
+      },
+      createInstanceAuth({ view: running.view, clock: systemClock, authorityPem: authority.certificatePem }),
+    ),
     authorise: createAuthorise(running.view),
     idempotency: createIdempotencyStore({ store, clock: systemClock, random: systemRandom }),
     clock: systemClock,
@@ -78,12 +91,23 @@ async function startWalk(): Promise<Walk> {
     node: await ensureToken(context, { principal: { kind: 'node', nodeId: 'n1' }, secret: null }),
     edge: await ensureToken(context, { principal: { kind: 'edge', nodeId: 'n1' }, secret: null }),
   };
+  const nodeId = newId();
+  const { manifest } = aRelease();
+  await running.view.commit(
+    create(appRecords, anApp()),
+    create(releaseRecords, aRelease({ manifest: { ...manifest, uses: [...LIBRAD_SERVICES] } })),
+    create(environmentRecords, anEnvironment()),
+    create(nodeSpecRecords, aNode({ id: nodeId })),
+    create(instanceSpecRecords, anInstance({ nodeId })),
+  );
+  const claims = { instanceId: 'instance-1', app: 'shop', environment: 'production', environmentId: 'environment-1', entrypoint: 'web' };
+  const instance = signInstanceToken(authority.issueMachine(nodeId), claims, systemClock.now());
   const stop = async (): Promise<void> => {
     await server.stop();
     await running.stop();
     await store.close();
   };
-  return { server, reached, url, credentials, stop };
+  return { server, reached, url, credentials: { ...credentials, instance }, stop };
 }
 
 /** A path with something in every parameter. */
@@ -99,8 +123,8 @@ function pathOf(endpoint: Endpoint): string {
 }
 
 /** Who may call it, of those with a credential. */
-function holderOf({ permission }: Endpoint): 'owner' | 'node' | 'edge' {
-  return (['owner', 'node', 'edge'] as const).find((who) => PERMISSIONS_OF[who].has(permission)) ?? 'owner';
+function holderOf({ permission }: Endpoint): 'owner' | 'node' | 'edge' | 'instance' {
+  return (['owner', 'node', 'edge', 'instance'] as const).find((who) => PERMISSIONS_OF[who].has(permission)) ?? 'owner';
 }
 
 async function statusOf(walk: Walk, endpoint: Endpoint, who: Who): Promise<number> {
@@ -161,6 +185,10 @@ test('no two endpoints share a method and a path', () => {
 
 test('every permission but those of machines belongs to the owner, and every one is used or reserved', () => {
   assert.ok(!PERMISSIONS_OF.owner.has('agent.sync') && !PERMISSIONS_OF.owner.has('edge.sync'));
+  for (const service of LIBRAD_SERVICES) {
+    const holders = Object.entries(PERMISSIONS_OF).flatMap(([kind, permissions]) => (permissions.has(service) ? [kind] : []));
+    assert.deepEqual(holders, ['instance'], service);
+  }
   for (const { name, endpoint } of every) {
     const holders = Object.values(PERMISSIONS_OF).filter((permissions) => permissions.has(endpoint.permission));
     assert.ok(holders.length > 0, `nobody may call ${name}`);

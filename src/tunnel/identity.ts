@@ -1,7 +1,8 @@
 // Who a machine of the cluster is to another one: a key, a certificate that the cluster's authority has signed, and the names in it.
 // What a machine may do stands in those names and nowhere else: a list of names that leaves a doubt says nothing.
 
-import type { X509Certificate } from 'node:crypto';
+import { createHash } from 'node:crypto';
+import type { KeyObject, X509Certificate } from 'node:crypto';
 import type { TlsParty } from '../sys/http-fetch.ts';
 
 export interface MachineIdentity {
@@ -41,6 +42,13 @@ export function machineIdOf(certificate: Pick<X509Certificate, 'subjectAltName'>
   // One machine has one id.
   const [id = null] = found;
   return found.size === 1 ? id : null;
+}
+
+/** By which a machine's key is known: the SHA-256 of the public key, in hex. */
+export function keyIdOf(publicKey: KeyObject): string {
+  return createHash('sha256')
+    .update(publicKey.export({ format: 'der', type: 'spki' }))
+    .digest('hex');
 }
 
 /** null: what was read, from a file say, is none. */

@@ -7,6 +7,7 @@ import type { View } from '../../store/view.ts';
 import { appRecords } from '../apps/records.ts';
 import { nodeSpecRecords, runtimeRecords } from '../cluster/records.ts';
 import type { Principal } from '../handler.ts';
+import { LIBRAD_SERVICES } from './permissions.ts';
 
 type ResolvedScope =
   | { readonly kind: 'platform' }
@@ -51,6 +52,12 @@ export function createAuthorise(
         // Machines act for the platform; objects of a Team are none of theirs.
         if (scope.kind === 'platform') return;
         throw new Failure('forbidden', { message: `${principal.name} has no access to ${scope.object}.` });
+      case 'instance':
+        // What it may call says by itself whose it is: the caller's own Environment.
+        if (endpoint.scope === 'none' && LIBRAD_SERVICES.has(endpoint.permission)) return;
+        throw new Failure('forbidden', {
+          message: `${principal.name} has no access to ${scope.kind === 'team' ? scope.object : 'the platform'}.`,
+        });
       case 'anonymous':
         throw new Failure('forbidden', { message: 'This needs a credential.' });
     }

@@ -17,11 +17,11 @@ async function setUp() {
   const running = createView({ store, collections, clock: systemClock });
   await running.start();
   const context = { view: running.view, clock: systemClock, random: systemRandom };
-  return { store, running, context, authenticate: createAuthenticate(running.view, noMachine) };
+  return { store, running, context, authenticate: createAuthenticate(running.view, nobody, nobody) };
 }
 
-const noMachine = (): never => {
-  throw new Error('no machine comes here');
+const nobody = (): never => {
+  throw new Error('neither machine nor Instance comes here');
 };
 const bearer = (secret: string): string => `Bearer ${secret}`;
 const refused = (error: unknown): boolean => isFailure(error, 'unauthenticated');

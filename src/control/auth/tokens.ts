@@ -28,6 +28,9 @@ export interface EnsureTokenInput {
 
 const SECRET_FORM = /^libra_(?:owner|node|edge)_[0-9a-f]{64}$/u;
 
+/** Three parts with dots between: what none of the credentials has. How long it may be says whoever reads it. */
+const INSTANCE_TOKEN = /^Bearer +([\w-]+\.[\w-]*\.[\w-]*)$/iu;
+
 function hashOfSecret(secret: string): string {
   return createHash('sha256').update(secret).digest('hex');
 }
@@ -95,10 +98,14 @@ function principalOf(token: Token): Principal {
   }
 }
 
-/** The principal of an `authorization: Bearer …` header, or of a machine's certificate. The function throws `unauthenticated` for none, a malformed or an unknown one. */
+/**
+ * The principal of an `authorization: Bearer …` header, be it a credential that is kept here or the token of an Instance, or of a machine's
+ * certificate. The function throws `unauthenticated` for none, a malformed or an unknown one.
+ */
 export function createAuthenticate(
   view: Pick<View, 'byName'>,
   machine: (credential: MachineCredential) => Principal,
+  instance: (token: string) => Principal,
 ): (header: string | undefined, machine?: MachineCredential) => Principal {
   return (header, credential) => {
     if (header === undefined && credential !== undefined) return machine(credential);
@@ -108,6 +115,8 @@ export function createAuthenticate(
         hint: 'Send `authorization: Bearer <token>`, or log in with: libra login',
       });
     }
+    const token = INSTANCE_TOKEN.exec(header)?.[1];
+    if (token !== undefined) return instance(token);
     const secret = /^Bearer +(\S{1,200})$/iu.exec(header)?.[1];
     const hash = secret === undefined ? null : hashOfSecret(secret);
     const stored = hash === null ? undefined : view.byName(tokenRecords, hash);

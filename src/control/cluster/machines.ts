@@ -1,7 +1,7 @@
 // Machines that joined: who they are is what their certificate says and what the store says of its key. A Node that was removed, or a key
 // that was replaced twice, is nobody, whatever the certificate's end.
 
-import { createHash, createPublicKey, X509Certificate } from 'node:crypto';
+import { createPublicKey, X509Certificate } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import type { Permission } from '../../api/endpoint.ts';
 import type { table } from '../../api/table.ts';
@@ -11,7 +11,7 @@ import type { Invitation, MachineRole, NodeSpec } from '../../model/documents.ts
 import { toName } from '../../model/names.ts';
 import type { Stored } from '../../store/collection.ts';
 import { create, update } from '../../store/records.ts';
-import { CONTROL_NAME, machineIdOf, machineName } from '../../tunnel/identity.ts';
+import { CONTROL_NAME, keyIdOf, machineIdOf, machineName } from '../../tunnel/identity.ts';
 import type { MachineIdentity } from '../../tunnel/identity.ts';
 import { PERMISSIONS_OF } from '../auth/permissions.ts';
 import { makePair, openAuthority } from '../certificates/authority.ts';
@@ -197,12 +197,6 @@ function principalOf(node: NodeSpec, roles: readonly MachineRole[], permission: 
   const asEdge = roles.includes('edge') && (permission === 'edge.sync' || !roles.includes('agent'));
   const kind = asEdge ? 'edge' : 'node';
   return { kind, nodeId: node.id, name: `${kind}/${node.name}`, permissions: PERMISSIONS_OF[kind] };
-}
-
-function keyIdOf(publicKey: KeyObject): string {
-  return createHash('sha256')
-    .update(publicKey.export({ format: 'der', type: 'spki' }))
-    .digest('hex');
 }
 
 function parsePublicKey(pem: string): KeyObject {
