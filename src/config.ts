@@ -142,6 +142,14 @@ export const SETTINGS = {
     defaultText: '8443',
     parse: port,
   },
+  apiproxyPort: {
+    flag: 'apiproxy-port',
+    variable: 'LIBRA_APIPROXY_PORT',
+    placeholder: 'port',
+    help: 'port on loopback at which Apps of this machine reach Services',
+    defaultText: '7480',
+    parse: port,
+  },
   edgeH2c: {
     flag: 'edge-h2c',
     variable: 'LIBRA_EDGE_H2C',
@@ -406,6 +414,7 @@ export function loadSettings(flags: Readonly<Record<string, string | undefined>>
     edgeTrusted: read('edgeTrusted'),
     edgeProxied: read('edgeProxied'),
     edgeTlsPort: read('edgeTlsPort'),
+    apiproxyPort: read('apiproxyPort'),
     edgeH2c: read('edgeH2c'),
     edgeApi: read('edgeApi'),
     acme: read('acme'),

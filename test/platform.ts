@@ -90,6 +90,7 @@ export class Platform {
       LIBRA_API_PORT: '0',
       LIBRA_EDGE_PORT: '0',
       LIBRA_EDGE_TLS_PORT: '0',
+      LIBRA_APIPROXY_PORT: '0',
       LIBRA_DATA_PORT: '0',
       LIBRA_NODE_NAME: 'test-node',
       // What a test wants of it, it starts itself.

@@ -4,6 +4,7 @@
 import type { TrafficPolicy } from '../model/traffic-policy.ts';
 import type { AppPages } from '../model/app-pages.ts';
 import type { RouteTo } from '../model/route-match.ts';
+import type { ServiceGrant } from '../model/service-policy.ts';
 import type { RequestFilter } from '../model/request-filter.ts';
 import type { Share } from '../model/traffic-split.ts';
 import type { VersionCount } from '../model/version-counts.ts';
@@ -62,6 +63,31 @@ export interface RouteGroup {
   readonly healthPath?: string;
 }
 
+/** An Environment as the API Proxy sees it: what it provides, and who may call as it. Only those that provide or use something are there. */
+export interface RouteParty {
+  /** Of the Environment. */
+  readonly id: string;
+  readonly app: string;
+  readonly environment: string;
+  /** By the names of its Services. */
+  readonly provides: Readonly<Record<string, RouteService>>;
+  /** Instances that live, by what the Deployment of each uses. */
+  readonly callers: readonly RouteCallers[];
+}
+
+export interface RouteService {
+  readonly group: string;
+  /** Put before what is asked for. */
+  readonly path: string;
+  readonly allow: readonly ServiceGrant[];
+}
+
+export interface RouteCallers {
+  readonly uses: readonly string[];
+  /** Node by Instance. */
+  readonly instances: Readonly<Record<string, string>>;
+}
+
 export interface RouteRule extends RouteTo {
   readonly group: string;
 }
@@ -97,6 +123,7 @@ export interface ChallengeAnswers {
 export interface RouteTable extends PassingParts {
   readonly rules: readonly RouteRule[];
   readonly groups: readonly RouteGroup[];
+  readonly parties?: readonly RouteParty[];
   readonly certificates?: readonly TableCertificate[];
 }
 
@@ -111,6 +138,9 @@ export type TableMessage =
       readonly removeRules?: readonly string[];
       readonly putGroups: readonly RouteGroup[];
       readonly removeGroups: readonly string[];
+      /** By the id of the Environment; absent: none. */
+      readonly putParties?: readonly RouteParty[];
+      readonly removeParties?: readonly string[];
       /** By name; absent: none. */
       readonly putCertificates?: readonly TableCertificate[];
       readonly removeCertificates?: readonly string[];

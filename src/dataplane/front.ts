@@ -39,6 +39,11 @@ interface Shaking {
   readonly askedChanges: number;
 }
 
+export interface Secure {
+  readonly certificates: Certificates;
+  readonly onDemand: OnDemand;
+}
+
 type CreateConnection = (socket: net.Socket, facts: ConnectionFacts) => ClientConnection;
 
 export interface FrontOptions {
@@ -50,8 +55,8 @@ export interface FrontOptions {
   readonly trusted: Trusted;
   /** Whose connections begin with a PROXY protocol header, every one of them; all others begin with a request. */
   readonly proxied: Trusted;
-  readonly certificates: Certificates;
-  readonly onDemand: OnDemand;
+  /** What https listeners show; absent: there are none. */
+  readonly secure?: Secure;
   /** Plain listeners take HTTP/2 from clients that begin with it (RFC 9113 §3.3). */
   readonly h2c: boolean;
   readonly onExchange: (stream: ClientStream) => void;
@@ -74,6 +79,11 @@ const BACKLOG = 1_024;
 const H2_TICK_MS = 200;
 /** RFC 8737 §6.2. */
 const ACME_TLS = 'acme-tls/1';
+
+function secureOf({ secure }: FrontOptions): Secure {
+  if (secure !== undefined) return secure;
+  throw new Failure('internal', { message: 'An https listener without certificates.' });
+}
 
 export function createFront(options: FrontOptions): Front {
   const { limits, clock, deadlines } = options;
@@ -213,8 +223,7 @@ export function createFront(options: FrontOptions): Front {
   };
 
   /** TLS begins behind the header of a balancer, so it is laid over connections that were accepted plainly. */
-  const createSecureServer = (): net.Server => {
-    const { certificates, onDemand } = options;
+  const createSecureServer = ({ certificates, onDemand }: Secure): net.Server => {
     /** Whose the connections are that are in their handshake, by the peer's port and address. */
     const shaking = new Map<string, Shaking>();
     const peerOf = (socket: net.Socket): string => `${socket.remotePort ?? 0} ${socket.remoteAddress ?? ''}`;
@@ -322,7 +331,7 @@ export function createFront(options: FrontOptions): Front {
   return {
     start: async () => {
       for (const address of options.listen) {
-        const server = address.tls === true ? createSecureServer() : createPlainServer();
+        const server = address.tls === true ? createSecureServer(secureOf(options)) : createPlainServer();
         servers.push(server);
         await listen(server, address);
       }

@@ -24,10 +24,11 @@ export async function saveTable(file: string, { sequence, table }: KeptTable): P
     return `[${text}]`;
   };
   const [rules, groups] = [await list(table.rules), await list(table.groups)];
+  const parties = table.parties === undefined ? '' : `,"parties":${await list(table.parties)}`;
   const certificates = table.certificates === undefined ? '' : `,"certificates":${await list(table.certificates)}`;
   await replaceFileDurably(
     file,
-    `{"schema":${FILE_SCHEMA},"sequence":${sequence},"table":{"rules":${rules},"groups":${groups}${certificates}}}`,
+    `{"schema":${FILE_SCHEMA},"sequence":${sequence},"table":{"rules":${rules},"groups":${groups}${parties}${certificates}}}`,
   );
 }
 
@@ -59,12 +60,25 @@ function isKept(value: unknown): value is { readonly sequence: number; readonly 
     isRecord(table) &&
     isArrayOf(table['rules'], isRule) &&
     isArrayOf(table['groups'], isGroup) &&
+    isArrayOf(table['parties'] ?? [], isParty) &&
     isArrayOf(table['certificates'] ?? [], isCertificate)
   );
 }
 
 function isRule(value: unknown): boolean {
   return isRecord(value) && isText(value['host']) && isText(value['path']) && isRecord(value['headers']) && isText(value['group']);
+}
+
+function isParty(value: unknown): boolean {
+  return (
+    isRecord(value) &&
+    isText(value['id']) &&
+    isText(value['app']) &&
+    isText(value['environment']) &&
+    isRecord(value['provides']) &&
+    Object.values(value['provides']).every((service) => isRecord(service) && isText(service['group']) && isText(service['path'])) &&
+    isArrayOf(value['callers'], (callers) => isRecord(callers) && isArrayOf(callers['uses'], isText) && isRecord(callers['instances']))
+  );
 }
 
 function isCertificate(value: unknown): boolean {

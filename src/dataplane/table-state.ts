@@ -1,7 +1,7 @@
 // What control has said so far: a snapshot with the deltas since. A message that does not follow the one before is a gap, after which only
 // a new snapshot counts. What a message changes is told apart, so that one change costs what it changes and not what there is.
 
-import type { PassingParts, RouteGroup, RouteRule, RouteTable, TableCertificate, TableMessage } from '../api/dataplane.ts';
+import type { PassingParts, RouteGroup, RouteParty, RouteRule, RouteTable, TableCertificate, TableMessage } from '../api/dataplane.ts';
 import { routeKey } from '../model/route-match.ts';
 
 /** A table as it is kept on disk and shown. */
@@ -10,12 +10,14 @@ export interface KeptTable {
   readonly table: RouteTable;
 }
 
-/** What comes into force, and what is over. Rules are named by routeKey, groups by id, certificates by name. */
+/** What comes into force, and what is over. Rules are named by routeKey, groups and parties by id, certificates by name. */
 export interface TableChange {
   readonly putRules: ReadonlyMap<string, RouteRule>;
   readonly removeRules: readonly string[];
   readonly putGroups: readonly RouteGroup[];
   readonly removeGroups: readonly string[];
+  readonly putParties: readonly RouteParty[];
+  readonly removeParties: readonly string[];
   readonly putCertificates: readonly TableCertificate[];
   readonly removeCertificates: readonly string[];
   /** What is absent stays as it is. */
@@ -34,6 +36,7 @@ export function createTableState(): TableState {
   let sequence: number | null = null;
   const rules = new Map<string, RouteRule>();
   const groups = new Map<string, RouteGroup>();
+  const parties = new Map<string, RouteParty>();
   const certificates = new Map<string, TableCertificate>();
 
   const take = (change: TableChange): TableChange => {
@@ -41,6 +44,8 @@ export function createTableState(): TableState {
     for (const [key, rule] of change.putRules) rules.set(key, rule);
     for (const id of change.removeGroups) groups.delete(id);
     for (const group of change.putGroups) groups.set(group.id, group);
+    for (const id of change.removeParties) parties.delete(id);
+    for (const party of change.putParties) parties.set(party.id, party);
     for (const name of change.removeCertificates) certificates.delete(name);
     for (const certificate of change.putCertificates) certificates.set(certificate.name, certificate);
     return change;
@@ -59,6 +64,7 @@ export function createTableState(): TableState {
         case 'snapshot': {
           const { table } = message;
           const putRules = byKey(table.rules);
+          const putParties = table.parties ?? [];
           const putCertificates = table.certificates ?? [];
           sequence = message.sequence;
           return take({
@@ -66,6 +72,8 @@ export function createTableState(): TableState {
             removeRules: beside(rules, new Set(putRules.keys())),
             putGroups: table.groups,
             removeGroups: beside(groups, new Set(table.groups.map((group) => group.id))),
+            putParties,
+            removeParties: beside(parties, new Set(putParties.map((party) => party.id))),
             putCertificates,
             removeCertificates: beside(certificates, new Set(putCertificates.map((certificate) => certificate.name))),
             passing: { challenges: {}, challengeCertificates: [], ...passingOf(table) },
@@ -74,12 +82,15 @@ export function createTableState(): TableState {
         case 'delta': {
           if (sequence === null || message.sequence !== sequence + 1) return 'gap';
           sequence = message.sequence;
-          const { putRules = [], removeRules = [], putGroups, removeGroups, putCertificates = [], removeCertificates = [] } = message;
+          const { putRules = [], removeRules = [], putGroups, removeGroups, putParties = [], removeParties = [] } = message;
+          const { putCertificates = [], removeCertificates = [] } = message;
           return take({
             putRules: byKey(putRules),
             removeRules,
             putGroups,
             removeGroups,
+            putParties,
+            removeParties,
             putCertificates,
             removeCertificates,
             passing: passingOf(message),
@@ -89,8 +100,15 @@ export function createTableState(): TableState {
     },
     kept: () => {
       if (sequence === null) return null;
-      const table = { rules: [...rules.values()], groups: [...groups.values()] };
-      return { sequence, table: certificates.size === 0 ? table : { ...table, certificates: [...certificates.values()] } };
+      return {
+        sequence,
+        table: {
+          rules: [...rules.values()],
+          groups: [...groups.values()],
+          ...(parties.size === 0 ? {} : { parties: [...parties.values()] }),
+          ...(certificates.size === 0 ? {} : { certificates: [...certificates.values()] }),
+        },
+      };
     },
   };
 }

@@ -1,4 +1,4 @@
-// The Edge's own small window for the platform: metrics, health and table on a Unix socket that only the platform's user can open.
+// The small window of a data-plane process for the platform: metrics, health and table on a Unix socket that only the platform's user can open.
 
 import http from 'node:http';
 import { chmod, rename, rm, stat } from 'node:fs/promises';
@@ -17,8 +17,8 @@ export interface Admin {
   stop(): Promise<void>;
 }
 
-export function createAdmin(options: { readonly socketPath: string; readonly edge: Edge }): Admin {
-  const { socketPath, edge } = options;
+export function createAdmin(options: { readonly socketPath: string; readonly edge: Edge; readonly furtherMetrics?: () => string }): Admin {
+  const { socketPath, edge, furtherMetrics } = options;
   let inode: bigint | null = null;
   let listening = false;
   const server = http.createServer((request, response) => {
@@ -26,7 +26,7 @@ export function createAdmin(options: { readonly socketPath: string; readonly edg
       response.writeHead(200, { 'content-type': type, 'content-length': Buffer.byteLength(body) });
       response.end(body);
     };
-    if (request.url === '/metrics') return answer('text/plain; version=0.0.4; charset=utf-8', edge.metrics());
+    if (request.url === '/metrics') return answer('text/plain; version=0.0.4; charset=utf-8', edge.metrics() + (furtherMetrics?.() ?? ''));
     if (request.url === '/healthz') return answer('application/json', JSON.stringify(edge.health()));
     if (request.url === '/table') return answer('application/json', JSON.stringify(withoutKeys(edge.table())));
     response.writeHead(404);

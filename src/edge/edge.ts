@@ -10,6 +10,7 @@ import type { Core } from '../dataplane/core.ts';
 import { createFront } from '../dataplane/front.ts';
 import type { ListenAddress } from '../dataplane/front.ts';
 import { createIdentify } from '../dataplane/identity.ts';
+import { createRequestMetrics } from '../dataplane/request-metrics.ts';
 import type { KeptTable } from '../dataplane/table-state.ts';
 import { createTaps } from '../dataplane/tap.ts';
 import { createCertificates } from '../dataplane/tls/certificates.ts';
@@ -19,7 +20,6 @@ import type { Log } from '../sys/log.ts';
 import { createAskApp } from './ask-app.ts';
 import { createHandler } from './handler.ts';
 import { createHolds } from './holds.ts';
-import { createEdgeMetrics } from './metrics.ts';
 import { createRoutePolicies } from './policy/route-policies.ts';
 import { createRecorder } from './recorder.ts';
 import { createRouting } from './routing.ts';
@@ -80,7 +80,7 @@ export function createEdge(options: EdgeOptions, core: Core): Edge {
   const { clock, log } = options;
   const { groups, forwarding, open, pool, dial, versionCounts, limits } = core;
   const trusted = createTrusted(options.trusted ?? []);
-  const metrics = createEdgeMetrics();
+  const metrics = createRequestMetrics('libra_edge', ['app', 'environment', 'entrypoint', 'route', 'version']);
   const accessLog = openAccessLog(options);
   const taps = createTaps({ clock, post: (batch, signal) => core.tell(batch, signal) });
   const certificates = createCertificates();
@@ -113,8 +113,7 @@ export function createEdge(options: EdgeOptions, core: Core): Edge {
     clock,
     trusted,
     proxied: createTrusted(options.proxied ?? []),
-    certificates,
-    onDemand,
+    secure: { certificates, onDemand },
     h2c: options.h2c ?? false,
     onExchange: handler,
     onRefused: (status, why, address) => recorder.refuse(status, why, address),

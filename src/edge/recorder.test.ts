@@ -6,7 +6,7 @@ import type { RequestLine } from '../model/request-filter.ts';
 import { Fields } from '../proxy/fields.ts';
 import { group, rule } from './edge-fixture.ts';
 import type { Identity } from '../dataplane/identity.ts';
-import { createEdgeMetrics } from './metrics.ts';
+import { createRequestMetrics } from '../dataplane/request-metrics.ts';
 import { createRecorder } from './recorder.ts';
 import type { Ended } from './recorder.ts';
 
@@ -37,7 +37,7 @@ function ended(version: string | null, result: ExchangeResult, more: Partial<End
 }
 
 function setUp() {
-  const metrics = createEdgeMetrics();
+  const metrics = createRequestMetrics('libra_edge', ['app', 'environment', 'entrypoint', 'route', 'version']);
   const written: string[] = [];
   const watched: string[] = [];
   const accessLog = { write: (line: string) => void written.push(line), lost: () => 0, stop: () => Promise.resolve() };

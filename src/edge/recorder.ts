@@ -7,7 +7,7 @@ import { accessLine, labelPart, refusalLine } from '../proxy/access-log.ts';
 import type { AccessLog } from '../proxy/access-log.ts';
 import type { Exchange, ExchangeResult } from '../proxy/exchange.ts';
 import type { Identity } from '../dataplane/identity.ts';
-import type { EdgeMetrics, MetricsHandle } from './metrics.ts';
+import type { MetricsHandle, RequestMetrics } from '../dataplane/request-metrics.ts';
 
 export interface Ended {
   readonly exchange: Exchange;
@@ -31,7 +31,7 @@ export interface Recorder {
 
 export interface RecorderDeps {
   readonly clock: Clock;
-  readonly metrics: EdgeMetrics;
+  readonly metrics: RequestMetrics;
   readonly accessLog: AccessLog;
   /** Gets the line of every request. */
   readonly watch: (line: string) => void;

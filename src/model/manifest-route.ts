@@ -35,7 +35,7 @@ const headerMatches = mapOf('headers', (key) => (HEADER.test(key) ? null : 'is n
 const namedMatches = (what: string): z.ZodType<Readonly<Record<string, ValueOf<typeof valueMatch>>>> =>
   mapOf(what, (key) => (key.length > 0 && key.length <= 100 ? null : 'is no name'), valueMatch, 20);
 const range = text('an address or a range such as 10.0.0.0/8', isRange);
-const method = text('a method in capitals, such as GET', (value) => /^[A-Z][A-Z-]{0,31}$/u.test(value));
+export const method: z.ZodType<string> = text('a method in capitals, such as GET', (value) => /^[A-Z][A-Z-]{0,31}$/u.test(value));
 
 type ValueOf<S> = S extends z.ZodType<infer T> ? T : never;
 

@@ -6,7 +6,7 @@ import { PAGE_BYTES } from './app-pages.ts';
 import { containerSection } from './manifest-container.ts';
 import { either, field, list, mapOf, section } from './manifest-fields.ts';
 import type { At } from './manifest-fields.ts';
-import { routeSection } from './manifest-route.ts';
+import { method, routeSection } from './manifest-route.ts';
 import { trafficSection } from './manifest-traffic.ts';
 import {
   absolutePath,
@@ -171,7 +171,17 @@ const consumer = text('an App or App/Environment, such as billing or billing/sta
   return parts.length <= 2 && parts.every(isName);
 });
 
-export const providesSection = section({ entrypoint: name, path: urlPath.optional(), allow: list(consumer, 'Apps').optional() });
+const consumerRights = section({
+  app: consumer,
+  methods: list(method, 'methods', 20).optional(),
+  paths: list(urlPath, 'paths').optional(),
+});
+
+export const providesSection = section({
+  entrypoint: name,
+  path: urlPath.optional(),
+  allow: list(either(consumer, consumerRights), 'Apps').optional(),
+});
 
 export const usesSection = list(
   text('a Service such as billing.invoices', (value) => {
@@ -181,6 +191,8 @@ export const usesSection = list(
   }),
   'Services',
 );
+
+export type GrantInput = NonNullable<z.output<typeof providesSection>['allow']>[number];
 
 const overrideSection = section({
   instances: instances.optional(),

@@ -4,6 +4,7 @@ import type { RouteMatch } from './route-match.ts';
 import type { ContainerOptions } from './container-options.ts';
 import type { RoutePolicy } from './route-policy.ts';
 import type { AppPages } from './app-pages.ts';
+import type { ServiceGrant } from './service-policy.ts';
 import type { TrafficPolicy } from './traffic-policy.ts';
 
 import type { CanaryPlan } from './canary.ts';
@@ -136,9 +137,16 @@ export interface Manifest {
   readonly build: Build;
   readonly env: Readonly<Record<string, EnvValue>>;
   readonly entrypoints: Readonly<Record<string, EntrypointSpec>>;
-  readonly provides: Readonly<Record<string, { readonly entrypoint: string; readonly path: string; readonly allow: readonly string[] }>>;
+  readonly provides: Readonly<Record<string, ProvidedService>>;
   readonly uses: readonly string[];
   readonly environments: Readonly<Record<string, EnvironmentSection>>;
+}
+
+/** `path` is put before what is asked for. */
+export interface ProvidedService {
+  readonly entrypoint: string;
+  readonly path: string;
+  readonly allow: readonly ServiceGrant[];
 }
 
 /** One finding in a manifest, with its place: lines and columns count from 1. */

@@ -18,12 +18,13 @@ import {
   providesSection,
   usesSection,
 } from './manifest-schema.ts';
-import type { EntrypointInput, EnvironmentInput } from './manifest-schema.ts';
+import type { EntrypointInput, EnvironmentInput, GrantInput } from './manifest-schema.ts';
 import type { Manifest, ManifestProblem } from './manifest-types.ts';
 import { nameTrouble } from './manifest-values.ts';
 import { checkWhole, keysOf } from './manifest-whole-checks.ts';
 import { parseYaml } from './manifest-yaml.ts';
 import { nearest } from './nearest.ts';
+import type { ServiceGrant } from './service-policy.ts';
 
 export interface ParsedManifest {
   /** null where there is any problem. */
@@ -128,11 +129,21 @@ function readManifest(value: unknown, report: Report): Manifest | null {
       [...wanted].map(([name, input]) => [name, completeEntrypoint(name, input, completeBuilding, providing.has(name))]),
     ),
     provides: Object.fromEntries(
-      [...provides].map(([name, input]) => [name, { entrypoint: input.entrypoint, path: input.path ?? '/', allow: input.allow ?? [] }]),
+      [...provides].map(([name, { entrypoint, path, allow }]) => [
+        name,
+        { entrypoint, path: path ?? '/', allow: (allow ?? []).map(grantOf) },
+      ]),
     ),
     uses: uses ?? [],
     environments: Object.fromEntries([...environments].map(([name, input]) => [name, completeEnvironment(input)])),
   };
+}
+
+/** Without what was not said: it is stored. */
+function grantOf(input: GrantInput): ServiceGrant {
+  if (typeof input === 'string') return input;
+  const { app, methods, paths } = input;
+  return { app, ...(methods === undefined ? {} : { methods }), ...(paths === undefined ? {} : { paths }) };
 }
 
 function readEntrypoints(value: unknown, report: Report): ReadonlyMap<string, EntrypointInput> {

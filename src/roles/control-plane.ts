@@ -85,7 +85,11 @@ export async function startControlPlane(librad: Librad): Promise<Omit<LocalAddre
     gift: () => makeGift(settings, paths.masterKey),
     ownerSecret: await readTextIfThere(paths.ownerToken),
     furtherMetrics: () => edgeMetrics(edge.sockets),
-    addresses: () => ({ edge: `${edge.host}:${edge.ports.http}`, edgeTls: `${edge.host}:${edge.ports.https}` }),
+    addresses: () => ({
+      edge: `${edge.host}:${edge.ports.http}`,
+      edgeTls: `${edge.host}:${edge.ports.https}`,
+      apiProxy: edge.apiProxyUrl,
+    }),
     onIdentity: (next) => {
       identity = next;
       agent?.renewIdentity();

@@ -18,6 +18,7 @@ import { programArgv, programEnv, programVersion } from './program.ts';
 const KEY_PREFIX = 'data-plane@';
 const LISTENER = 'edge-http';
 const TLS_LISTENER = 'edge-https';
+const API_PROXY_LISTENER = 'apiproxy';
 const STOP_MS = 10_000;
 
 /** How Edges reach control: with a token on this machine, else over TLS as the machine that the file says it is. */
@@ -35,6 +36,7 @@ export interface DataPlaneProcessOptions {
   readonly host: string;
   readonly port: number;
   readonly tlsPort: number;
+  readonly apiProxy: { readonly host: string; readonly port: number };
   readonly path: string;
   readonly home: string;
   readonly workers: number;
@@ -47,6 +49,7 @@ export interface DataPlaneProcessOptions {
 export interface HeldPorts {
   readonly http: number;
   readonly https: number;
+  readonly apiProxy: number;
 }
 
 export interface DataPlaneProcess {
@@ -87,27 +90,25 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
   const edgeIdOf = (worker: number | string): string => `${options.name}-${worker}`;
 
   let before: readonly ProcessRecord[] = [];
-  let ports: HeldPorts = { http: 0, https: 0 };
+  let ports: HeldPorts = { http: 0, https: 0, apiProxy: 0 };
   let moved = false;
 
   /** Also those that have ended and that the keeper is about to start again. */
   const known = async (): Promise<readonly ProcessRecord[]> =>
     (await keeper.request({ op: 'list' })).processes.filter((record) => record.key.startsWith(KEY_PREFIX));
 
-  const listen = async (name: string, port: number, hint: string): Promise<number> => {
+  const listen = async (name: string, what: string, host: string, port: number, hint: string): Promise<number> => {
     const { listeners } = await keeper.request({ op: 'list' });
     const held = listeners.find((listener) => listener.name === name);
-    if (held !== undefined && held.host === options.host && (held.port === port || port === 0)) return held.port;
+    if (held !== undefined && held.host === host && (held.port === port || port === 0)) return held.port;
     if (held !== undefined) await keeper.request({ op: 'unlisten', name });
     moved = true;
     try {
-      return (
-        await keeper.request({ op: 'listen', name, host: options.host, port, takeover: before.some(({ state }) => state === 'running') })
-      ).port;
+      return (await keeper.request({ op: 'listen', name, host, port, takeover: before.some(({ state }) => state === 'running') })).port;
     } catch (error) {
       if (!isFailure(error, 'port_taken')) throw error;
       throw new Failure('port_taken', {
-        message: `The Edge cannot listen: ${error.message}`,
+        message: `${what} cannot listen: ${error.message}`,
         hint: `Stop that process, or choose another port with ${hint}.`,
         details: error.details,
       });
@@ -141,6 +142,7 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
         version: programVersion,
         // In the order of `listeners` below.
         listen: [{ fd: 3 }, { fd: 4, tls: true }],
+        apiProxy: { listen: [{ fd: 5 }], callLog: { file: paths.callLog(worker), fileBytes: 16 * 1024 * 1024 } },
         connectionFile: paths.edgeConnection,
         tableFile: paths.edgeTable,
         savesTable: worker === 0,
@@ -156,7 +158,11 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
     };
     const text = JSON.stringify(file);
     const digest = createHash('sha256').update(text).digest('hex').slice(0, 12);
-    return { worker, text, key: `${KEY_PREFIX}${programVersion}:${options.host}:${ports.http}:${ports.https}:${digest}#${worker}` };
+    return {
+      worker,
+      text,
+      key: `${KEY_PREFIX}${programVersion}:${options.host}:${ports.http}:${ports.https}:${ports.apiProxy}:${digest}#${worker}`,
+    };
   };
 
   const start = async ({ worker, text, key }: Worker): Promise<void> => {
@@ -177,7 +183,7 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
       cgroups: [],
       log: { folder: join(paths.logs, folder), bytes: 4 * 1024 * 1024 },
       recordFolder,
-      listeners: [LISTENER, TLS_LISTENER],
+      listeners: [LISTENER, TLS_LISTENER, API_PROXY_LISTENER],
       restart: { minMs: 50, maxMs: 5000 },
     });
   };
@@ -186,8 +192,15 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
     hold: async () => {
       before = await known();
       ports = {
-        http: await listen(LISTENER, options.port, '--edge-port (LIBRA_EDGE_PORT)'),
-        https: await listen(TLS_LISTENER, options.tlsPort, '--edge-tls-port (LIBRA_EDGE_TLS_PORT)'),
+        http: await listen(LISTENER, 'The Edge', options.host, options.port, '--edge-port (LIBRA_EDGE_PORT)'),
+        https: await listen(TLS_LISTENER, 'The Edge', options.host, options.tlsPort, '--edge-tls-port (LIBRA_EDGE_TLS_PORT)'),
+        apiProxy: await listen(
+          API_PROXY_LISTENER,
+          'The API Proxy',
+          options.apiProxy.host,
+          options.apiProxy.port,
+          '--apiproxy-port (LIBRA_APIPROXY_PORT)',
+        ),
       };
       return ports;
     },
@@ -212,7 +225,7 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
       }),
     stop: async () => {
       await Promise.all((await known()).map((record) => end(record, STOP_MS)));
-      for (const name of [LISTENER, TLS_LISTENER]) await keeper.request({ op: 'unlisten', name });
+      for (const name of [LISTENER, TLS_LISTENER, API_PROXY_LISTENER]) await keeper.request({ op: 'unlisten', name });
     },
   };
 }

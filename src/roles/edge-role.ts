@@ -13,6 +13,8 @@ const EDGE_START_MS = 5_000;
 export interface EdgeRole {
   readonly host: string;
   readonly ports: HeldPorts;
+  /** Where Apps of this machine reach Services. */
+  readonly apiProxyUrl: string;
   /** Of the workers. */
   readonly sockets: readonly string[];
   readonly onEnded: DataPlaneProcess['onEnded'];
@@ -38,6 +40,7 @@ export async function holdEdgeRole(librad: Librad, name: string): Promise<EdgeRo
     host,
     port: settings.edgePort ?? 8080,
     tlsPort: settings.edgeTlsPort ?? 8443,
+    apiProxy: { host: '127.0.0.1', port: settings.apiproxyPort ?? 7480 },
     path: settings.path,
     home: settings.home,
     workers,
@@ -52,6 +55,7 @@ export async function holdEdgeRole(librad: Librad, name: string): Promise<EdgeRo
   return {
     host,
     ports,
+    apiProxyUrl: `http://127.0.0.1:${ports.apiProxy}`,
     sockets,
     onEnded: dataPlane.onEnded,
     reconnect: dataPlane.reconnect,

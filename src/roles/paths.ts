@@ -22,6 +22,7 @@ export interface DataPaths {
   readonly edgeSocket: (worker: number) => string;
   readonly accessLog: (worker: number) => string;
   readonly edgeTable: string;
+  readonly callLog: (worker: number) => string;
   /** What a machine was given that was invited to be a control plane: settings, and how the store is reached. */
   readonly keptSettings: string;
   readonly storeAccess: string;
@@ -54,6 +55,7 @@ export function dataPaths(data: string): DataPaths {
     edgeSocket: (worker) => join(run, `edge${suffix(worker)}.sock`),
     accessLog: (worker) => join(data, 'logs', `access${suffix(worker)}.log`),
     edgeTable: join(edge, 'table.json'),
+    callLog: (worker) => join(data, 'logs', `calls${suffix(worker)}.log`),
     keptSettings: join(data, 'control.json'),
     storeAccess: join(data, 'store-access'),
     membership: join(data, 'membership.json'),

@@ -1,8 +1,10 @@
-// The data-plane process: today the Edge, its admin socket and the answer to SIGTERM. Options are plain data, so that whoever starts it
+// The data-plane process: Edge and API Proxy on one core, their admin socket and the answer to SIGTERM. Options are plain data, so that whoever starts it
 // can hand them over as JSON.
 
 import type { Clock } from '../lib/clock.ts';
 import type { Log } from '../sys/log.ts';
+import { createApiProxy } from '../apiproxy/api-proxy.ts';
+import type { ApiProxy } from '../apiproxy/api-proxy.ts';
 import { createIdentityFile } from '../tunnel/identity-file.ts';
 import { createAdmin } from '../edge/admin.ts';
 import { createCore } from '../dataplane/core.ts';
@@ -16,6 +18,11 @@ export interface DataPlaneOptions {
   readonly version: string;
   /** `{fd: 3}` where the keeper holds the listening socket. */
   readonly listen: readonly ListenAddress[];
+  /** Where Apps of this machine reach Services; absent: nowhere. */
+  readonly apiProxy?: {
+    readonly listen: readonly ListenAddress[];
+    readonly callLog: { readonly file: string; readonly fileBytes: number } | null;
+  };
   /** JSON file with `url` and `token` of control; may come and change later. */
   readonly connectionFile: string;
   readonly tableFile: string;
@@ -36,6 +43,7 @@ export interface DataPlaneOptions {
 
 export interface DataPlane {
   readonly edge: Edge;
+  readonly apiProxy: ApiProxy | null;
   /** Resolves when it has stopped, on request or by a signal. */
   readonly stopped: Promise<void>;
   stop(): Promise<void>;
@@ -53,9 +61,13 @@ export async function runDataPlane(
   const identity = options.identityFile === undefined ? null : createIdentityFile(options.identityFile, { clock, log });
   const core = createCore({ ...options, edgeId, link, clock, log, ...(identity === null ? {} : { identity }) });
   const edge = createEdge({ ...options, clock, log }, core);
-  const admin = options.admin === null ? null : createAdmin({ socketPath: options.admin.socketPath, edge });
+  const apiProxy =
+    options.apiProxy === undefined ? null : createApiProxy({ ...options.apiProxy, identity: identity ?? (() => null), clock, log }, core);
+  const furtherMetrics = apiProxy === null ? {} : { furtherMetrics: () => apiProxy.metrics() };
+  const admin = options.admin === null ? null : createAdmin({ socketPath: options.admin.socketPath, edge, ...furtherMetrics });
   await core.start();
   await edge.start();
+  await apiProxy?.start();
   // Traffic is worth more than the window on it.
   await admin?.start().catch((error: unknown) => log.warn({ error }, 'admin socket cannot be opened; serving without'));
 
@@ -67,7 +79,8 @@ export async function runDataPlane(
   const stop = (): Promise<void> => {
     stopping ??= (async () => {
       log.info({ drainMs: options.drainMs }, 'data plane is stopping: no new connections, requests are finished');
-      await edge.stop({ drainMs: options.drainMs });
+      const { drainMs } = options;
+      await Promise.all([edge.stop({ drainMs }), apiProxy?.stop({ drainMs })]);
       await core.stop();
       await admin?.stop();
       log.info({}, 'data plane has stopped');
@@ -76,5 +89,5 @@ export async function runDataPlane(
     return stopping;
   };
   if (deps.signals) for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop());
-  return { edge, stopped, stop };
+  return { edge, apiProxy, stopped, stop };
 }

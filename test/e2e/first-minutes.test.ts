@@ -32,6 +32,7 @@ function plainEnv(home: string): Record<string, string> {
     LIBRA_API_PORT: '0',
     LIBRA_EDGE_PORT: '0',
     LIBRA_EDGE_TLS_PORT: '0',
+    LIBRA_APIPROXY_PORT: '0',
   };
   for (const [name, value] of Object.entries(process.env))
     if (/^(?:https?_proxy|no_proxy|NODE_EXTRA_CA_CERTS)$/iu.test(name) && value !== undefined) env[name] = value;

@@ -76,7 +76,14 @@ test('a user who may not write into the package starts it too', { skip: lacking(
   const home = join(folder, 'home');
   mkdirSync(home);
   chownSync(home, 65_534, 65_534);
-  const env = { PATH: process.env['PATH'], HOME: home, LIBRA_API_PORT: '0', LIBRA_EDGE_PORT: '0', LIBRA_EDGE_TLS_PORT: '0' };
+  const env = {
+    PATH: process.env['PATH'],
+    HOME: home,
+    LIBRA_API_PORT: '0',
+    LIBRA_EDGE_PORT: '0',
+    LIBRA_EDGE_TLS_PORT: '0',
+    LIBRA_APIPROXY_PORT: '0',
+  };
   const run = (...words: readonly string[]) =>
     spawnSync('setpriv', ['--reuid=65534', '--regid=65534', '--clear-groups', program, ...words], { env, cwd: '/', encoding: 'utf8' });
   const up = run('up', '--detach', '--example');

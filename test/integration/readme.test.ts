@@ -40,6 +40,7 @@ describe('the README', { skip: lacking('curl', 'bash') }, () => {
     LIBRA_API_PORT: '0',
     LIBRA_EDGE_PORT: '0',
     LIBRA_EDGE_TLS_PORT: '0',
+    LIBRA_APIPROXY_PORT: '0',
     NO_COLOR: '1',
   };
   let platform: ChildProcess | null = null;

@@ -22,6 +22,8 @@ function input(
     stable: deployment,
     candidate: null,
     instances: instances.map((one) => ({ ...one, deployment })),
+    provides: {},
+    callers: [],
     ...change,
   };
 }

@@ -2,11 +2,11 @@
 // give the same table, in the same order, whatever was compiled before.
 
 import { isDeepStrictEqual as sameValue } from 'node:util';
-import type { RouteGroup, RouteRule, RouteSplit, RouteTarget } from '../../api/dataplane.ts';
+import type { RouteGroup, RouteParty, RouteRule, RouteService, RouteSplit, RouteTarget } from '../../api/dataplane.ts';
 import { effectiveRoutes, routeOf } from '../../model/effective.ts';
 import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
 import type { App, Deployment, Environment, InstanceSpec, InstanceStatus } from '../../model/documents.ts';
-import type { EntrypointSpec } from '../../model/manifest-types.ts';
+import type { EntrypointSpec, ProvidedService } from '../../model/manifest-types.ts';
 import { DEFAULT_TRAFFIC } from '../../model/traffic-policy.ts';
 
 /** Requests that one Entrypoint of a paused Environment may keep waiting at one Edge. */
@@ -27,6 +27,10 @@ export interface EnvironmentInput {
     /** Of its Node; absent: it has none. */
     readonly via?: { readonly host: string; readonly port: number };
   }[];
+  /** What the manifest of the stable Deployment provides, or of the first candidate. */
+  readonly provides: Readonly<Record<string, ProvidedService>>;
+  /** Instances of any role that run for the Environment and whose Deployment uses Services, in id order. */
+  readonly callers: readonly { readonly instanceId: string; readonly nodeId: string; readonly uses: readonly string[] }[];
 }
 
 /** One Environment's part of the table. */
@@ -35,6 +39,8 @@ export interface CompiledEnvironment {
   readonly createdAtMs: number;
   readonly rules: readonly RouteRule[];
   readonly groups: readonly RouteGroup[];
+  /** null: it provides nothing and uses nothing. */
+  readonly party: RouteParty | null;
 }
 
 /**
@@ -44,7 +50,7 @@ export interface CompiledEnvironment {
 export function compileEnvironment(input: EnvironmentInput): CompiledEnvironment {
   const { app, environment } = input;
   const part = { environmentId: environment.id, createdAtMs: environment.createdAtMs };
-  if (environment.state === 'deleting' || app.state === 'deleting') return { ...part, rules: [], groups: [] };
+  if (environment.state === 'deleting' || app.state === 'deleting') return { ...part, rules: [], groups: [], party: null };
   const entrypoints = new Map<string, EntrypointSpec>();
   for (const deployment of [input.candidate, input.stable]) {
     for (const [name, spec] of Object.entries(deployment?.entrypoints ?? {}))
@@ -64,7 +70,23 @@ export function compileEnvironment(input: EnvironmentInput): CompiledEnvironment
     }
   }
   const groups = [...entrypoints.values()].sort((a, b) => (a.name < b.name ? -1 : 1)).map((spec) => compileGroup(input, spec));
-  return { ...part, rules, groups };
+  return { ...part, rules, groups, party: compileParty(input, new Set(entrypoints.keys())) };
+}
+
+function compileParty({ app, environment, provides, callers }: EnvironmentInput, listening: ReadonlySet<string>): RouteParty | null {
+  const services: Record<string, RouteService> = {};
+  for (const [name, { entrypoint, path, allow }] of Object.entries(provides))
+    if (listening.has(entrypoint)) services[name] = { group: `${environment.id}/${entrypoint}`, path, allow };
+  const byUses = new Map<string, { readonly uses: readonly string[]; readonly instances: Record<string, string> }>();
+  for (const { instanceId, nodeId, uses } of callers) {
+    const key = uses.join(' ');
+    const known = byUses.get(key) ?? { uses, instances: {} };
+    known.instances[instanceId] = nodeId;
+    byUses.set(key, known);
+  }
+  if (Object.keys(services).length === 0 && byUses.size === 0) return null;
+  const sorted = [...byUses].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, known]) => known);
+  return { id: environment.id, app: app.name, environment: environment.name, provides: services, callers: sorted };
 }
 
 /** `entrypointSpec` is the stable Deployment's where it has one: a policy is of the group, whatever versions are in it. */

@@ -2,7 +2,15 @@
 // has the next sequence; the last deltas are kept so that each Edge can follow without a gap.
 
 import { isDeepStrictEqual } from 'node:util';
-import type { ChallengeAnswers, RouteGroup, RouteRule, RouteTable, TableCertificate, TableMessage } from '../../api/dataplane.ts';
+import type {
+  ChallengeAnswers,
+  RouteGroup,
+  RouteParty,
+  RouteRule,
+  RouteTable,
+  TableCertificate,
+  TableMessage,
+} from '../../api/dataplane.ts';
 import type { Deployment, InstanceSpec, NodeStatus } from '../../model/documents.ts';
 import { ANY_HOST, coveringHosts, parseRouteHost, routeHostText } from '../../model/host.ts';
 import { DEFAULT_TRAFFIC } from '../../model/traffic-policy.ts';
@@ -19,6 +27,8 @@ import { createClaims } from './claims.ts';
 import type { RuleConflict } from './claims.ts';
 import { compileEnvironment } from './compile.ts';
 import type { CompiledEnvironment } from './compile.ts';
+import { environmentInput, usesOf } from './environment-input.ts';
+import type { DataPort } from './environment-input.ts';
 
 /** Stands for the platform among the ids of Environments, which are UUIDs. */
 const PLATFORM = 'libra';
@@ -30,8 +40,6 @@ const REST = 4;
 const MOST_REST_MS = 1000;
 /** Absent Instances that are remembered with the sequence of their removal. */
 const KEPT_ABSENT = 20_000;
-
-type DataPort = NonNullable<NodeStatus['dataPort']>;
 
 export type Delta = Extract<TableMessage, { type: 'delta' }>;
 
@@ -121,7 +129,6 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
   let ticketKey = newTicketKey();
   let ticketKeySinceMs = clock.now();
 
-  /** Where Edges on other machines reach what a Node runs. */
   const dataPorts = new Map<string, DataPort>();
   /** Whether it is another one than before. */
   const noteDataPort = (nodeId: string): boolean => {
@@ -133,31 +140,11 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
   };
 
   const compile = (environmentId: string): CompiledEnvironment | null => {
-    const environment = view.get(environmentRecords, environmentId)?.document;
-    const app = environment === undefined ? undefined : view.get(appRecords, environment.appId)?.document;
-    if (environment === undefined || app === undefined) return null;
-    const deployment = (id: string | null): Deployment | null => (id === null ? null : (view.get(deploymentRecords, id)?.document ?? null));
-    const instances = view
-      .by(instanceSpecRecords, 'environment', environmentId)
-      .filter(({ document }) => document.role === 'service')
-      .map(({ document: spec }) => {
-        environmentOf.set(spec.id, environmentId);
-        const via = dataPorts.get(spec.nodeId);
-        return {
-          spec,
-          status: view.get(instanceStatusRecords, spec.id)?.document ?? null,
-          deployment: deployment(spec.deploymentId),
-          ...(via === undefined ? {} : { via }),
-        };
-      });
-    return compileEnvironment({
-      app,
-      environment,
-      domain: context.settings.domain,
-      stable: deployment(environment.stableDeploymentId),
-      candidate: deployment(environment.candidateDeploymentId),
-      instances,
-    });
+    const input = environmentInput({ view, domain: context.settings.domain, dataPorts }, environmentId);
+    if (input === null) return null;
+    for (const { spec } of input.instances) environmentOf.set(spec.id, environmentId);
+    for (const { instanceId } of input.callers) environmentOf.set(instanceId, environmentId);
+    return compileEnvironment(input);
   };
 
   const noteStates = (before: RouteGroup | undefined, after: RouteGroup | undefined, at: number): void => {
@@ -187,6 +174,8 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
     const at = sequence + 1;
     const putGroups: RouteGroup[] = [];
     const removeGroups: string[] = [];
+    const putParties: RouteParty[] = [];
+    const removeParties: string[] = [];
     const putRules = new Map<string, RouteRule>();
     const removeRules = new Set<string>();
     for (const environmentId of dirty) {
@@ -205,6 +194,11 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
           removeRules.delete(key);
           putRules.set(key, rule);
         }
+      }
+      const party = after?.party ?? null;
+      if (!isDeepStrictEqual(before?.party ?? null, party)) {
+        if (party === null) removeParties.push(environmentId);
+        else putParties.push(party);
       }
       const kept = new Set((after?.groups ?? []).map((group) => group.id));
       for (const group of after?.groups ?? []) {
@@ -237,7 +231,9 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
       ticketKey = newTicketKey();
       ticketKeySinceMs = clock.now();
     }
-    if (!rulesChanged && !asked && !renewed && putGroups.length === 0 && removeGroups.length === 0 && changed === NO_CERTIFICATES) return;
+    const partiesChanged = putParties.length > 0 || removeParties.length > 0;
+    const groupsChanged = putGroups.length > 0 || removeGroups.length > 0;
+    if (!rulesChanged && !groupsChanged && !partiesChanged && !asked && !renewed && changed === NO_CERTIFICATES) return;
     sequence = at;
     const rules = rulesChanged ? { putRules: [...putRules.values()], removeRules: [...removeRules] } : {};
     deltas.push({
@@ -246,6 +242,7 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
       ...rules,
       putGroups,
       removeGroups,
+      ...(partiesChanged ? { putParties, removeParties } : {}),
       ...changed,
       ...(asked ? answers : {}),
       ...(renewed ? { ticketKey } : {}),
@@ -316,7 +313,7 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
     if (spec === undefined) {
       touch(environmentOf.get(id));
       environmentOf.delete(id);
-    } else if (spec.role === 'service' && mayGetRequests(spec)) touch(spec.environmentId);
+    } else if ((spec.role === 'service' && mayGetRequests(spec)) || usesOf(view, spec).length > 0) touch(spec.environmentId);
   };
   const mayGetRequests = ({ environmentId, entrypoint, deploymentId }: InstanceSpec): boolean => {
     const deployment = deploymentId === null ? undefined : view.get(deploymentRecords, deploymentId)?.document;
@@ -346,6 +343,7 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
     snapshot: () => ({
       rules: claims.rules(),
       groups: [...groups.values()].sort((a, b) => (a.id < b.id ? -1 : 1)),
+      ...partiesOf(parts),
       certificates: [...certificates.values()],
       ticketKey,
       ...(Object.keys(answers.challenges).length === 0 ? {} : { challenges: answers.challenges }),
@@ -407,7 +405,13 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
         // There is one API, which is asked however it fares.
         policy: { ...DEFAULT_TRAFFIC, eject: null, slowStartMs: 0 },
       };
-      platform = { environmentId: PLATFORM, createdAtMs: 0, rules: [{ host, path: '/', headers: {}, group: group.id }], groups: [group] };
+      platform = {
+        environmentId: PLATFORM,
+        createdAtMs: 0,
+        rules: [{ host, path: '/', headers: {}, group: group.id }],
+        groups: [group],
+        party: null,
+      };
       touch(PLATFORM);
     },
     flush,
@@ -421,6 +425,11 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
       cancelRenewal?.();
     },
   };
+}
+
+function partiesOf(parts: ReadonlyMap<string, CompiledEnvironment>): { readonly parties?: readonly RouteParty[] } {
+  const parties = [...parts.values()].flatMap(({ party }) => (party === null ? [] : [party])).sort((a, b) => (a.id < b.id ? -1 : 1));
+  return parties.length === 0 ? {} : { parties };
 }
 
 const NO_CERTIFICATES: { readonly putCertificates?: readonly TableCertificate[]; readonly removeCertificates?: readonly string[] } = {};

@@ -1,5 +1,5 @@
-// Counters of the Edge in the text form of Prometheus. A request counts on a handle that was looked up once per Route and version, by
-// plain additions. The number of series is bounded: labels come from the route table, those of versions that nobody asks for any more
+// Counters of a proxy in the text form of Prometheus. A request counts on a handle that was looked up once for its labels, by plain
+// additions. The number of series is bounded: labels come from the route table, those of versions that nobody asks for any more
 // make room, and what comes beyond is counted under `other`.
 
 const BUCKETS_MS = [1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000] as const;
@@ -9,19 +9,8 @@ const KEPT_SCRAPES = 40;
 /** Of one series; a status beyond them counts by its class. Apps choose what they answer. */
 const MAX_CODES = 24;
 
-export interface Labels {
-  readonly app: string;
-  readonly environment: string;
-  readonly entrypoint: string;
-  /** Host and path of the rule. */
-  readonly route: string;
-  /** Number of the Deployment that answered; '' where none was asked. */
-  readonly version: string;
-}
-
-const OTHER: Labels = { app: 'other', environment: 'other', entrypoint: 'other', route: 'other', version: 'other' };
-/** Requests that met no Route. */
-const NO_ROUTE: Labels = { app: '', environment: '', entrypoint: '', route: '', version: '' };
+/** The same names in the same order for every request of a proxy. */
+export type Labels = Readonly<Record<string, string>>;
 
 class Histogram {
   readonly buckets = new Float64Array(BUCKETS_MS.length + 1);
@@ -99,17 +88,22 @@ export interface Gauge {
 /** Its name ends with `_total`. */
 type Counter = Gauge;
 
-export interface EdgeMetrics {
+export interface RequestMetrics {
   /** To be kept by whoever asks. */
   handle(labels: Labels): MetricsHandle;
-  /** For requests that met no Route. */
+  /** For requests that found nothing. */
   readonly noRoute: MetricsHandle;
   /** A message that was no HTTP request. */
   refused(status: number): void;
   text(gauges: readonly Gauge[], counters?: readonly Counter[]): string;
 }
 
-export function createEdgeMetrics(): EdgeMetrics {
+/**
+ * @param prefix of every name, such as `libra_edge`.
+ * @param names of the labels.
+ */
+export function createRequestMetrics(prefix: string, names: readonly string[]): RequestMetrics {
+  const allOf = (value: string): Labels => Object.fromEntries(names.map((name) => [name, value]));
   const asked = { times: 0 };
   let swept = -1;
   const series = new Map<string, MetricsHandle>();
@@ -130,8 +124,8 @@ export function createEdgeMetrics(): EdgeMetrics {
     series.set(handle.labels, handle);
     return handle;
   };
-  const noRoute = make(NO_ROUTE);
-  const other = new MetricsHandle(OTHER, asked);
+  const noRoute = make(allOf(''));
+  const other = new MetricsHandle(allOf('other'), asked);
 
   return {
     noRoute,
@@ -157,24 +151,24 @@ export function createEdgeMetrics(): EdgeMetrics {
         family(name, 'counter', help);
         for (const entry of used) lines.push(`${name}{${entry.labels}} ${value(entry)}`);
       };
-      family('libra_edge_requests_total', 'counter', 'Requests by status; none: the client left first.');
+      family(`${prefix}_requests_total`, 'counter', 'Requests by status; none: the client left first.');
       for (const entry of used) {
-        for (const [code, count] of entry.codes) lines.push(`libra_edge_requests_total{${entry.labels},code="${codeText(code)}"} ${count}`);
+        for (const [code, count] of entry.codes) lines.push(`${prefix}_requests_total{${entry.labels},code="${codeText(code)}"} ${count}`);
       }
       family(
-        'libra_edge_request_duration_seconds',
+        `${prefix}_request_duration_seconds`,
         'histogram',
         'From the request head to the end of the answer; of upgraded streams, to its beginning.',
       );
-      for (const entry of used) pushHistogram(lines, 'libra_edge_request_duration_seconds', entry.labels, entry.durations);
-      family('libra_edge_first_byte_seconds', 'histogram', 'From the request head to the head of the answer, where a target gave one.');
-      for (const entry of used) pushHistogram(lines, 'libra_edge_first_byte_seconds', entry.labels, entry.firstBytes);
-      perSeries('libra_edge_upstream_failures_total', 'Requests that an Instance failed.', (entry) => entry.failures);
-      perSeries('libra_edge_retries_total', 'Tries beyond the first.', (entry) => entry.retries);
-      perSeries('libra_edge_received_bytes_total', 'Request bodies and upgraded streams.', (entry) => entry.bytesIn);
-      perSeries('libra_edge_sent_bytes_total', 'Answer bodies and upgraded streams.', (entry) => entry.bytesOut);
-      family('libra_edge_refused_total', 'counter', 'Messages that were not valid HTTP, too large or too slow.');
-      for (const [status, count] of refused) lines.push(`libra_edge_refused_total{code="${status}"} ${count}`);
+      for (const entry of used) pushHistogram(lines, `${prefix}_request_duration_seconds`, entry.labels, entry.durations);
+      family(`${prefix}_first_byte_seconds`, 'histogram', 'From the request head to the head of the answer, where a target gave one.');
+      for (const entry of used) pushHistogram(lines, `${prefix}_first_byte_seconds`, entry.labels, entry.firstBytes);
+      perSeries(`${prefix}_upstream_failures_total`, 'Requests that an Instance failed.', (entry) => entry.failures);
+      perSeries(`${prefix}_retries_total`, 'Tries beyond the first.', (entry) => entry.retries);
+      perSeries(`${prefix}_received_bytes_total`, 'Request bodies and upgraded streams.', (entry) => entry.bytesIn);
+      perSeries(`${prefix}_sent_bytes_total`, 'Answer bodies and upgraded streams.', (entry) => entry.bytesOut);
+      family(`${prefix}_refused_total`, 'counter', 'Messages that were not valid HTTP, too large or too slow.');
+      for (const [status, count] of refused) lines.push(`${prefix}_refused_total{code="${status}"} ${count}`);
       const plain = (type: string, entries: readonly Gauge[]): void => {
         for (const { name, help, value } of entries) {
           family(name, type, help);
@@ -203,8 +197,10 @@ function codeText(code: number): string {
   return code < 10 ? `${code}xx` : String(code);
 }
 
-function labelText({ app, environment, entrypoint, route, version }: Labels): string {
-  return `app="${escape(app)}",environment="${escape(environment)}",entrypoint="${escape(entrypoint)}",route="${escape(route)}",version="${escape(version)}"`;
+function labelText(labels: Labels): string {
+  return Object.entries(labels)
+    .map(([name, value]) => `${name}="${escape(value)}"`)
+    .join(',');
 }
 
 function escape(value: string): string {

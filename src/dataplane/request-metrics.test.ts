@@ -2,8 +2,11 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { lacking } from '../../test/requirements.ts';
-import { createEdgeMetrics } from './metrics.ts';
-import type { Labels } from './metrics.ts';
+import { createRequestMetrics } from './request-metrics.ts';
+import type { Labels, RequestMetrics } from './request-metrics.ts';
+
+const createEdgeMetrics = (): RequestMetrics =>
+  createRequestMetrics('libra_edge', ['app', 'environment', 'entrypoint', 'route', 'version']);
 
 const labels = (app: string, version = '1'): Labels => ({
   app,

@@ -1,0 +1,95 @@
+// The API Proxy: the one way from an App to the Services of others and of the platform. It stands on the same core as the Edge, and is open
+// to its own machine alone.
+
+import type { Clock } from '../lib/clock.ts';
+import type { Core } from '../dataplane/core.ts';
+import { createFront } from '../dataplane/front.ts';
+import type { ListenAddress } from '../dataplane/front.ts';
+import { createIdentify } from '../dataplane/identity.ts';
+import { createVersions } from '../dataplane/versions.ts';
+import { createAccessLog, noAccessLog } from '../proxy/access-log.ts';
+import { createTrusted } from '../proxy/client-address.ts';
+import type { Log } from '../sys/log.ts';
+import type { MachineIdentity } from '../tunnel/identity.ts';
+import { createTokenVerifier } from '../tunnel/instance-token.ts';
+import { createBulkhead } from './bulkhead.ts';
+import { createIdentifyCaller } from './callers.ts';
+import { createCallHandler } from './handler.ts';
+import { createParties } from './parties.ts';
+import { createDecide } from './pipeline.ts';
+import { createCallRecorder } from './recorder.ts';
+
+export interface ApiProxyOptions {
+  readonly listen: readonly ListenAddress[];
+  /** Null: no log of calls. */
+  readonly callLog: { readonly file: string; readonly fileBytes: number } | null;
+  /** Of this machine: what its authority signs is believed. */
+  readonly identity: () => Pick<MachineIdentity, 'authorityPem'> | null;
+  /** Calls that one Environment may have open. */
+  readonly openPerCaller?: number;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface ApiProxy {
+  /** After its core: listens. */
+  start(): Promise<void>;
+  /** Finishes what is under way, at most for `drainMs`. */
+  stop(options: { readonly drainMs: number }): Promise<void>;
+  addresses(): { readonly host: string; readonly port: number }[];
+  /** Prometheus text. */
+  metrics(): string;
+}
+
+const OPEN_PER_CALLER = 2_000;
+
+/** On a core that is started after it was made and stopped after it. */
+export function createApiProxy(options: ApiProxyOptions, core: Core): ApiProxy {
+  const { clock, log, identity } = options;
+  const { groups, forwarding, versionCounts, limits } = core;
+  const parties = createParties();
+  const nobody = createTrusted([]);
+  const accessLog = options.callLog === null ? noAccessLog : createAccessLog({ ...options.callLog, clock });
+  const recorder = createCallRecorder({ clock, accessLog });
+  const verifier = createTokenVerifier({ authorityPem: () => identity()?.authorityPem ?? null, clock });
+  const front = createFront({
+    listen: options.listen,
+    // Apps of one machine all come from one address.
+    limits: { ...limits, connectionsPerAddress: limits.connections },
+    deadlines: forwarding.deadlines,
+    clock,
+    trusted: nobody,
+    proxied: nobody,
+    h2c: true,
+    onExchange: createCallHandler({
+      forwarding,
+      groups,
+      versions: createVersions(),
+      versionCounts,
+      identify: createIdentify({ trusted: nobody }),
+      decide: createDecide({ parties, group: (id) => groups.get(id), identify: createIdentifyCaller(verifier, parties) }),
+      bulkhead: createBulkhead(options.openPerCaller ?? OPEN_PER_CALLER),
+      recorder,
+      clock,
+    }),
+    onRefused: (status, why, address) => recorder.refuse(status, why, address),
+  });
+  core.use({ change: (change) => parties.change(change) });
+
+  return {
+    start: async () => {
+      await front.start();
+      log.info({ addresses: front.addresses() }, 'the API Proxy is listening');
+    },
+    stop: async (asked) => {
+      await front.stop(asked);
+      await accessLog.stop();
+    },
+    addresses: () => front.addresses(),
+    metrics: () =>
+      recorder.metrics.text(
+        [{ name: 'libra_apiproxy_connections', help: 'Open connections of Apps.', value: front.connections() }],
+        [{ name: 'libra_apiproxy_log_lines_lost_total', help: 'Lines that the log of calls could not take.', value: accessLog.lost() }],
+      ),
+  };
+}
