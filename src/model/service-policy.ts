@@ -31,7 +31,7 @@ export interface UsedService extends ServiceName {
 }
 
 /** What an entry of `uses` names. It is of the manifest's form. */
-export function parseUse(use: string): UsedService {
+function parseUse(use: string): UsedService {
   const dot = use.lastIndexOf('.');
   const [app = '', environment = null] = use.slice(0, dot).split('/');
   return { app, environment, name: use.slice(dot + 1) };

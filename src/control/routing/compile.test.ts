@@ -166,3 +166,25 @@ test('a pause reaches every Entrypoint, but for a stopped Environment', () => {
   assert.equal(of({ hold, stopped: true }), undefined);
   assert.equal(of({ hold: null }), undefined);
 });
+
+test('what is provided and who may call make a party; without both there is none', () => {
+  assert.equal(compileEnvironment(input([])).party, null);
+  const provides = { orders: { entrypoint: 'web', path: '/api', allow: ['shop'] }, gone: { entrypoint: 'other', path: '/', allow: [] } };
+  const callers = [
+    { instanceId: 'i1', nodeId: 'n1', uses: ['a.b'] },
+    { instanceId: 'i2', nodeId: 'n2', uses: ['a.b'] },
+    { instanceId: 'i3', nodeId: 'n1', uses: ['a.c'] },
+  ];
+  const { party } = compileEnvironment(input([], { provides, callers }));
+  const environment = anEnvironment();
+  assert.deepEqual(party, {
+    id: environment.id,
+    app: anApp().name,
+    environment: environment.name,
+    provides: { orders: { group: `${environment.id}/web`, path: '/api', allow: ['shop'] } },
+    callers: [
+      { uses: ['a.b'], instances: { i1: 'n1', i2: 'n2' } },
+      { uses: ['a.c'], instances: { i3: 'n1' } },
+    ],
+  });
+});

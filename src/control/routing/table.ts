@@ -11,7 +11,7 @@ import type {
   TableCertificate,
   TableMessage,
 } from '../../api/dataplane.ts';
-import type { Deployment, InstanceSpec, NodeStatus } from '../../model/documents.ts';
+import type { InstanceSpec } from '../../model/documents.ts';
 import { ANY_HOST, coveringHosts, parseRouteHost, routeHostText } from '../../model/host.ts';
 import { DEFAULT_TRAFFIC } from '../../model/traffic-policy.ts';
 import { loadPatterns } from '../../model/patterns.ts';
