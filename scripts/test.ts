@@ -26,6 +26,9 @@ const TAKES_TURNS = /lacking\([^)]*'dockerd'/u;
 const inTurns = files.filter((file) => TAKES_TURNS.test(readFileSync(join(root, file), 'utf8')));
 const others = files.filter((file) => !inTurns.includes(file));
 
+/** No file may take longer, so that one that hangs ends the suite with its name. */
+const FILE_MS = 300_000;
+
 interface Lane {
   readonly child: ChildProcess;
   readonly reportFile: string;
@@ -42,7 +45,8 @@ function startLane(lane: readonly string[], concurrency: number, niceness: numbe
     [
       '--test',
       `--test-concurrency=${concurrency}`,
-      '--test-timeout=600000',
+      `--test-timeout=${FILE_MS}`,
+      '--import=./scripts/test-end.ts',
       '--disable-warning=ExperimentalWarning',
       ...flags,
       ...destinations,

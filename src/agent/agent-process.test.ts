@@ -47,7 +47,7 @@ interface Rig {
 
 async function rig(context: TestContext): Promise<Rig> {
   const fixture = await startKeeperFixture();
-  const control = createFakeControl();
+  const control = createFakeControl(systemClock);
   const dataFolder = join(fixture.folder, 'node');
   await mkdir(dataFolder, { mode: 0o711 });
   const begin = (): { readonly driver: ProcessDriver; readonly agent: Agent } => {

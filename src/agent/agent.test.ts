@@ -284,7 +284,7 @@ test('what an Instance and the machine took is told when it is asked for, also o
   const beganMs = clock.now();
   await pass(40_000);
   await restart({ stopInstances: false });
-  await pass(15_000); // control is silent: a little more, and the agent would connect anew
+  await pass(15_000);
   const call = { kind: 'stats', ids: [service.id, NODE_AS_WHOLE], sinceMs: beganMs, untilMs: clock.now() } as const;
   control.call({ type: 'call', callId: 'c1', call });
   await until('the call is closed', () => control.closed.has('c1'));

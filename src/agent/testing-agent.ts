@@ -9,8 +9,8 @@ import { setTimeout as realSleep } from 'node:timers/promises';
 import type { AgentMessage, AgentReport, DesiredInstance } from '../api/agent.ts';
 import { createFakeDriver, createFakeWorld } from '../driver/fake.ts';
 import type { FakeDriver, FakeScript } from '../driver/fake.ts';
-import { createFakeClock } from '../lib/clock.ts';
-import type { FakeClock } from '../lib/clock.ts';
+import { createFakeClock, systemClock } from '../lib/clock.ts';
+import type { Clock, FakeClock } from '../lib/clock.ts';
 import { Failure } from '../lib/failure.ts';
 import { createSeededRandom } from '../lib/id.ts';
 import type { InstanceStatus } from '../model/documents.ts';
@@ -24,6 +24,11 @@ const WAIT_STEPS = 1000;
 /** After so many steps, something that takes long is waited for: steps get longer. */
 const SHORT_STEPS = 100;
 const LONG_STEP_MS = 500;
+/** Longest that time stands still for input and output, and that a condition is waited for at least; real milliseconds. */
+const IO_MS = 5_000;
+const WAIT_MS = 20_000;
+/** As often as the real control says that it is there. */
+const PING_MS = 3_000;
 
 /** Control as the agent sees it. */
 export interface FakeControl extends AgentLink {
@@ -49,7 +54,7 @@ export interface FakeControl extends AgentLink {
   readonly closed: Set<string>;
 }
 
-export function createFakeControl(): FakeControl {
+export function createFakeControl(clock: Clock): FakeControl {
   let wanted: readonly DesiredInstance[] = [];
   let sequence = 0;
   let queue: AgentMessage[] = [];
@@ -96,6 +101,12 @@ export function createFakeControl(): FakeControl {
       queue = [{ type: 'snapshot', sequence, instances: wanted }];
       const onAbort = (): void => wake();
       signal.addEventListener('abort', onAbort);
+      let cancelPing = (): void => undefined;
+      const ping = (): void => {
+        cancelPing = clock.timer(PING_MS, ping);
+        push({ type: 'ping' });
+      };
+      cancelPing = clock.timer(PING_MS, ping);
       try {
         for (;;) {
           if (signal.aborted) return;
@@ -105,6 +116,7 @@ export function createFakeControl(): FakeControl {
           else await new Promise<void>((resolve) => (wake = resolve));
         }
       } finally {
+        cancelPing();
         signal.removeEventListener('abort', onAbort);
       }
     },
@@ -150,6 +162,10 @@ function socketOf(control: FakeControl, callId: string, signal: AbortSignal): Ca
   };
 }
 
+/** On a loaded machine a file may take as long as a minute of the fake clock else. */
+const isIoUnderway = (): boolean =>
+  process.getActiveResourcesInfo().some((kind) => kind.startsWith('FSReq') || kind === 'TCPConnectWrap' || kind === 'ConnectWrap');
+
 export interface Bench {
   readonly clock: FakeClock;
   readonly control: FakeControl;
@@ -170,7 +186,7 @@ export interface Bench {
 export async function createBench(script: FakeScript, options: Pick<AgentOptions, 'dataPort'> = {}): Promise<Bench> {
   const folder = await mkdtemp(join(tmpdir(), 'libra-agent-'));
   const clock = createFakeClock();
-  const control = createFakeControl();
+  const control = createFakeControl(clock);
   const world = createFakeWorld();
   const begin = (): { readonly driver: FakeDriver; readonly agent: Agent } => {
     const driver = createFakeDriver({ clock, script, world });
@@ -192,6 +208,7 @@ export async function createBench(script: FakeScript, options: Pick<AgentOptions
   const step = async (ms: number): Promise<void> => {
     await clock.advance(ms);
     await realSleep(1);
+    for (const endMs = systemClock.monotonic() + IO_MS; isIoUnderway() && systemClock.monotonic() < endMs;) await realSleep(1);
   };
   const pass = async (ms: number): Promise<void> => {
     for (let passed = 0; passed < ms; passed += STEP_MS) await step(Math.min(STEP_MS, ms - passed));
@@ -214,7 +231,8 @@ export async function createBench(script: FakeScript, options: Pick<AgentOptions
     agent: () => current.agent,
     status: (id = 'instance-1') => current.agent.statuses().find((each) => each.id === id),
     until: async (what, condition) => {
-      for (let index = 0; index < WAIT_STEPS; index += 1) {
+      const endMs = systemClock.monotonic() + WAIT_MS;
+      for (let index = 0; index < WAIT_STEPS || systemClock.monotonic() < endMs; index += 1) {
         if (condition()) return;
         await step(index < SHORT_STEPS ? STEP_MS : LONG_STEP_MS);
       }

@@ -19,8 +19,11 @@ import { lacking } from '../requirements.ts';
 
 type Instance = ReplyOf<ApiTable['instances']['get']>;
 
-/** As long as the neighbour may take for an answer meanwhile, on a machine of which the tests take the rest. */
-const CALM_MS = 3000;
+/** As long as nine of ten answers of the neighbour may take meanwhile, and the slowest, on a machine of which other tests take the rest. */
+const CALM_MS = 500;
+const SLOWEST_MS = 10_000;
+/** So many show that a bomb went off. */
+const MANY_PROCESSES = 50;
 const MIB = 1024 * 1024;
 
 describe('a hostile App on Docker', { skip: lacking('dockerd') }, () => {
@@ -68,13 +71,14 @@ describe('a hostile App on Docker', { skip: lacking('dockerd') }, () => {
     const { items } = await platform.client().instances.list({ params: { app, environment: 'production' }, query: { all: true } });
     return items.toSorted((a, b) => b.createdAtMs - a.createdAtMs)[0];
   };
-  const containerOf = async (app: string): Promise<string> => {
-    const instance = await until(`${app} runs`, 90_000, () => instanceOf(app));
-    return until(`${app} has a container`, 90_000, async () => {
-      const all = await docker.engine.listContainers(['libra.platform']);
-      return all.find(({ labels }) => labels['libra.key']?.startsWith(instance.id))?.id;
-    });
+  /** Those of all its Instances and their attempts; one that has ended is replaced by another. */
+  const containersOf = async (app: string): Promise<readonly string[]> => {
+    const { items } = await platform.client().instances.list({ params: { app, environment: 'production' }, query: { all: true } });
+    const all = await docker.engine.listContainers(['libra.platform']);
+    return all.flatMap(({ id, labels }) => (items.some((instance) => labels['libra.key']?.startsWith(instance.id) === true) ? [id] : []));
   };
+  const containerOf = (app: string): Promise<string> =>
+    until(`${app} has a container`, 90_000, async () => (await containersOf(app)).at(0));
   const remove = async (app: string): Promise<void> => {
     assert.equal((await platform.cli('apps', 'delete', app, '--yes')).code, 0);
     await until(`${app} is gone`, 90_000, async () => !(await platform.client().apps.list({})).items.some(({ name }) => name === app));
@@ -83,15 +87,13 @@ describe('a hostile App on Docker', { skip: lacking('dockerd') }, () => {
   /** Asks the neighbour and the API all the while. Answers the slowest time, milliseconds. */
   const besides = async (going: () => Promise<void>): Promise<number> => {
     const done = new AbortController();
-    let slowestMs = 0;
-    let asked = 0;
+    const tookMs: number[] = [];
     const asking = (async (): Promise<void> => {
       while (!done.signal.aborted) {
         const began = performance.now();
         assert.equal((await platform.get('calm.localhost')).body, 'calm');
         await platform.client().apps.list({});
-        slowestMs = Math.max(slowestMs, performance.now() - began);
-        asked += 1;
+        tookMs.push(performance.now() - began);
         await new Promise((resolve) => setTimeout(resolve, 20));
       }
     })();
@@ -101,24 +103,36 @@ describe('a hostile App on Docker', { skip: lacking('dockerd') }, () => {
       done.abort();
       await asking;
     }
-    assert.ok(asked > 5, `asked ${asked} times`);
-    assert.ok(slowestMs < CALM_MS, `the neighbour took ${Math.round(slowestMs)} ms`);
+    const sorted = tookMs.toSorted((a, b) => a - b);
+    const [ninthMs = 0, slowestMs = 0] = [sorted[Math.floor(sorted.length * 0.9)], sorted.at(-1)];
+    assert.ok(sorted.length > 5, `asked ${sorted.length} times`);
+    assert.ok(
+      ninthMs < CALM_MS && slowestMs < SLOWEST_MS,
+      `the neighbour took ${Math.round(ninthMs)} ms, at most ${Math.round(slowestMs)}`,
+    );
     return slowestMs;
   };
 
   test('a fork bomb ends at its limit of processes, and goes whole when its App goes', async (t) => {
     let most = 0;
     const slowestMs = await besides(async () => {
-      await attack('bomb', 'f() { f & f; }; while :; do f; done');
-      const container = await containerOf('bomb');
+      // A shell that cannot fork ends; the first one is none any more, so that the bomb outlives its own failures.
+      await attack('bomb', 'f() { f & f; }; f & exec sleep 1000');
+      const look = async (): Promise<number> => {
+        for (const container of await containersOf('bomb')) {
+          const { processes } = await docker.engine.usage(container).catch(() => ({ processes: 0 }));
+          most = Math.max(most, processes);
+        }
+        return most;
+      };
+      await until('it forks', 90_000, async () => (await look()) > MANY_PROCESSES);
       for (let looks = 0; looks < 20; looks += 1) {
-        const { processes } = await docker.engine.usage(container).catch(() => ({ processes: 0 }));
-        most = Math.max(most, processes);
+        await look();
         await new Promise((resolve) => setTimeout(resolve, 100));
       }
       await remove('bomb');
     });
-    assert.ok(most > 5 && most <= 4096, `${most} processes`);
+    assert.ok(most <= 4096, `${most} processes`);
     t.diagnostic(`at most ${most} processes; the neighbour and the API took ${Math.round(slowestMs)} ms at most`);
   });
 

@@ -45,11 +45,7 @@ describe('docker', { skip: lacking('dockerd') }, () => {
     fixture = createDriverFixture(docker, image);
     driver = await fixture.create();
   });
-  afterEach(async () => {
-    await driver.sweep(new Set());
-    await driver.close();
-    fixture.remove();
-  });
+  afterEach(() => fixture.close());
   after(() => docker.stop());
 
   const linesOf = async (spec: RunSpec): Promise<string[]> => {
@@ -403,7 +399,6 @@ describe('docker', { skip: lacking('dockerd') }, () => {
       [true, false, true],
     );
     await driver.stop(handle, { ...STOP, timeoutMs: 0 });
-    await impatient.close();
   });
 
   test('a command gets a terminal of the size that is asked for, and is told when that changes', async () => {

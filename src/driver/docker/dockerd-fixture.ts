@@ -46,7 +46,8 @@ const APPLETS = [
   'yes',
 ];
 
-export interface TestDocker {
+/** Leaving its scope stops it. */
+export interface TestDocker extends AsyncDisposable {
   /** `unix://…` of it. */
   readonly url: string;
   readonly socketPath: string;
@@ -120,6 +121,22 @@ export async function startTestDocker(options: { readonly words?: readonly strin
     }
   };
 
+  const stop = async (): Promise<void> => {
+    try {
+      if (child?.exitCode !== null || child.signalCode !== null) await start();
+      for (const { id } of await engine.listContainers([])) await engine.removeContainer(id);
+      for (const { name } of await engine.networks()) if (name.startsWith('libra-')) await engine.removeNetwork(name);
+      engine.close();
+      http.close();
+      await signal('SIGTERM');
+    } finally {
+      await endRest();
+      for (const mount of mountsBelow(folder)) spawnSync('umount', ['--lazy', mount]);
+      rmSync(folder, { recursive: true, force: true });
+      lock.release();
+    }
+  };
+
   try {
     await start();
   } catch (error) {
@@ -164,21 +181,8 @@ export async function startTestDocker(options: { readonly words?: readonly strin
     forget: async (reference) => {
       await http.call('DELETE', `/images/${reference}`, { query: { force: 'true' } });
     },
-    stop: async () => {
-      try {
-        if (child?.exitCode !== null || child.signalCode !== null) await start();
-        for (const { id } of await engine.listContainers([])) await engine.removeContainer(id);
-        for (const { name } of await engine.networks()) if (name.startsWith('libra-')) await engine.removeNetwork(name);
-        engine.close();
-        http.close();
-        await signal('SIGTERM');
-      } finally {
-        await endRest();
-        for (const mount of mountsBelow(folder)) spawnSync('umount', ['--lazy', mount]);
-        rmSync(folder, { recursive: true, force: true });
-        lock.release();
-      }
-    },
+    stop,
+    [Symbol.asyncDispose]: stop,
   };
 }
 

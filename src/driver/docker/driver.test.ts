@@ -72,11 +72,7 @@ describe('docker', { skip: lacking('dockerd') }, () => {
         driver = await fixture.create();
         return await fixture.create();
       },
-      close: async () => {
-        await driver.sweep(new Set());
-        await driver.close();
-        fixture.remove();
-      },
+      close: () => fixture.close(),
     };
   });
 
@@ -84,7 +80,7 @@ describe('docker', { skip: lacking('dockerd') }, () => {
     'images come from a registry, by tag and by digest, with a login where it asks for one',
     { skip: lacking('docker-registry') },
     async () => {
-      const fixture = createDriverFixture(docker, image);
+      await using fixture = createDriverFixture(docker, image);
       const port = await createPortAllocator({ file: join(fixture.folder, 'ports.json'), clock: systemClock }).allocate('registry');
       const registry = await startTestRegistry(port);
       const [stranger, guest] = [await fixture.create(), await fixture.create({ loginFile: registry.loginFile })];
@@ -113,13 +109,11 @@ describe('docker', { skip: lacking('dockerd') }, () => {
       }
       await assert.rejects(fetched(stranger, `${registry.host}/team/shop:1`, never), { code: 'unreachable' });
       await assert.rejects(fixture.create({ loginFile: registry.loginFile }), { code: 'invalid_input' });
-      await Promise.all([stranger.close(), guest.close()]);
-      fixture.remove();
     },
   );
 
   test('what a container sends, receives and writes is counted, or not told', async () => {
-    const fixture = createDriverFixture(docker, image);
+    await using fixture = createDriverFixture(docker, image);
     const driver = await fixture.create();
     const port = await createPortAllocator({ file: join(fixture.folder, 'ports.json'), clock: systemClock }).allocate('served');
     const script = 'dd if=/dev/zero of=/page bs=1024 count=4096 conv=fsync && exec httpd -f -p 8080 -h /';
@@ -134,13 +128,10 @@ describe('docker', { skip: lacking('dockerd') }, () => {
     assert.ok(body === 4096 * 1024 && (usage?.network?.sentBytes ?? 0) >= body, JSON.stringify(usage));
     assert.ok((usage?.network?.receivedBytes ?? 0) > 0, JSON.stringify(usage));
     assert.ok((usage?.disk?.writtenBytes ?? body) >= body, JSON.stringify(usage));
-    await driver.sweep(new Set());
-    await driver.close();
-    fixture.remove();
   });
 
   test('when the disk gets full, images that Libra fetched go, the longest unused first, and no others', async () => {
-    const fixture = createDriverFixture(docker, image);
+    await using fixture = createDriverFixture(docker, image);
     const driver = await fixture.create();
     const names = ['first', 'second', 'third', 'in-use', 'renamed', 'foreign'];
     for (const name of names) await docker.image(name, undefined, [`ENV NAME=${name}`]);
@@ -176,13 +167,10 @@ describe('docker', { skip: lacking('dockerd') }, () => {
     shares = [99, 99, 99, 99, 99, 99, 99, 99];
     await garbage.collect();
     assert.deepEqual(await left(), ['in-use', 'renamed', 'foreign']);
-    await driver.sweep(new Set());
-    await driver.close();
-    fixture.remove();
   });
 
   test('a program that the packages of a folder bring is found in a base image that has no PATH', async () => {
-    const fixture = createDriverFixture(docker, image);
+    await using fixture = createDriverFixture(docker, image);
     const driver = await fixture.create();
     const work = join(fixture.folder, 'work');
     const bin = join(work, 'node_modules/.bin');
@@ -193,13 +181,10 @@ describe('docker', { skip: lacking('dockerd') }, () => {
     const end = await driver.wait(handle, new AbortController().signal);
     assert.ok(end.state === 'exited');
     assert.equal(end.code, 7);
-    await driver.sweep(new Set());
-    await driver.close();
-    fixture.remove();
   });
 
   test('works over TCP with TLS on both sides, and not without the certificate', async () => {
-    const fixture = createDriverFixture(docker, image);
+    await using fixture = createDriverFixture(docker, image);
     const driver = await fixture.create({ endpoint: parseEngineEndpoint(url, folder) });
     const handle = await driver.ensure(fixture.spec('far.1', 'echo here; while :; do sleep 1; done'));
     const session = await driver.exec?.(handle, { argv: ['cat'], env: {}, cwd: '/' });
@@ -211,11 +196,7 @@ describe('docker', { skip: lacking('dockerd') }, () => {
     assert.equal(seen, 'over TLS');
     assert.deepEqual(await session.exited, { code: 0, signal: null });
     assert.equal((await driver.stop(handle, { signal: 'SIGTERM', timeoutMs: 0 })).state, 'exited');
-    await driver.sweep(new Set());
-    await driver.close();
     const stranger = createEngine(parseEngineEndpoint(url, null));
-    await assert.rejects(stranger.facts());
-    stranger.close();
-    fixture.remove();
+    await assert.rejects(stranger.facts()).finally(() => stranger.close());
   });
 });

@@ -1,7 +1,7 @@
 // The output of containers: nothing lost, nothing twice, whatever is restarted in between; and what must be lost is told.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -11,9 +11,11 @@ import { until } from '../../sys/keeper-fixture.ts';
 import { readLastMark } from '../../sys/log-marks.ts';
 import { openLogWriter } from '../../sys/log-segments.ts';
 import { readLog } from '../../sys/log-reader.ts';
+import type { RunSpec } from '../contract.ts';
 import { startTestDocker } from './dockerd-fixture.ts';
 import type { TestDocker } from './dockerd-fixture.ts';
 import { createDriverFixture } from './driver-fixture.ts';
+import type { DriverFixture } from './driver-fixture.ts';
 import { readFrames } from './frames.ts';
 import { beginningOf, decodePosition, encodePosition, resumeFrom } from './output-position.ts';
 
@@ -87,6 +89,48 @@ test('a mark tells what was written after it, across files, and readers do not s
   }
 });
 
+/** Lines before Docker is killed. */
+const SPOKEN_BEFORE = 5;
+const WAIT_MS = 60_000;
+
+interface Speaker {
+  readonly spec: RunSpec;
+  /** Answers so many lines of it, or more. */
+  heard(count: number): Promise<readonly string[]>;
+  /** Ends its silence and waits until it has said more. */
+  goOn(): Promise<void>;
+}
+
+/** Says some lines and is silent until it shall go on: a line that Docker has read and not yet written when it is killed is lost in it. */
+function speakerIn(fixture: DriverFixture, key: string): Speaker {
+  const flags = join(fixture.folder, 'flags');
+  mkdirSync(flags);
+  const script = [
+    'i=0',
+    'while :; do i=$((i+1)); echo tick $i',
+    `if [ $i = ${SPOKEN_BEFORE} ]; then until [ -e /flags/on ]; do sleep 0.05; done; fi`,
+    'if [ $i = 40 ]; then touch /flags/spoken; fi',
+    'sleep 0.02; done',
+  ].join('; ');
+  const spec = fixture.spec(key, script, {}, { mounts: [{ source: flags, target: '/flags', readOnly: false }] });
+  return {
+    spec,
+    heard: (count) =>
+      until(
+        `${count} ticks`,
+        async () => {
+          const texts = await textsIn(spec.logFolder);
+          return texts.length >= count ? texts : null;
+        },
+        WAIT_MS,
+      ),
+    goOn: async () => {
+      writeFileSync(join(flags, 'on'), '');
+      await until('it spoke while there was no Docker', () => existsSync(join(flags, 'spoken')), WAIT_MS);
+    },
+  };
+}
+
 describe('docker', { skip: lacking('dockerd') }, () => {
   let docker: TestDocker;
   let image = '';
@@ -97,7 +141,7 @@ describe('docker', { skip: lacking('dockerd') }, () => {
   after(() => docker.stop());
 
   test('agents that are restarted in the middle repeat nothing and lose nothing', async () => {
-    const fixture = createDriverFixture(docker, image);
+    await using fixture = createDriverFixture(docker, image);
     const script = 'for i in $(seq 1 4000); do echo line $i; [ $((i % 100)) = 0 ] && sleep 0.05; done; echo the end >&2';
     const spec = fixture.spec('talk.1', script);
     let driver = await fixture.create();
@@ -115,13 +159,10 @@ describe('docker', { skip: lacking('dockerd') }, () => {
     await driver.wait(handle, never);
     const texts = await textsIn(spec.logFolder);
     assert.deepEqual(texts, [...Array.from({ length: 4000 }, (_unused, at) => `line ${at + 1}`), 'the end']);
-    await driver.sweep(new Set());
-    await driver.close();
-    fixture.remove();
   });
 
   test('long lines come as they were written, and a flood that cannot be kept is told', async () => {
-    const fixture = createDriverFixture(docker, image);
+    await using fixture = createDriverFixture(docker, image);
     const driver = await fixture.create();
     const long = fixture.spec('long.1', 'head -c 100000 /dev/zero | tr "\\\\0" x; echo; printf unfinished');
     await driver.wait(await driver.ensure(long), never);
@@ -138,33 +179,29 @@ describe('docker', { skip: lacking('dockerd') }, () => {
       else if (!Number.isNaN(before)) assert.equal(Number(text), before + 1, `after ${before}`);
     }
     assert.ok(gaps > 0 || texts[0] !== '1', 'more was written than is kept');
-    await driver.sweep(new Set());
-    await driver.close();
-    fixture.remove();
   });
 
   test('a killed and restarted Docker: what became of the container is told, and its output is whole', async () => {
-    const fixture = createDriverFixture(docker, image);
+    await using fixture = createDriverFixture(docker, image);
     const driver = await fixture.create();
-    const spec = fixture.spec('lost.1', 'i=0; while :; do i=$((i+1)); echo tick $i; sleep 0.1; done');
-    const handle = await driver.ensure(spec);
-    await until('it ticks', async () => (await textsIn(spec.logFolder)).includes('tick 3'));
+    const speaker = speakerIn(fixture, 'lost.1');
+    const handle = await driver.ensure(speaker.spec);
+    await speaker.heard(SPOKEN_BEFORE);
     const ended = driver.wait(handle, never);
     await docker.signal('SIGKILL');
+    await speaker.goOn();
     await assert.rejects(driver.inspect(handle), { code: 'unreachable' });
     await docker.start();
     const end = await ended;
     assert.ok(end.state === 'exited' && end.signal !== null);
     assert.match(end.note ?? '', /restarted/u);
-    const texts = (await textsIn(spec.logFolder)).filter((text) => text.startsWith('tick'));
+    const texts = (await textsIn(speaker.spec.logFolder)).filter((text) => text.startsWith('tick'));
+    assert.ok(texts.length >= SPOKEN_BEFORE);
     assert.deepEqual(
       texts,
       Array.from(texts, (_unused, at) => `tick ${at + 1}`),
     );
     assert.deepEqual(await driver.stop(handle, STOP), end);
-    await driver.sweep(new Set());
-    await driver.close();
-    fixture.remove();
   });
 });
 
@@ -172,37 +209,23 @@ test(
   'a Docker with live-restore that is killed and restarted: the container runs on, and no line is lost or repeated',
   { skip: lacking('dockerd') },
   async () => {
-    const docker = await startTestDocker({ words: ['--live-restore'] });
-    try {
-      const fixture = createDriverFixture(docker, await docker.image('busybox-test'));
-      const driver = await fixture.create();
-      const spec = fixture.spec('lasting.1', 'i=0; while :; do i=$((i+1)); echo tick $i; sleep 0.05; done');
-      const handle = await driver.ensure(spec);
-      const seen = async (count: number): Promise<readonly string[]> =>
-        until(
-          `${count} ticks`,
-          async () => {
-            const texts = await textsIn(spec.logFolder);
-            return texts.length >= count ? texts : null;
-          },
-          30_000,
-        );
-      const before = await driver.inspect(handle);
-      await seen(5);
-      await docker.signal('SIGKILL');
-      await docker.start();
-      const texts = await seen((await textsIn(spec.logFolder)).length + 60);
-      assert.deepEqual(
-        texts,
-        Array.from(texts, (_unused, at) => `tick ${at + 1}`),
-      );
-      assert.deepEqual(await driver.inspect(handle), before);
-      assert.equal((await driver.stop(handle, STOP)).state, 'exited');
-      await driver.sweep(new Set());
-      await driver.close();
-      fixture.remove();
-    } finally {
-      await docker.stop();
-    }
+    await using docker = await startTestDocker({ words: ['--live-restore'] });
+    await using fixture = createDriverFixture(docker, await docker.image('busybox-test'));
+    const driver = await fixture.create();
+    const speaker = speakerIn(fixture, 'lasting.1');
+    const handle = await driver.ensure(speaker.spec);
+    const before = await driver.inspect(handle);
+    await speaker.heard(SPOKEN_BEFORE);
+    await docker.signal('SIGKILL');
+    await speaker.goOn();
+    assert.equal((await textsIn(speaker.spec.logFolder)).length, SPOKEN_BEFORE);
+    await docker.start();
+    const texts = await speaker.heard(80);
+    assert.deepEqual(
+      texts,
+      Array.from(texts, (_unused, at) => `tick ${at + 1}`),
+    );
+    assert.deepEqual(await driver.inspect(handle), before);
+    assert.equal((await driver.stop(handle, STOP)).state, 'exited');
   },
 );

@@ -1,0 +1,21 @@
+// Loaded into every test process before its file: a file that does not end after its last test has left something running. It is told by
+// name, with what keeps it, and fails; it would hold up the whole suite else, or hide a leak if it were simply ended.
+
+import { basename } from 'node:path';
+import { after } from 'node:test';
+import { isMainThread } from 'node:worker_threads';
+
+/** Cleaning up that is registered later comes after this, so it gets its time. */
+const GRACE_MS = 30_000;
+
+const file = process.argv[1] ?? '';
+// Workers and forks get the same words of the command line and are no test files.
+if (isMainThread && process.env['NODE_TEST_CONTEXT'] !== undefined && file.endsWith('.test.ts')) {
+  after(() => {
+    setTimeout(() => {
+      const left = process.getActiveResourcesInfo().join(', ');
+      console.error(`${basename(file)} does not end after its tests: something is not stopped or closed. What keeps it: ${left}.`);
+      process.exit(1);
+    }, GRACE_MS).unref();
+  });
+}
