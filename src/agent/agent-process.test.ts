@@ -1,6 +1,7 @@
 // The agent with real programs: keeper, process driver, bundles, users and sockets as in production; only control is played.
 
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -12,12 +13,14 @@ import type { DesiredInstance } from '../api/agent.ts';
 import { createProcessDriver } from '../driver/process/driver.ts';
 import type { ProcessDriver } from '../driver/process/driver.ts';
 import { systemClock } from '../lib/clock.ts';
-import { systemRandom } from '../lib/id.ts';
+import { newId, systemRandom } from '../lib/id.ts';
 import type { InstanceStatus } from '../model/documents.ts';
 import { packFolder } from '../sys/bundle-pack.ts';
 import { unpackBundle } from '../sys/bundle-unpack.ts';
 import { startKeeperFixture, until } from '../sys/keeper-fixture.ts';
 import { silentLog } from '../sys/log.ts';
+import { createTokenVerifier } from '../tunnel/instance-token.ts';
+import { makeAuthority } from '../../test/fixtures/certificate.ts';
 import { lacking } from '../../test/requirements.ts';
 import { createAgent } from './agent.ts';
 import type { Agent } from './agent.ts';
@@ -32,9 +35,13 @@ writeFileSync('data/started', String(process.pid));
 console.log('token ' + process.env.TOKEN);
 createServer((q, r) => {
   if (q.url === '/key') return r.end(readFileSync(process.env.LIBRA_FILE_TLS_KEY, 'utf8') + readFileSync('etc/key', 'utf8'));
+  if (q.url === '/token') return r.end(readFileSync(process.env.LIBRA_IDENTITY_FILE, 'utf8'));
   if (q.url === '/exit') process.exit(7);
   r.end(process.env.LIBRA_APP + ' ' + process.getuid());
 }).listen(process.env.PORT, process.env.HOST);`;
+
+const authority = makeAuthority();
+const machine = authority.issueMachine(newId());
 
 interface Rig {
   readonly control: FakeControl;
@@ -61,6 +68,7 @@ async function rig(context: TestContext): Promise<Rig> {
       log: silentLog,
       nodeName: 'node-1',
       program: '0.0.0',
+      identity: () => machine,
       builtinPrograms: { static: [process.execPath, join(import.meta.dirname, 'static-server.ts')] },
     });
     return { driver, agent };
@@ -139,6 +147,37 @@ test('a bundle runs as a service with volume, secret file and own user, through 
   await until('its work folder is gone', () => !existsSync(join(folder, 'instances/instance-1/work')));
   control.delta([], ['instance-1']);
   await until('it is forgotten', () => !existsSync(join(folder, 'instances/instance-1')));
+});
+
+test('a program reads its token as its own user, also the next one; another user and another App do not', async (context) => {
+  const { agent, control, status, bundle } = await rig(context);
+  const artifact = await bundle({ 'server.js': SERVER, 'data/.keep': '' });
+  const web = { driver: 'process', artifact, commands: [['node', 'server.js']] };
+  control.snapshot(desiredInstance(web), desiredInstance({ ...web, id: 'other', app: { id: 'app-2', name: 'bank' } }));
+  await until('both are healthy', () => status()?.healthy === true && status('other')?.healthy === true);
+  const verifier = createTokenVerifier({ authorityPem: () => authority.certificatePem, clock: systemClock });
+  const token = await ask(status(), '/token');
+  const verified = verifier.verify(token);
+  assert.ok(verified.ok);
+  assert.deepEqual([verified.claims.instanceId, verified.claims.app, verified.nodeId], ['instance-1', 'shop', machine.nodeId]);
+
+  agent().renewIdentity();
+  const next = await until('it was replaced', async () => {
+    const now = await ask(status(), '/token');
+    return now === token ? null : now;
+  });
+  assert.ok(verifier.verify(next).ok);
+
+  const pid = status()?.pid ?? 0;
+  const file = /LIBRA_IDENTITY_FILE=([^\0]+)/u.exec(readFileSync(`/proc/${pid}/environ`, 'utf8'))?.[1] ?? '';
+  assert.equal(readFileSync(file, 'utf8'), next);
+  assert.doesNotMatch(readFileSync(`/proc/${pid}/environ`, 'utf8'), new RegExp(next.slice(-40), 'u'), 'only where it is stands there');
+  if (process.getuid?.() !== 0) return;
+  const [, uid] = (await ask(status('other'), '/')).split(' ');
+  for (const user of [Number(uid), 65_534]) {
+    const read = spawnSync('/bin/cat', [file], { uid: user, gid: user, encoding: 'utf8' });
+    assert.deepEqual([read.stdout, /Permission denied/u.test(read.stderr)], ['', true], `as user ${user}`);
+  }
 });
 
 test('what a volume holds outlives its Instance', async (context) => {

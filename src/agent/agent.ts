@@ -14,6 +14,7 @@ import { startLoop } from '../lib/loop.ts';
 import type { Loop } from '../lib/loop.ts';
 import type { InstanceStatus } from '../model/documents.ts';
 import type { Log } from '../sys/log.ts';
+import type { MachineIdentity } from '../tunnel/identity.ts';
 import { createPortAllocator } from '../sys/ports.ts';
 import { createBuildResults } from './build-result.ts';
 import { createBundleCache } from './bundle-cache.ts';
@@ -27,7 +28,9 @@ import { startDataPort } from './data-port.ts';
 import type { AgentDataPort, AgentDataPortOptions } from './data-port.ts';
 import { createImageMirror } from './image-mirror.ts';
 import type { ImageMirror } from './image-mirror.ts';
-import { createInstances } from './instances.ts';
+import { createIdentityTokens } from './identity-tokens.ts';
+import type { IdentityTokens } from './identity-tokens.ts';
+import { createInstances, mayRun } from './instances.ts';
 import type { Instances } from './instances.ts';
 import type { AgentLink } from './link.ts';
 import { startMeter } from './meter.ts';
@@ -79,8 +82,13 @@ export interface AgentOptions {
   readonly builtinPrograms: { readonly static: readonly string[] };
   /** PATH of programs; default: what the driver gives them. */
   readonly searchPath?: string;
-  /** Injected into every Instance, such as LIBRA_APIPROXY. */
-  readonly extraEnv?: Readonly<Record<string, string>>;
+  /** Who this machine is, and by that who its Instances are; absent: they have no token. */
+  readonly identity?: () => MachineIdentity;
+  /**
+   * URLs at which Instances reach the API Proxy: those in the network of this machine, and those in containers with a network of their own.
+   * null, absent: they do not.
+   */
+  readonly apiProxy?: { readonly url: string | null; readonly insideUrl: string | null };
   /** Longest that programs get to end at `stop({stopInstances: true})`, milliseconds; default 15,000. */
   readonly stopTimeoutMs?: number;
   /** How long volumes of an Environment that is gone are kept, milliseconds; null: for ever. Default: a week. */
@@ -93,7 +101,7 @@ export interface Agent {
   start(): Promise<void>;
   /** `stopInstances` false: all programs live on and are found again at the next start. Idempotent. */
   stop(options: { readonly stopInstances: boolean }): Promise<void>;
-  /** The identity that the data port was given has changed. */
+  /** The identity of this machine has changed. */
   renewIdentity(): void;
   /** What this Node runs now. */
   statuses(): readonly InstanceStatus[];
@@ -102,6 +110,7 @@ export interface Agent {
 interface Running {
   readonly instances: Instances;
   readonly secrets: SecretFiles;
+  readonly tokens: IdentityTokens;
   readonly sync: Sync;
   readonly reporter: Reporter;
   readonly calls: Calls;
@@ -125,6 +134,13 @@ export function createAgent(options: AgentOptions): Agent {
     await mkdir(at('history'), { recursive: true, mode: 0o700 });
     const states = createStateFiles(at('instances'), log);
     const secrets = await createSecretFiles(options.dataFolder, at('secret-files'));
+    const tokens = await createIdentityTokens({
+      identity: options.identity ?? null,
+      dataFolder: options.dataFolder,
+      fallback: at('identity-tokens'),
+      clock,
+      log,
+    });
     const bundles = createBundleCache({ folder: at('bundles'), link, clock, maxBytes: BUNDLE_CACHE_BYTES, maxAgeMs: BUNDLE_CACHE_AGE_MS });
     const images = createImageMirror(bundles, log);
     const workspace = createWorkspace({
@@ -135,7 +151,8 @@ export function createAgent(options: AgentOptions): Agent {
       secrets,
       nodeName: options.nodeName,
       searchPath: options.searchPath ?? null,
-      extraEnv: options.extraEnv ?? {},
+      tokens,
+      apiProxy: options.apiProxy ?? { url: null, insideUrl: null },
       logBytes: options.logBytes ?? LOG_BYTES,
       address: options.address ?? LOOPBACK,
       hasOwnPorts: (name) => drivers.get(name)?.hasOwnPorts === true,
@@ -153,6 +170,7 @@ export function createAgent(options: AgentOptions): Agent {
       log,
       states,
       secrets,
+      tokens,
       workspace,
       drivers: [...drivers.values()],
       driver: (name) => drivers.get(name),
@@ -209,6 +227,7 @@ export function createAgent(options: AgentOptions): Agent {
       await dataPort?.stop();
       throw error;
     });
+    tokens.follow(() => instances.all().map((supervisor) => supervisor.state()));
     const contact = createContact(clock, log, instances);
     forwarder =
       options.forward === undefined
@@ -273,18 +292,20 @@ export function createAgent(options: AgentOptions): Agent {
         for (const each of ended) if (each.status === 'rejected') throw each.reason;
       },
     });
-    return { instances, secrets, sync, reporter, calls, contact, collector, images, meter, forwarder, dataPort };
+    return { instances, secrets, tokens, sync, reporter, calls, contact, collector, images, meter, forwarder, dataPort };
   };
 
   const stop = async (stopInstances: boolean): Promise<void> => {
     if (running === null) return;
-    const { instances, secrets, sync, reporter, calls, contact, collector, images, meter, forwarder, dataPort } = running;
+    const { instances, secrets, tokens, sync, reporter, calls, contact, collector, images, meter, forwarder, dataPort } = running;
     contact.stop();
     await sync.stop();
     await Promise.all([calls.stop(), collector.stop(), images.stop(), meter.stop(), forwarder?.stop(), dataPort?.stop()]);
     if (stopInstances) await instances.stopAll(options.stopTimeoutMs ?? STOP_TIMEOUT_MS);
     await instances.detach();
     await secrets.close();
+    const states = instances.all().map((supervisor) => supervisor.state());
+    await tokens.stop(new Set(states.filter(mayRun).map(({ id }) => id)));
     await reporter.stop(LAST_REPORT_MS);
   };
 
@@ -296,7 +317,10 @@ export function createAgent(options: AgentOptions): Agent {
       stopping ??= stop(stopInstances);
       return stopping;
     },
-    renewIdentity: () => running?.dataPort?.renew(),
+    renewIdentity: () => {
+      running?.dataPort?.renew();
+      running?.tokens.renew();
+    },
     statuses: () => running?.instances.all().map((supervisor) => statusOf(supervisor.state(), clock.now())) ?? [],
   };
 }

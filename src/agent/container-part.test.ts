@@ -8,7 +8,7 @@ const part = (spec: Partial<DesiredInstance>): ReturnType<typeof containerPart> 
   containerPart(
     desiredInstance(spec),
     { address: '127.0.0.1', port: 20_000 },
-    { work: '/w', home: '/h', tmp: '/t', volumes: new Map(), files: [] },
+    { work: '/w', home: '/h', tmp: '/t', volumes: new Map(), files: [], identity: '/i' },
   );
 
 const options = { readOnly: true, capabilities: [], ulimits: {}, sysctls: {}, sharedMemoryBytes: null };

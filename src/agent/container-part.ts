@@ -5,6 +5,9 @@ import { dirname } from 'node:path';
 import type { DesiredInstance } from '../api/agent.ts';
 import type { ContainerPart, Mount } from '../driver/contract.ts';
 
+/** Where an image finds the folder with its token. */
+export const IDENTITY_INSIDE = '/run/libra/identity';
+
 export interface AgentFolders {
   readonly work: string;
   readonly home: string;
@@ -13,6 +16,8 @@ export interface AgentFolders {
   readonly volumes: ReadonlyMap<string, string>;
   /** `link`: where the App expects it. */
   readonly files: readonly { readonly secret: string; readonly path: string; readonly link: string }[];
+  /** With its token. Mounted as a folder: the file in it is replaced. null: it has none. */
+  readonly identity: string | null;
 }
 
 /** `tls-key` → `TLS_KEY`. */
@@ -43,8 +48,12 @@ export function containerPart(spec: DesiredInstance, { address, port }: MachineP
     workFolder: isFolder ? folders.work : null,
     ...(spec.container === undefined ? {} : { options: spec.container }),
     ...(spec.granted === undefined ? {} : { granted: spec.granted }),
-    mounts: isFolder ? folderMounts(spec, folders) : imageMounts(spec, folders),
+    mounts: [...(isFolder ? folderMounts(spec, folders) : imageMounts(spec, folders)), ...identityMounts(isFolder, folders)],
   };
+}
+
+function identityMounts(isFolder: boolean, { identity }: AgentFolders): readonly Mount[] {
+  return identity === null ? [] : [{ source: identity, target: isFolder ? identity : IDENTITY_INSIDE, readOnly: true }];
 }
 
 function folderMounts(spec: DesiredInstance, folders: AgentFolders): readonly Mount[] {

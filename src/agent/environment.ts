@@ -13,8 +13,10 @@ export interface EnvironmentFacts {
   readonly nodeName: string;
   /** null: the driver's own. */
   readonly searchPath: string | null;
-  /** Injected for every Instance besides LIBRA_*: such as LIBRA_APIPROXY. */
-  readonly extra: Readonly<Record<string, string>>;
+  /** Where it finds its token; null: it has none. */
+  readonly identityFile: string | null;
+  /** URL at which it reaches Services; null: it does not. */
+  readonly apiProxy: string | null;
   /** null: it has a file system of its own, with its own work folder, home and PATH. */
   readonly folders: { readonly work: string; readonly home: string; readonly tmp: string } | null;
   readonly host: string;
@@ -31,7 +33,6 @@ export function environmentOf(spec: DesiredInstance, facts: EnvironmentFacts): R
   // Programs that the App's own packages bring come first, as they do for npm scripts.
   if (folders !== null && facts.searchPath !== null) defaults['PATH'] = `${folders.work}/node_modules/.bin:${facts.searchPath}`;
   const fixed: Record<string, string> = {
-    ...facts.extra,
     LIBRA_APP: spec.app.name,
     LIBRA_ENTRYPOINT: spec.entrypoint,
     LIBRA_INSTANCE: spec.id,
@@ -44,9 +45,20 @@ export function environmentOf(spec: DesiredInstance, facts: EnvironmentFacts): R
     fixed['PORT'] = String(facts.port);
     fixed['HOST'] = facts.host;
   }
+  if (facts.identityFile !== null) fixed['LIBRA_IDENTITY_FILE'] = facts.identityFile;
+  if (facts.apiProxy !== null) Object.assign(fixed, serviceVariables(facts.apiProxy, spec.uses ?? []));
   for (const [name, path] of facts.volumes) fixed[`LIBRA_VOLUME_${variableOf(name)}`] = path;
   for (const [name, path] of facts.files) fixed[`LIBRA_FILE_${variableOf(name)}`] = path;
   return { ...defaults, ...spec.env, ...fixed };
+}
+
+/** Which Environment is meant knows the API Proxy: `billing.invoices` and `billing/staging.invoices` have one address. */
+function serviceVariables(apiProxy: string, uses: readonly string[]): Readonly<Record<string, string>> {
+  const services = uses.map((use) => use.replace(/\/[^.]*/u, ''));
+  return {
+    LIBRA_APIPROXY: apiProxy,
+    ...Object.fromEntries(services.map((service) => [`LIBRA_SERVICE_${variableOf(service)}`, `${apiProxy}/${service}`])),
+  };
 }
 
 /** The words of a command with `${VAR}` expanded; a variable that nobody set is a reason that names it. */

@@ -4,6 +4,7 @@
 import type { DesiredInstance } from '../api/agent.ts';
 import type { DriverHandle } from '../driver/contract.ts';
 import type { InstancePhase, InstanceStatus, Reason } from '../model/documents.ts';
+import type { InstanceClaims } from '../tunnel/instance-token.ts';
 
 const CRASH_LOOP_ENDS = 3;
 
@@ -46,6 +47,8 @@ export interface InstanceState {
   readonly packResult: boolean;
   /** Cores of its own; absent: it shares. */
   readonly cores?: readonly number[];
+  /** What its token says; absent: it has none. */
+  readonly claims?: InstanceClaims;
   readonly hasAfterStart: boolean;
   /** Without contact to control for this long it must stop; null: never. */
   readonly cutOffAfterMs: number | null;
@@ -114,11 +117,18 @@ type Facts = Pick<
   | 'stop'
   | 'packResult'
   | 'cores'
+  | 'claims'
   | 'hasAfterStart'
   | 'cutOffAfterMs'
 >;
 
-/** What the machine needs of a spec; kept on disk, so that an Instance can be ended before control is back. */
+/** What its token says. null: a build is no caller, and what belongs nowhere is nobody. */
+export function claimsOf({ id, role, app, environment, entrypoint }: DesiredInstance): InstanceClaims | null {
+  if (role === 'build' || environment === null) return null;
+  return { instanceId: id, app: app.name, environment: environment.name, environmentId: environment.id, entrypoint };
+}
+
+/** What is needed of a spec; kept on disk, so that an Instance can be ended, and its token replaced, before control is back. */
 export const factsOf = (spec: DesiredInstance): Facts => ({
   generation: spec.generation,
   desired: spec.desired,
@@ -129,6 +139,7 @@ export const factsOf = (spec: DesiredInstance): Facts => ({
   stop: spec.stop,
   packResult: spec.packResult,
   ...(spec.cores === undefined ? {} : { cores: spec.cores.map(({ core }) => core) }),
+  claims: claimsOf(spec) ?? undefined,
   hasAfterStart: spec.hooks.afterStart.length > 0,
   cutOffAfterMs: spec.singleton ? spec.disconnect.stopAfterMs : null,
 });

@@ -8,6 +8,7 @@ import { within } from '../lib/deadline.ts';
 import { createCores } from './cores.ts';
 import type { CoreUser } from './cores.ts';
 import { unseenEnd } from './ends.ts';
+import type { IdentityTokens } from './identity-tokens.ts';
 import { newInstanceState, restoredState } from './instance-state.ts';
 import type { InstanceState } from './instance-state.ts';
 import type { SecretFiles } from './secret-files.ts';
@@ -41,7 +42,8 @@ export interface InstancesOptions extends Omit<SupervisorDeps, 'onChange' | 'swe
   readonly coreCount: number;
   readonly drivers: readonly Driver[];
   readonly states: StateFiles;
-  readonly secrets: SecretFiles;
+  readonly secrets: Pick<SecretFiles, 'sweep'>;
+  readonly tokens: Pick<IdentityTokens, 'sweep'>;
   readonly log: Log;
   readonly onChange: (state: InstanceState) => void;
   /** It has ended for good, and its folder is about to go. */
@@ -136,7 +138,7 @@ export function createInstances(options: InstancesOptions): Instances {
       const ended = await within(options.clock, SWEEP_DEADLINE_MS, `The sweep of ${driver.info.name}`, driver.sweep(keys));
       if (ended.length > 0) options.log.warn({ driver: driver.info.name, keys: ended }, 'ended programs of unknown Instances');
     }
-    await options.secrets.sweep(new Set(supervisors.keys()));
+    for (const kept of [options.secrets, options.tokens]) await kept.sweep(new Set(supervisors.keys()));
   };
 
   const logFailure =
@@ -200,5 +202,6 @@ export function createInstances(options: InstancesOptions): Instances {
   };
 }
 
-const mayRun = (state: InstanceState): boolean => state.handle !== null || state.activity === 'launching' || state.relaunch;
+/** Something of it may be running. */
+export const mayRun = (state: InstanceState): boolean => state.handle !== null || state.activity === 'launching' || state.relaunch;
 const keyOf = (state: InstanceState): string => `${state.id}.${state.attempt}`;

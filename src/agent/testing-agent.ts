@@ -183,7 +183,10 @@ export interface Bench {
   close(): Promise<void>;
 }
 
-export async function createBench(script: FakeScript, options: Pick<AgentOptions, 'dataPort'> = {}): Promise<Bench> {
+export async function createBench(
+  script: FakeScript,
+  options: Pick<AgentOptions, 'dataPort' | 'identity' | 'apiProxy'> = {},
+): Promise<Bench> {
   const folder = await mkdtemp(join(tmpdir(), 'libra-agent-'));
   const clock = createFakeClock();
   const control = createFakeControl(clock);

@@ -7,9 +7,11 @@ import type { DesiredInstance } from '../api/agent.ts';
 import type { Driver, RunSpec } from '../driver/contract.ts';
 import { removeTree } from '../sys/remove-tree.ts';
 import type { BundleCache } from './bundle-cache.ts';
-import { containerPart, imageOf, sharesPorts } from './container-part.ts';
+import { containerPart, IDENTITY_INSIDE, imageOf, sharesPorts } from './container-part.ts';
 import type { AgentFolders } from './container-part.ts';
 import { environmentOf } from './environment.ts';
+import { tokenFile } from './identity-tokens.ts';
+import type { IdentityTokens } from './identity-tokens.ts';
 import type { ImageMirror } from './image-mirror.ts';
 import type { SecretFiles } from './secret-files.ts';
 import { linkInto, volumePaths } from './volumes.ts';
@@ -24,7 +26,9 @@ export interface WorkspaceOptions {
   readonly secrets: SecretFiles;
   readonly nodeName: string;
   readonly searchPath: string | null;
-  readonly extraEnv: Readonly<Record<string, string>>;
+  readonly tokens: Pick<IdentityTokens, 'folder' | 'write' | 'remove'>;
+  /** Where Instances reach Services: those in the network of this machine, and those that have one of their own; null: nowhere. */
+  readonly apiProxy: { readonly url: string | null; readonly insideUrl: string | null };
   readonly logBytes: number;
   /** Of this machine, where what listens is reached. */
   readonly address: string;
@@ -84,6 +88,8 @@ export function createWorkspace(options: WorkspaceOptions): Workspace {
       }
       const secretFolder = await options.secrets.write(spec);
       if (secretFolder !== null) await driver.prepareFolders?.(spec.app.id, [secretFolder]);
+      const tokenFolder = options.tokens.write(spec);
+      if (tokenFolder !== null) await driver.prepareFolders?.(spec.app.id, [tokenFolder]);
       for (const file of isLinked ? options.secrets.paths(spec) : []) await linkInto(work, file.link, file.path);
     },
     runSpec: (spec, attempt, port, argv) => {
@@ -93,9 +99,12 @@ export function createWorkspace(options: WorkspaceOptions): Workspace {
         tmp: at(spec.id, 'tmp'),
         volumes: volumePaths(options.volumesFolder, spec),
         files: options.secrets.paths(spec),
+        identity: options.tokens.folder(spec),
       };
       const container = options.hasOwnPorts(spec.driver) ? containerPart(spec, { address: options.address, port }, folders) : undefined;
       const isImage = container !== undefined && container.workFolder === null;
+      const isInside = container !== undefined && !sharesPorts(spec);
+      const tokenFolder = folders.identity !== null && isImage ? IDENTITY_INSIDE : folders.identity;
       return {
         key: `${spec.id}.${attempt}`,
         instanceId: spec.id,
@@ -105,9 +114,10 @@ export function createWorkspace(options: WorkspaceOptions): Workspace {
         env: environmentOf(spec, {
           nodeName: options.nodeName,
           searchPath: container === undefined ? options.searchPath : null,
-          extra: options.extraEnv,
+          identityFile: tokenFolder === null ? null : tokenFile(tokenFolder),
+          apiProxy: isInside ? options.apiProxy.insideUrl : options.apiProxy.url,
           folders: isImage ? null : folders,
-          host: container === undefined || sharesPorts(spec) ? options.address : '0.0.0.0',
+          host: isInside ? '0.0.0.0' : options.address,
           port: container === undefined ? port : container.port,
           volumes: isImage ? new Map(spec.volumes.map(({ name, path }) => [name, path])) : folders.volumes,
           files: new Map(folders.files.map((file) => [file.secret, isImage ? file.link : file.path])),
@@ -140,6 +150,7 @@ export function createWorkspace(options: WorkspaceOptions): Workspace {
     notEnforced: (spec) => (spec.files.length > 0 && options.secrets.notEnforced !== null ? [options.secrets.notEnforced] : []),
     clean: async (id) => {
       await options.secrets.remove(id);
+      await options.tokens.remove(id);
       for (const name of ['work', 'home', 'tmp']) {
         for (const path of [at(id, name), at(id, `${name}.new`)]) await removeTree(path);
       }

@@ -44,6 +44,8 @@ export interface DesiredInstance {
   readonly container?: EntrypointSpec['container'];
   /** What of its machine an administrator has granted it; absent: nothing. */
   readonly granted?: readonly HostPower[];
+  /** Services that its App says to use, as its manifest has them; absent: none. */
+  readonly uses?: readonly string[];
   readonly singleton: boolean;
   readonly disconnect: EntrypointSpec['disconnect'];
   /** For a build: path of the Dockerfile in the folder that an image is made of; absent: the work folder itself is the result. */

@@ -11,6 +11,7 @@ import type { Store } from '../store/store.ts';
 import { createView } from '../store/view.ts';
 import type { View } from '../store/view.ts';
 import type { Log } from '../sys/log.ts';
+import { machineName } from '../tunnel/identity.ts';
 import type { MachineIdentity } from '../tunnel/identity.ts';
 import { createBlobCare } from './apps/blob-care.ts';
 import { createInstanceAuth } from './auth/instances.ts';
@@ -28,6 +29,7 @@ import type { Sealer } from './config/sealer.ts';
 import type { ControlContext, ControlSettings } from './context.ts';
 import { createEvents } from './events/events.ts';
 import { localNodeId, localToken } from './local-files.ts';
+import { keepIdentity } from './kept-identity.ts';
 import { createForward } from './leadership/forward.ts';
 import { aloneInLead, createLeadership } from './leadership/leadership.ts';
 import { createPeerBlobs } from './leadership/peer-blobs.ts';
@@ -71,7 +73,7 @@ export interface ControlOptions {
   readonly furtherMetrics?: () => Promise<string>;
   /** Called when somebody with the right asks for the end of this librad. Must return at once. */
   readonly onShutdown: (options: { readonly keepInstances: boolean }) => void;
-  /** Called with what this machine shows to others and knows them by, where there may be others: at first, and whenever it is renewed. */
+  /** Called with what this machine shows to others, knows them by and signs with for its Instances: at first, and whenever it is renewed. */
   readonly onIdentity?: (identity: MachineIdentity) => void;
   readonly limits?: Partial<ServerLimits>;
   /** After the start so long an Edge that has not come back is not taken for none, milliseconds; default 5,000. */
@@ -156,6 +158,11 @@ async function startControl(
   // For who comes with a certificate, and for the way to others; what is changed about machines is of the term.
   let tlsAddress: ServerAddress | null = null;
   const machines = await createMachines(starting, { sealer, url: () => tlsAddress?.url ?? null });
+  const onIdentity = options.onIdentity ?? ((): void => undefined);
+  const parts = [machineName(nodeId, 'node'), machineName(nodeId, 'edge')];
+  const identity = keepIdentity({ issue: () => machines.ownIdentity(nodeId, parts), onRenewed: onIdentity, clock, log });
+  undo.push(() => identity.stop());
+  onIdentity(identity.first);
   const peers = createPeers(machines.authorityPem);
   undo.push(() => peers.close());
   const others = (): readonly Peer[] =>
@@ -238,8 +245,7 @@ async function startControl(
   // The first to go: an open call is answered before somebody else leads.
   undo.push(() => server.stop());
   if (listen.tls !== undefined) {
-    const onIdentity = options.onIdentity ?? ((): void => undefined);
-    const tlsServer = await startTlsServer({ server: serverOptions, machines, nodeId, listen: listen.tls, onIdentity });
+    const tlsServer = await startTlsServer({ server: serverOptions, machines, nodeId, listen: listen.tls });
     undo.push(() => tlsServer.stop());
     tlsAddress = tlsServer.address;
   }

@@ -3,16 +3,13 @@
 
 import { hostname, networkInterfaces } from 'node:os';
 import type { EndpointTable } from '../api/endpoint.ts';
-import { messageOf } from '../lib/failure.ts';
-import { startLoop } from '../lib/loop.ts';
 import { isEverywhere, outerAddress } from '../sys/own-address.ts';
+import { CONTROL_NAME, machineName } from '../tunnel/identity.ts';
 import type { MachineIdentity } from '../tunnel/identity.ts';
 import type { Machines } from './cluster/machines.ts';
+import { keepIdentity } from './kept-identity.ts';
 import { createServer } from './server.ts';
 import type { ServerAddress, ServerOptions, ServerTls } from './server.ts';
-
-const LOOK_EVERY_MS = 3_600_000;
-const RENEW_BEFORE_MS = 15 * 86_400_000;
 
 export interface TlsServerOptions<T extends EndpointTable> {
   readonly server: ServerOptions<T>;
@@ -20,8 +17,6 @@ export interface TlsServerOptions<T extends EndpointTable> {
   /** Of this machine. */
   readonly nodeId: string;
   readonly listen: { readonly host: string; readonly port: number };
-  /** Called with what this machine shows to others, at first and whenever it is renewed. */
-  readonly onIdentity: (identity: MachineIdentity) => void;
 }
 
 export interface TlsServer {
@@ -33,33 +28,23 @@ export interface TlsServer {
 export async function startTlsServer<T extends EndpointTable>(options: TlsServerOptions<T>): Promise<TlsServer> {
   const { machines, nodeId, listen } = options;
   const { clock, log } = options.server;
-  const names = namesOf(listen.host);
-  let untilMs = 0;
-  const fresh = (): MachineIdentity => {
-    const own = machines.ownIdentity(nodeId, names);
-    untilMs = own.untilMs;
-    return own.identity;
-  };
-  const identity = fresh();
-  const server = createServer({ ...options.server, tls: tlsOf(identity) });
-  const address = await server.start(listen);
-  options.onIdentity(identity);
-  const reached = isEverywhere(listen.host) ? (outerAddress() ?? hostname()) : listen.host;
-  const renewal = startLoop({
+  const names = [CONTROL_NAME, machineName(nodeId, 'control'), ...namesOf(listen.host)];
+  const identity = keepIdentity({
+    issue: () => machines.ownIdentity(nodeId, names),
+    onRenewed: (next) => server.renew(tlsOf(next)),
     clock,
-    everyMs: LOOK_EVERY_MS,
-    onError: (error) => log.error({ error: messageOf(error) }, 'the certificate of this machine cannot be renewed'),
-    run: async () => {
-      if (untilMs - clock.now() > RENEW_BEFORE_MS) return;
-      const next = fresh();
-      server.renew(tlsOf(next));
-      options.onIdentity(next);
-    },
+    log,
   });
+  const server = createServer({ ...options.server, tls: tlsOf(identity.first) });
+  const address = await server.start(listen).catch(async (error: unknown) => {
+    await identity.stop();
+    throw error;
+  });
+  const reached = isEverywhere(listen.host) ? (outerAddress() ?? hostname()) : listen.host;
   return {
     address: { ...address, url: `https://${reached.includes(':') ? `[${reached}]` : reached}:${address.port}` },
     stop: async () => {
-      await renewal.stop();
+      await identity.stop();
       await server.stop();
     },
   };

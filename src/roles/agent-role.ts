@@ -36,8 +36,10 @@ async function publicCopy(from: string, folder: string, name: string): Promise<s
 export interface AgentRoleOptions {
   readonly link: AgentLink;
   readonly nodeName: string;
-  /** Who this machine is to others, and the address by which they reach it; null: there are none. */
-  readonly others: { readonly identity: () => MachineIdentity; readonly address: string } | null;
+  /** Who this machine is. */
+  readonly identity: () => MachineIdentity;
+  /** The address by which other machines reach it; null: there are none. */
+  readonly address: string | null;
 }
 
 /** Starts it; what it started is stopped with librad, Instances included unless they are kept. */
@@ -49,8 +51,8 @@ export async function startAgentRole(librad: Librad, options: AgentRoleOptions):
   undo.push(() => driver.close());
   const docker = await openDocker(settings, { dataFolder: paths.node, ownFolder: paths.data, clock, log });
   if (docker !== null) undo.push(() => docker.close());
-  const { others } = options;
-  const dataPort = others === null ? null : dataPortOf(others, settings.dataPort ?? DATA_PORT);
+  const { address, identity } = options;
+  const dataPort = address === null ? null : dataPortOf(identity, address, settings.dataPort ?? DATA_PORT);
   const reached = dataPort === null ? null : (dataPort.advertised ?? dataPort.host);
   const isTrusted = reached !== null && trustedNetwork(settings.trustedNetwork ?? []).has(reached);
   if (settings.trustedNetwork !== null && !isTrusted)
@@ -64,6 +66,7 @@ export async function startAgentRole(librad: Librad, options: AgentRoleOptions):
     random,
     log,
     nodeName: options.nodeName,
+    identity,
     ...(dataPort === null ? {} : { dataPort }),
     ...(isTrusted ? { address: reached } : {}),
     ...(forward === undefined ? {} : { forward }),
@@ -76,13 +79,13 @@ export async function startAgentRole(librad: Librad, options: AgentRoleOptions):
   try {
     await agent.start();
   } catch (error) {
-    throw listenFailure(error, others?.address ?? '', settings.dataPort ?? DATA_PORT);
+    throw listenFailure(error, address ?? '', settings.dataPort ?? DATA_PORT);
   }
   undo.push(() => agent.stop({ stopInstances: !librad.keepsInstances() && !librad.comesBack() }));
   return agent;
 }
 
-function dataPortOf({ identity, address }: NonNullable<AgentRoleOptions['others']>, port: number): AgentDataPortOptions {
+function dataPortOf(identity: () => MachineIdentity, address: string, port: number): AgentDataPortOptions {
   if (!isEverywhere(address)) return { identity, host: address, port };
   return { identity, host: address, port, advertised: outerAddress() ?? hostname() };
 }

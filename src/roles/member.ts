@@ -84,8 +84,8 @@ export async function startMember(librad: Librad, membership: Membership): Promi
   if (roles.includes('agent')) {
     librad.onProgress('Starting the agent');
     const link = createHttpLink({ client, url: () => ways.current(), token: () => null, tls: () => party });
-    const others = { identity: () => identity, address: settings.nodeAddress ?? address };
-    agentRole = await startAgentRole(librad, { link, nodeName: name, others });
+    const own = { identity: () => identity, address: settings.nodeAddress ?? address };
+    agentRole = await startAgentRole(librad, { link, nodeName: name, ...own });
   }
   const edgeConnection = (): EdgeConnection => ({ urls: ways.all(), identityFile: paths.identity });
   await edge?.serve(edgeConnection(), nodeId);

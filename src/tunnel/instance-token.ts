@@ -58,10 +58,27 @@ interface Machine {
   readonly untilMs: number;
 }
 
+interface Signer {
+  /** Already encoded. */
+  readonly header: string;
+  readonly key: KeyObject;
+}
+
+const signers = new WeakMap<MachineIdentity, Signer>();
+
+/** Reading key and certificate costs more than signing does. */
+function signerOf(identity: MachineIdentity): Signer {
+  const known = signers.get(identity);
+  if (known !== undefined) return known;
+  const der = new X509Certificate(identity.certificatePem).raw.toString('base64');
+  const signer = { header: encode({ alg: 'ES256', typ: 'JWT', x5c: [der] }), key: createPrivateKey(identity.keyPem) };
+  signers.set(identity, signer);
+  return signer;
+}
+
 /** Good for fifteen minutes from now. Throws a TypeError where the claims are none. */
 export function signInstanceToken(identity: MachineIdentity, claims: InstanceClaims, nowMs: number): string {
   const issued = Math.floor(nowMs / 1000);
-  const header = { alg: 'ES256', typ: 'JWT', x5c: [new X509Certificate(identity.certificatePem).raw.toString('base64')] };
   const { instanceId, app, environment, environmentId, entrypoint } = claims;
   const payload = {
     iss: machineName(identity.nodeId, 'node'),
@@ -75,9 +92,9 @@ export function signInstanceToken(identity: MachineIdentity, claims: InstanceCla
     entrypoint,
   };
   if (claimsOf(payload) === null) throw new TypeError(`what the token of Instance ${instanceId} shall say is nothing that it can`);
-  const signed = `${encode(header)}.${encode(payload)}`;
-  const key = { key: createPrivateKey(identity.keyPem), dsaEncoding: 'ieee-p1363' as const };
-  return `${signed}.${sign('sha256', Buffer.from(signed), key).toString('base64url')}`;
+  const { header, key } = signerOf(identity);
+  const signed = `${header}.${encode(payload)}`;
+  return `${signed}.${sign('sha256', Buffer.from(signed), { key, dsaEncoding: 'ieee-p1363' }).toString('base64url')}`;
 }
 
 /** @param authorityPem of all authorities that count; null: none is known yet. Asked at each verification */

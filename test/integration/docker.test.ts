@@ -175,6 +175,33 @@ describe('images on Docker', { skip: lacking('dockerd') }, () => {
     );
   });
 
+  test('a container reads its token as the user of its image, also the one that follows', async () => {
+    await docker.image('with-user', undefined, ['ENV PATH=/bin', 'USER 1000:1000', 'CMD ["httpd","-f","-p","8080"]']);
+    await deploy(
+      writeApp(platform, 'badge', {
+        'libra.yaml': `app: badge\nbuild: { image: with-user }\nentrypoints:\n  web: { port: 8080, ${RESOURCES} }\n`,
+      }),
+    );
+    const run = (script: string): ReturnType<Platform['cli']> => platform.cli('exec', '-a', 'badge', '--', 'sh', '-c', script);
+    const look = await run('cat $LIBRA_IDENTITY_FILE; echo; id -u; echo $LIBRA_IDENTITY_FILE');
+    const [token = '', ...others] = look.stdout.trim().split('\n');
+    assert.deepEqual(others, ['1000', '/run/libra/identity/token'], look.stderr);
+    const call = (bearer: string): Promise<Response> =>
+      fetch(`${platform.addresses.api}/v1/apps`, { headers: { authorization: `Bearer ${bearer}` } });
+    assert.equal((await call(token)).status, 403);
+    for (const change of ['echo x > $LIBRA_IDENTITY_FILE', 'rm $LIBRA_IDENTITY_FILE', 'touch /run/libra/identity/x'])
+      assert.notEqual((await run(change)).code, 0, change);
+    // Whatever the next agent finds, it signs anew.
+    await platform.kill();
+    await platform.start();
+    const next = await until('the container sees another one', 90_000, async () => {
+      const { code, stdout } = await run('cat $LIBRA_IDENTITY_FILE');
+      return code === 0 && stdout !== token ? stdout : null;
+    });
+    assert.equal((await call(next)).status, 403);
+    assert.equal((await platform.cli('apps', 'delete', 'badge', '--yes')).code, 0);
+  });
+
   test('a folder runs in its base image where the Node offers Docker alone; volumes and secret files are there', async () => {
     await platform.stop();
     await platform.startWith({ LIBRA_DRIVERS: 'docker' });
@@ -208,6 +235,7 @@ describe('images on Docker', { skip: lacking('dockerd') }, () => {
       'the keythe keykept\nkept\n',
     );
     assert.match(await run('cat /proc/mounts'), /^tmpfs \/etc\/key tmpfs ro/mu);
+    assert.match(await run('cat $LIBRA_IDENTITY_FILE'), /^ey[\w-]+\.ey[\w-]+\.[\w-]{86}$/u);
   });
 
   test('a Dockerfile is built with its output told, kept for other Nodes, and taken again where nothing changed', async () => {

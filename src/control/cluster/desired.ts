@@ -167,6 +167,7 @@ function compileRun(deps: DesiredDeps, input: RunInput): Compiled {
       ...(entrypoint.container?.host === undefined
         ? {}
         : { granted: grantedTo(deps.view, common.app.id, common.environment?.name ?? null) }),
+      ...(release.manifest.uses.length === 0 ? {} : { uses: release.manifest.uses }),
       singleton: entrypoint.singleton,
       disconnect: entrypoint.disconnect,
       packResult: false,

@@ -156,7 +156,7 @@ test('what is no P-256 public key is refused, a private one above all', () =>
 
 test('a machine of the control plane shows a certificate of the same authority, for both ends', () =>
   withMachines(async ({ machines }) => {
-    const { identity } = machines.ownIdentity('first', ['10.0.0.1', 'box']);
+    const { identity } = machines.ownIdentity('first', ['control.libra.internal', '10.0.0.1', 'box']);
     const certificate = new X509Certificate(identity.certificatePem);
     assert.ok(certificate.checkPrivateKey(createPrivateKey(identity.keyPem)));
     assert.equal(certificate.checkHost('control.libra.internal'), 'control.libra.internal');

@@ -11,7 +11,7 @@ import type { Invitation, MachineRole, NodeSpec } from '../../model/documents.ts
 import { toName } from '../../model/names.ts';
 import type { Stored } from '../../store/collection.ts';
 import { create, update } from '../../store/records.ts';
-import { CONTROL_NAME, keyIdOf, machineIdOf, machineName } from '../../tunnel/identity.ts';
+import { keyIdOf, machineIdOf, machineName } from '../../tunnel/identity.ts';
 import type { MachineIdentity } from '../../tunnel/identity.ts';
 import { PERMISSIONS_OF } from '../auth/permissions.ts';
 import { makePair, openAuthority } from '../certificates/authority.ts';
@@ -43,7 +43,7 @@ export interface Machines {
   readonly authenticate: (credential: MachineCredential) => Principal;
   /** Who meets another machine of the platform knows it by this. */
   readonly authorityPem: string;
-  /** A fresh one for a machine of the control plane, whose servers are also known by these names and addresses. */
+  /** A fresh one for a machine of the control plane. @param names all that stands in its certificate */
   ownIdentity(nodeId: string, names: readonly string[]): { readonly identity: MachineIdentity; readonly untilMs: number };
 }
 
@@ -185,8 +185,7 @@ export async function createMachines(
     ownIdentity: (nodeId, names) => {
       const { publicKey, keyPem } = makePair();
       const untilMs = clock.now() + CERTIFICATE_DAYS * DAY_MS;
-      const own = (['node', 'edge', 'control'] as const).map((role) => machineName(nodeId, role));
-      const certificatePem = certify(nodeId, publicKey, [CONTROL_NAME, ...own, ...names], untilMs);
+      const certificatePem = certify(nodeId, publicKey, names, untilMs);
       return { identity: { nodeId, authorityPem: authority.certificatePem, certificatePem, keyPem }, untilMs };
     },
   };

@@ -1,0 +1,126 @@
+// Who an Instance is to the platform, end to end: it reads its token from a file, control knows it by that, and it is nobody from the moment
+// on in which it shall not run any more.
+
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { serverApp, writeApp } from '../fixtures/app-folder.ts';
+import { Platform, until } from '../platform.ts';
+
+/** Long enough for a loaded machine; what is shown is that it takes no fifteen minutes. */
+const SECONDS_MS = 10_000;
+
+interface Told {
+  readonly token: string;
+  readonly file: string;
+  readonly instance: string;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly code: string;
+  readonly detail: string;
+}
+
+const SHOWS_TOKEN = `import { readFileSync } from 'node:fs';`;
+const TOKEN_ROUTE = `if (url.pathname === '/token') return response.end(JSON.stringify({
+    token: readFileSync(process.env.LIBRA_IDENTITY_FILE, 'utf8'), file: process.env.LIBRA_IDENTITY_FILE, instance: process.env.LIBRA_INSTANCE }));
+  if (url.pathname === '/healthz')`;
+
+describe('the identity of an Instance', () => {
+  const platform = new Platform();
+  before(() => platform.start());
+  after(() => platform.dispose());
+
+  const deploy = async (instances: number): Promise<void> => {
+    const files = serverApp({ text: 'shop', instances, before: SHOWS_TOKEN });
+    const server = files['server.mjs']?.replace("if (url.pathname === '/healthz')", TOKEN_ROUTE) ?? '';
+    const result = await platform.cli('deploy', writeApp(platform, 'shop', { ...files, 'server.mjs': server }));
+    assert.equal(result.code, 0, result.stderr + result.stdout);
+  };
+  const ask = async (): Promise<Told> => JSON.parse((await platform.get('shop.localhost', '/token')).body) as Told; /* of the App above */
+  /** Of each Instance one. */
+  const askAll = async (count: number): Promise<readonly Told[]> => {
+    const told = new Map<string, Told>();
+    return until(`${count} Instances have told their tokens`, SECONDS_MS, async () => {
+      const one = await ask();
+      told.set(one.instance, one);
+      return told.size === count ? [...told.values()] : null;
+    });
+  };
+  const callWith = async (token: string, path = '/v1/apps'): Promise<Answer> => {
+    const reply = await fetch(`${platform.addresses.api}${path}`, { headers: { authorization: `Bearer ${token}` } });
+    return { status: reply.status, ...((await reply.json()) as Omit<Answer, 'status'>) }; // a problem: nothing else is answered to it
+  };
+  const refused = (token: string, detail: RegExp): Promise<Answer> =>
+    until(`the token is refused with ${detail.source}`, SECONDS_MS, async () => {
+      const answer = await callWith(token);
+      return answer.status === 401 && detail.test(answer.detail) ? answer : null;
+    });
+
+  test('control knows it, and lets it do nothing of what people may do', async () => {
+    await deploy(1);
+    const { token, instance } = await ask();
+    const answer = await callWith(token);
+    assert.deepEqual([answer.status, answer.code], [403, 'forbidden']);
+    assert.match(answer.detail, new RegExp(`^instance/shop/production/web/${instance} has not the permission apps\\.read`, 'u'));
+    for (const path of ['/v1/agent/sync', '/v1/dataplane/sync?edge=e1', '/v1/apps/shop/environments/production/env', '/v1/nodes'])
+      assert.equal((await callWith(token, path)).status, 403, path);
+  });
+
+  test('a changed token, and none, are refused with the reason', async () => {
+    const { token } = await ask();
+    const [header, payload, tail] = token.split('.');
+    const claims: unknown = JSON.parse(Buffer.from(payload ?? '', 'base64url').toString('utf8'));
+    assert.ok(typeof claims === 'object');
+    const other = Buffer.from(JSON.stringify({ ...claims, app: 'bank' })).toString('base64url');
+    const changed = await callWith(`${header}.${other}.${tail}`);
+    assert.deepEqual([changed.status, changed.code], [401, 'unauthenticated']);
+    assert.match(changed.detail, /its signature does not fit/u);
+    const none = Buffer.from('{"alg":"none","typ":"JWT"}').toString('base64url');
+    assert.match((await callWith(`${none}.${payload}.`)).detail, /not accepted/u);
+  });
+
+  test('it is the same after kill -9 of librad, whose next agent signs it anew', async () => {
+    const earlier = await ask();
+    await platform.kill();
+    await platform.start();
+    assert.equal((await callWith(earlier.token)).status, 403, 'what was signed with the key of before counts on');
+    const later = await until('it was signed anew', SECONDS_MS, async () => {
+      const now = await ask();
+      return now.token === earlier.token ? null : now;
+    });
+    assert.deepEqual([later.instance, later.file], [earlier.instance, earlier.file]);
+    assert.equal((await callWith(later.token)).status, 403);
+  });
+
+  test('the one that is scaled away is nobody, the one that stays is who it was', async () => {
+    assert.equal((await platform.cli('scale', '-a', 'shop', 'web=2')).code, 0);
+    const both = await askAll(2);
+    assert.equal((await platform.cli('scale', '-a', 'shop', 'web=1')).code, 0);
+    const gone = await until('one of them is refused', SECONDS_MS, async () => {
+      const answers = await Promise.all(both.map(({ token }) => callWith(token)));
+      const index = answers.findIndex(({ status }) => status === 401);
+      return both[index] ?? null;
+    });
+    await refused(gone.token, /is being stopped|has ended|is gone/u);
+    const stays = both.find((each) => each !== gone);
+    assert.ok(stays !== undefined);
+    assert.equal((await callWith(stays.token)).status, 403);
+    await until('its file is gone', SECONDS_MS, () => !existsSync(gone.file));
+    assert.ok(existsSync(stays.file));
+  });
+
+  test('what was stopped is nobody, and so is what was deleted', async () => {
+    const stopped = await ask();
+    assert.equal((await platform.cli('stop', '-a', 'shop')).code, 0);
+    await refused(stopped.token, /is being stopped|has ended/u);
+    assert.equal((await platform.cli('start', '-a', 'shop')).code, 0);
+    const deleted = await until('it answers again', SECONDS_MS, () => ask().catch(() => null));
+    assert.equal((await callWith(deleted.token)).status, 403);
+    assert.equal((await platform.cli('apps', 'delete', 'shop', '--yes')).code, 0);
+    await refused(deleted.token, /is being stopped|has ended|is gone/u);
+    await until('all files are gone', SECONDS_MS, () => [stopped, deleted].every(({ file }) => !existsSync(dirname(file))));
+  });
+});
