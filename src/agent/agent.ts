@@ -263,7 +263,8 @@ export function createAgent(options: AgentOptions): Agent {
         for (const id of remove) instances.drop(id);
         for (const wanted of put) instances.put(wanted);
       },
-      onPeers: (edges) => dataPort?.setEdges(edges),
+      onPeers: (machines) => dataPort?.setPeers(machines),
+      onPeersAdded: (machines) => dataPort?.addPeers(machines),
       onCall: (message) => calls.take(message),
       onContact: (isSnapshot) => contact.heard(isSnapshot),
     });

@@ -80,7 +80,7 @@ test('an Instance is found by its id and state on this Node, whatever its addres
   };
   let state: InstanceState | undefined;
   const { port, ask } = await open(context, await folderOf(context), () => state);
-  port.setEdges([edge.nodeId]);
+  port.setPeers([edge.nodeId]);
   assert.equal(await ask(), 'unknown_instance');
   state = up;
   assert.equal(await ask(1), 'hello', 'of a later generation than asked for');
@@ -104,12 +104,12 @@ test('nobody comes in before control has said who may, and what it has said hold
   };
   const first = await open(context, folder, () => up);
   assert.equal(await first.ask(), 'refused');
-  first.port.setEdges([edge.nodeId]);
+  first.port.setPeers([edge.nodeId]);
   assert.equal(await first.ask(), 'hello');
   await first.port.stop();
   const second = await open(context, folder, () => up);
   assert.equal(await second.ask(), 'hello', 'control has not been heard of so far');
-  second.port.setEdges([newId()]);
+  second.port.setPeers([newId()]);
   assert.equal(await second.ask(), 'refused');
 });
 

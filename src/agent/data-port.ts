@@ -23,7 +23,9 @@ export interface AgentDataPort {
   /** Where other machines reach it. */
   readonly address: { readonly host: string; readonly port: number };
   /** All machines that may come in. */
-  setEdges(edges: readonly string[]): void;
+  setPeers(machines: readonly string[]): void;
+  /** Further ones. */
+  addPeers(machines: readonly string[]): void;
   /** The identity has changed. */
   renew(): void;
   stop(): Promise<void>;
@@ -38,24 +40,28 @@ export interface AgentDataPortDeps {
 }
 
 export async function startDataPort(options: AgentDataPortOptions, { clock, log, file, state }: AgentDataPortDeps): Promise<AgentDataPort> {
-  let edges = new Set(keptEdges(file));
+  let peers: ReadonlySet<string> = new Set(keptPeers(file));
   const dataPort = createDataPort({
     identity: options.identity,
     listen: { host: options.host, port: options.port },
     resolve: (instanceId, generation) => resolve(state(instanceId), generation),
-    mayConnect: (nodeId) => edges.has(nodeId),
+    mayConnect: (nodeId) => peers.has(nodeId),
     clock,
     log,
   });
+  const keep = (next: ReadonlySet<string>): void => {
+    peers = next;
+    replaceFileSync(file, `${JSON.stringify([...next])}\n`);
+  };
   const { host, port } = await dataPort.start();
   log.info({ host, port }, 'the data port is open');
   return {
     address: { host: options.advertised ?? host, port },
-    setEdges: (next) => {
-      edges = new Set(next);
-      replaceFileSync(file, `${JSON.stringify(next)}\n`);
+    setPeers: (machines) => {
+      keep(new Set(machines));
       dataPort.recheck();
     },
+    addPeers: (machines) => keep(new Set([...peers, ...machines])),
     renew: () => dataPort.renew(),
     stop: () => dataPort.stop(),
   };
@@ -68,7 +74,7 @@ function resolve(state: InstanceState | undefined, generation: number): Resolved
   return addressOf(state) ?? 'not_running';
 }
 
-function keptEdges(file: string): readonly string[] {
+function keptPeers(file: string): readonly string[] {
   const kept = readJsonFile(file);
   return Array.isArray(kept) ? kept.filter((id) => typeof id === 'string') : [];
 }

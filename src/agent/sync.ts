@@ -22,7 +22,9 @@ export interface SyncOptions {
   /** All that this Node shall have; nothing where it is a Node no longer. */
   readonly onSnapshot: (instances: readonly DesiredInstance[]) => void;
   readonly onDelta: (put: readonly DesiredInstance[], remove: readonly string[]) => void;
-  readonly onPeers: (edges: readonly string[]) => void;
+  /** All machines that may reach what runs here. */
+  readonly onPeers: (machines: readonly string[]) => void;
+  readonly onPeersAdded: (machines: readonly string[]) => void;
   readonly onCall: (message: Extract<AgentMessage, { type: 'call' }>) => void;
   /** Anything arrived from control. False: it is not to be believed; the connection is made anew. */
   readonly onContact: (isSnapshot: boolean) => boolean;
@@ -79,6 +81,9 @@ export function startSync(options: SyncOptions): Sync {
             break;
           case 'peers':
             options.onPeers(message.edges);
+            break;
+          case 'peers-added':
+            options.onPeersAdded(message.machines);
             break;
           case 'call':
             options.onCall(message);

@@ -141,6 +141,8 @@ export type AgentMessage =
   | { readonly type: 'call'; readonly callId: string; readonly call: AgentCall }
   /** All machines that may reach Instances through the data port of this Node, by the ids of their Nodes. Sent first, and on change. */
   | { readonly type: 'peers'; readonly edges: readonly string[] }
+  /** Besides those of before. An agent that does not know of it learns of them with the next `peers`. */
+  | { readonly type: 'peers-added'; readonly machines: readonly string[] }
   /** Sent every few seconds, so that both ends notice a dead connection. */
   | { readonly type: 'ping' };
 

@@ -31,7 +31,7 @@ export const PERMISSIONS = [
   'nodes.write',
   'events.read',
   'agent.sync',
-  'edge.sync',
+  'dataplane.sync',
   'machine.renew',
   // Services of Librad for Apps, each named as in `uses` of a manifest. Of Instances alone: they act on the caller's own Environment.
   'librad.kv',

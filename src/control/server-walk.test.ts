@@ -184,7 +184,7 @@ test('no two endpoints share a method and a path', () => {
 });
 
 test('every permission but those of machines belongs to the owner, and every one is used or reserved', () => {
-  assert.ok(!PERMISSIONS_OF.owner.has('agent.sync') && !PERMISSIONS_OF.owner.has('edge.sync'));
+  assert.ok(!PERMISSIONS_OF.owner.has('agent.sync') && !PERMISSIONS_OF.owner.has('dataplane.sync'));
   for (const service of LIBRAD_SERVICES) {
     const holders = Object.entries(PERMISSIONS_OF).flatMap(([kind, permissions]) => (permissions.has(service) ? [kind] : []));
     assert.deepEqual(holders, ['instance'], service);

@@ -52,7 +52,7 @@ export async function startControlPlane(librad: Librad): Promise<Omit<LocalAddre
   undo.push(() => blobs.close());
 
   librad.onProgress('Starting the Edge');
-  const edge = await holdEdgeRole(librad, 'local');
+  const edge = await holdEdgeRole(librad, 'local', { hasRoutes: true });
 
   librad.onProgress('Starting control');
   const domain = settings.domain ?? 'localhost';

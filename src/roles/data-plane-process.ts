@@ -33,9 +33,8 @@ export interface DataPlaneProcessOptions {
   readonly log: Log;
   /** Edges of one platform are told apart by it. */
   readonly name: string;
-  readonly host: string;
-  readonly port: number;
-  readonly tlsPort: number;
+  /** null: clients do not come here. */
+  readonly edge: { readonly host: string; readonly port: number; readonly tlsPort: number } | null;
   readonly apiProxy: { readonly host: string; readonly port: number };
   readonly path: string;
   readonly home: string;
@@ -141,8 +140,8 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
         edgeId: edgeIdOf(worker),
         version: programVersion,
         // In the order of `listeners` below.
-        listen: [{ fd: 3 }, { fd: 4, tls: true }],
-        apiProxy: { listen: [{ fd: 5 }], callLog: { file: paths.callLog(worker), fileBytes: 16 * 1024 * 1024 } },
+        listen: options.edge === null ? [] : [{ fd: 4 }, { fd: 5, tls: true }],
+        apiProxy: { listen: [{ fd: 3 }], callLog: { file: paths.callLog(worker), fileBytes: 16 * 1024 * 1024 } },
         connectionFile: paths.edgeConnection,
         tableFile: paths.edgeTable,
         savesTable: worker === 0,
@@ -161,7 +160,7 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
     return {
       worker,
       text,
-      key: `${KEY_PREFIX}${programVersion}:${options.host}:${ports.http}:${ports.https}:${ports.apiProxy}:${digest}#${worker}`,
+      key: `${KEY_PREFIX}${programVersion}:${options.edge?.host ?? ''}:${ports.http}:${ports.https}:${ports.apiProxy}:${digest}#${worker}`,
     };
   };
 
@@ -183,7 +182,7 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
       cgroups: [],
       log: { folder: join(paths.logs, folder), bytes: 4 * 1024 * 1024 },
       recordFolder,
-      listeners: [LISTENER, TLS_LISTENER, API_PROXY_LISTENER],
+      listeners: [API_PROXY_LISTENER, ...(options.edge === null ? [] : [LISTENER, TLS_LISTENER])],
       restart: { minMs: 50, maxMs: 5000 },
     });
   };
@@ -191,16 +190,11 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
   return {
     hold: async () => {
       before = await known();
+      const { edge, apiProxy } = options;
       ports = {
-        http: await listen(LISTENER, 'The Edge', options.host, options.port, '--edge-port (LIBRA_EDGE_PORT)'),
-        https: await listen(TLS_LISTENER, 'The Edge', options.host, options.tlsPort, '--edge-tls-port (LIBRA_EDGE_TLS_PORT)'),
-        apiProxy: await listen(
-          API_PROXY_LISTENER,
-          'The API Proxy',
-          options.apiProxy.host,
-          options.apiProxy.port,
-          '--apiproxy-port (LIBRA_APIPROXY_PORT)',
-        ),
+        http: edge === null ? 0 : await listen(LISTENER, 'The Edge', edge.host, edge.port, '--edge-port (LIBRA_EDGE_PORT)'),
+        https: edge === null ? 0 : await listen(TLS_LISTENER, 'The Edge', edge.host, edge.tlsPort, '--edge-tls-port (LIBRA_EDGE_TLS_PORT)'),
+        apiProxy: await listen(API_PROXY_LISTENER, 'The API Proxy', apiProxy.host, apiProxy.port, '--apiproxy-port (LIBRA_APIPROXY_PORT)'),
       };
       return ports;
     },
@@ -225,7 +219,9 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
       }),
     stop: async () => {
       await Promise.all((await known()).map((record) => end(record, STOP_MS)));
-      for (const name of [LISTENER, TLS_LISTENER, API_PROXY_LISTENER]) await keeper.request({ op: 'unlisten', name });
+      const held = (await keeper.request({ op: 'list' })).listeners.map(({ name }) => name);
+      for (const name of [LISTENER, TLS_LISTENER, API_PROXY_LISTENER])
+        if (held.includes(name)) await keeper.request({ op: 'unlisten', name });
     },
   };
 }

@@ -23,23 +23,25 @@ export interface EdgeRole {
   serve(connection: EdgeConnection, nodeId: string): Promise<void>;
 }
 
-/** Holds the ports; connections queue from then on. Throws `port_taken`, `invalid_input`. @param name that its Edges are told apart by */
-export async function holdEdgeRole(librad: Librad, name: string): Promise<EdgeRole> {
+/**
+ * Holds the ports; connections queue from then on. Throws `port_taken`, `invalid_input`.
+ * @param name that its Edges are told apart by
+ * @param what hasRoutes false: clients do not come here, and only the API Proxy listens
+ */
+export async function holdEdgeRole(librad: Librad, name: string, what: { readonly hasRoutes: boolean }): Promise<EdgeRole> {
   const { settings, paths, keeper, clock, log, undo } = librad;
   // A range that is none is refused here, not by workers that would never come up.
   createTrusted([...(settings.edgeTrusted ?? []), ...(settings.edgeProxied ?? [])]);
   trustedNetwork(settings.trustedNetwork ?? []);
   const host = settings.edgeHost ?? '127.0.0.1';
-  const workers = settings.edgeWorkers ?? 1;
+  const workers = what.hasRoutes ? (settings.edgeWorkers ?? 1) : 1;
   const dataPlane = createDataPlaneProcess({
     keeper,
     paths,
     clock,
     log,
     name,
-    host,
-    port: settings.edgePort ?? 8080,
-    tlsPort: settings.edgeTlsPort ?? 8443,
+    edge: what.hasRoutes ? { host, port: settings.edgePort ?? 8080, tlsPort: settings.edgeTlsPort ?? 8443 } : null,
     apiProxy: { host: '127.0.0.1', port: settings.apiproxyPort ?? 7480 },
     path: settings.path,
     home: settings.home,

@@ -79,8 +79,9 @@ export async function startMember(librad: Librad, membership: Membership): Promi
 
   const address = await ownAddress(librad, membership);
 
-  if (roles.includes('edge')) librad.onProgress('Starting the Edge');
-  const edge = roles.includes('edge') ? await holdEdgeRole(librad, nodeId) : null;
+  // Apps call Services through the API Proxy of their own machine, whether clients come here or not.
+  librad.onProgress(roles.includes('edge') ? 'Starting the Edge' : 'Starting the API Proxy');
+  const edge = await holdEdgeRole(librad, nodeId, { hasRoutes: roles.includes('edge') });
   if (roles.includes('agent')) {
     librad.onProgress('Starting the agent');
     const link = createHttpLink({ client, url: () => ways.current(), token: () => null, tls: () => party });
@@ -88,7 +89,7 @@ export async function startMember(librad: Librad, membership: Membership): Promi
     agentRole = await startAgentRole(librad, { link, nodeName: name, ...own });
   }
   const edgeConnection = (): EdgeConnection => ({ urls: ways.all(), identityFile: paths.identity });
-  await edge?.serve(edgeConnection(), nodeId);
+  await edge.serve(edgeConnection(), nodeId);
   const learning = startLoop({
     clock,
     everyMs: LEARN_EVERY_MS,
@@ -100,13 +101,13 @@ export async function startMember(librad: Librad, membership: Membership): Promi
       log.info({ urls }, 'the control planes are known anew');
       const others = ways.all().filter((each) => each !== ways.current());
       await writeMembership(paths, { ...membership, address, urls: [ways.current(), ...others] });
-      edge?.reconnect(edgeConnection());
+      edge.reconnect(edgeConnection());
     },
   });
   undo.push(() => learning.stop());
   return {
     api: url,
-    apps: edge === null ? '' : `${edge.host}:${edge.ports.http}`,
+    apps: roles.includes('edge') ? `${edge.host}:${edge.ports.http}` : '',
     node: name,
     ...((await isRemoved(() => client.machines.controls({ timeoutMs: ASK_MS })))
       ? {

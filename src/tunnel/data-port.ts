@@ -1,5 +1,5 @@
 // The data port of a Node: Instances listen on loopback, and machines elsewhere reach them through this one port. It lets in only
-// machines that the cluster's authority has signed as Edges and that are still part of the cluster, and joins them only to Instances
+// machines that the cluster's authority has signed as Edges or Nodes and that are still part of the cluster, and joins them only to Instances
 // that the Node says it runs: an address never comes from outside. Connections, and how long they take to begin, are bounded.
 
 import net from 'node:net';
@@ -196,7 +196,7 @@ export function createDataPort(options: DataPortOptions): DataPort {
     if (certificate === undefined || !socket.authorized) return null;
     const now = clock.now();
     if (now < certificate.validFromDate.getTime() || now >= certificate.validToDate.getTime()) return null;
-    return machineIdOf(certificate, 'edge');
+    return machineIdOf(certificate, 'edge') ?? machineIdOf(certificate, 'node');
   };
 
   const refuse = (socket: TLSSocket, why: Refusal): void => {

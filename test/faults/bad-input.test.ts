@@ -459,7 +459,7 @@ describe('garbage', () => {
   for (const { name, endpoint } of every) {
     test(`at ${name} is never answered with 500`, async () => {
       const isNodes = endpoint.permission === 'agent.sync' || endpoint.permission === 'machine.renew';
-      const file = isNodes ? 'node.token' : endpoint.permission === 'edge.sync' ? 'edge.token' : 'owner.token';
+      const file = isNodes ? 'node.token' : endpoint.permission === 'dataplane.sync' ? 'edge.token' : 'owner.token';
       const token = readFileSync(join(platform.data, file), 'utf8').trim();
       const fill = (word: string | null): string => endpoint.path.replace(/\{([^}]+)\}/gu, (_, key: string) => word ?? real[key] ?? 'none');
       const path = fill(acting.has(name) ? 'none' : null);

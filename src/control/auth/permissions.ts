@@ -8,7 +8,7 @@ import type { Principal } from '../handler.ts';
 
 export type PrincipalKind = Principal['kind'];
 
-const MACHINE_ONLY: ReadonlySet<Permission> = new Set<Permission>(['agent.sync', 'edge.sync', 'machine.renew']);
+const MACHINE_ONLY: ReadonlySet<Permission> = new Set<Permission>(['agent.sync', 'dataplane.sync', 'machine.renew']);
 
 /** Services that Librad itself provides. The permission is called as the Service is. */
 export const LIBRAD_SERVICES: ReadonlySet<Permission> = new Set(PERMISSIONS.filter((permission) => permission.startsWith('librad.')));
@@ -16,8 +16,8 @@ export const LIBRAD_SERVICES: ReadonlySet<Permission> = new Set(PERMISSIONS.filt
 export const PERMISSIONS_OF: Readonly<Record<PrincipalKind, ReadonlySet<Permission>>> = {
   owner: new Set(PERMISSIONS.filter((permission) => !MACHINE_ONLY.has(permission) && !LIBRAD_SERVICES.has(permission))),
   // A Node fetches bundles and hands in what its builds made.
-  node: new Set<Permission>(['public', 'agent.sync', 'machine.renew', 'blobs.read', 'blobs.write']),
-  edge: new Set<Permission>(['public', 'edge.sync', 'machine.renew']),
+  node: new Set<Permission>(['public', 'agent.sync', 'dataplane.sync', 'machine.renew', 'blobs.read', 'blobs.write']),
+  edge: new Set<Permission>(['public', 'dataplane.sync', 'machine.renew']),
   // At most: one has those that its App says to use.
   instance: new Set<Permission>(['public', ...LIBRAD_SERVICES]),
   anonymous: new Set<Permission>(['public']),

@@ -20,6 +20,13 @@ const PER_DELTA = 200;
 /** No Instance has this generation. */
 const NEVER = -1;
 
+/** Machines that may reach Instances on other Nodes: every one has an Edge or the API Proxy of its Apps. */
+interface KnownPeers {
+  readonly all: ReadonlySet<string>;
+  /** Since `to`, where nobody has gone: most changes are of this kind, and with many machines the whole list is long. */
+  readonly added: { readonly to: ReadonlySet<string>; readonly machines: readonly string[] } | null;
+}
+
 interface NodeStream {
   readonly nodeId: string;
   readonly wakeup: Wakeup;
@@ -29,7 +36,7 @@ interface NodeStream {
   readonly sent: Map<string, number>;
   readonly calls: Extract<AgentMessage, { type: 'call' }>[];
   /** The machines that the agent was told last; null: none so far. */
-  peers: ReadonlySet<string> | null;
+  peers: KnownPeers | null;
   readonly closed: AbortController;
 }
 
@@ -58,16 +65,17 @@ export function createAgentSync(context: ControlContext, deps: AgentSyncDeps): A
 
   /** Of every Instance, also for the moment in which its record goes. */
   const nodeOf = new Map(view.list(instanceSpecRecords).map(({ document }) => [document.id, document.nodeId]));
-  const isEdge = (nodeId: string): boolean => {
-    const node = view.get(nodeSpecRecords, nodeId)?.document;
-    return node !== undefined && (node.machine === undefined || node.machine.roles.includes('edge'));
+  const isNode = (id: string): boolean => view.get(nodeSpecRecords, id) !== undefined;
+  let known: KnownPeers = { all: new Set(view.list(nodeSpecRecords).map(({ document }) => document.id)), added: null };
+  const notePeers = (changed: readonly string[]): void => {
+    const all = new Set(known.all);
+    for (const id of changed) {
+      if (isNode(id)) all.add(id);
+      else all.delete(id);
+    }
+    const machines = changed.filter(isNode);
+    known = { all, added: machines.length === changed.length ? { to: known.all, machines } : null };
   };
-  /** Machines whose Edges may reach Instances on other Nodes. */
-  let edges: ReadonlySet<string> = new Set();
-  const noteEdges = (): void => {
-    edges = new Set(view.list(nodeSpecRecords).flatMap(({ document: { id } }) => (isEdge(id) ? [id] : [])));
-  };
-  noteEdges();
 
   const renewGranted = (stream: NodeStream): void => {
     for (const { document } of view.by(instanceSpecRecords, 'node', stream.nodeId)) {
@@ -92,8 +100,9 @@ export function createAgentSync(context: ControlContext, deps: AgentSyncDeps): A
     for (const id of changed.get(nodeSpecRecords.name) ?? [])
       if (view.get(nodeSpecRecords, id) === undefined) streams.get(id)?.closed.abort();
     // Records of Nodes change with every placement; who may be let in seldom does.
-    if ([...(changed.get(nodeSpecRecords.name) ?? [])].some((id) => isEdge(id) !== edges.has(id))) {
-      noteEdges();
+    const others = [...(changed.get(nodeSpecRecords.name) ?? [])].filter((id) => isNode(id) !== known.all.has(id));
+    if (others.length > 0) {
+      notePeers(others);
       for (const stream of streams.values()) stream.wakeup.wake();
     }
     for (const id of changed.get(instanceStatusRecords.name) ?? []) {
@@ -106,9 +115,12 @@ export function createAgentSync(context: ControlContext, deps: AgentSyncDeps): A
 
   /** The machines that may come in, where the agent was told of others. */
   const peers = (stream: NodeStream): AgentMessage | null => {
-    if (stream.peers === edges) return null;
-    stream.peers = edges;
-    return { type: 'peers', edges: [...edges].sort() };
+    const before = stream.peers;
+    if (before === known) return null;
+    stream.peers = known;
+    const { all, added } = known;
+    if (added !== null && added.to === before?.all) return { type: 'peers-added', machines: added.machines };
+    return { type: 'peers', edges: [...all].sort() };
   };
 
   const compile = (nodeId: string, id: string): DesiredInstance | null => {

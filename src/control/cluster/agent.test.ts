@@ -83,6 +83,9 @@ function connect(sync: AgentSync, context: TestContext) {
       case 'peers':
         peers.push(message.edges);
         return;
+      case 'peers-added':
+        peers.push([...(peers.at(-1) ?? []), ...message.machines]);
+        return;
       case 'ping':
     }
   };

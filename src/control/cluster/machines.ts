@@ -193,7 +193,7 @@ export async function createMachines(
 
 /** One machine is both to control, its agent and its Edge: it comes as the one that may do what it asks for. */
 function principalOf(node: NodeSpec, roles: readonly MachineRole[], permission: Permission): Principal {
-  const asEdge = roles.includes('edge') && (permission === 'edge.sync' || !roles.includes('agent'));
+  const asEdge = roles.includes('edge') && (permission === 'dataplane.sync' || !roles.includes('agent'));
   const kind = asEdge ? 'edge' : 'node';
   return { kind, nodeId: node.id, name: `${kind}/${node.name}`, permissions: PERMISSIONS_OF[kind] };
 }

@@ -1,7 +1,7 @@
-// The connected Edges: each follows the table by sequence, and what it says back tells rollouts whether a new Instance gets traffic
+// The connected data planes, Edges and the API Proxies of Nodes that have no Edge: each follows the table by sequence, and what it says back tells rollouts whether a new Instance gets traffic
 // everywhere and whether an old one has finished. An Edge counts until it has been gone for long enough to be sure of it.
 
-import type { EdgeReport, TableMessage, Tap, TapBatch } from '../../api/dataplane.ts';
+import type { EdgeReport, RouteTable, TableMessage, Tap, TapBatch } from '../../api/dataplane.ts';
 import type { table } from '../../api/table.ts';
 import { Failure } from '../../lib/failure.ts';
 import type { ControlContext } from '../context.ts';
@@ -11,13 +11,13 @@ import { nodeSpecRecords } from '../cluster/records.ts';
 import type { NounHandlers, Principal, StreamItem } from '../handler.ts';
 import { createWakeup } from '../wakeup.ts';
 import type { Wakeup } from '../wakeup.ts';
-import type { LiveTable } from './table.ts';
+import type { Delta, LiveTable } from './table.ts';
 import { createTaps } from './taps.ts';
 import { createVersionHistory, isVersionReport } from './version-history.ts';
 
 const PING_MS = 3000;
 const SILENCE_MS = 10_000;
-const EDGES = 100;
+const EDGES = 5_000;
 const REPORTED = 20_000;
 const NO_TAPS: readonly Tap[] = [];
 
@@ -25,6 +25,8 @@ interface Edge {
   readonly id: string;
   /** Of its machine; null: it has not followed so far. */
   nodeId: string | null;
+  /** It carries requests of clients; false: only calls of the Apps on its Node, for which it needs no Routes and no keys. */
+  hasRoutes: boolean;
   /** Open streams; the newest counts, an older one is dead or about to be. */
   stream: { readonly wakeup: Wakeup; readonly closed: AbortController } | null;
   /** Sequence in force there; 0 while nothing is known. */
@@ -127,6 +129,7 @@ export function createEdges(context: ControlContext, deps: EdgesDeps): Edges {
     const edge: Edge = {
       id,
       nodeId: null,
+      hasRoutes: true,
       stream: null,
       acknowledged: 0,
       draining: new Map(),
@@ -138,12 +141,14 @@ export function createEdges(context: ControlContext, deps: EdgesDeps): Edges {
     return edge;
   };
 
-  async function* messages(edgeId: string, nodeId: string, signal: AbortSignal): AsyncGenerator<StreamItem<TableMessage>> {
+  async function* messages(edgeId: string, { nodeId, hasRoutes }: Follower, signal: AbortSignal): AsyncGenerator<StreamItem<TableMessage>> {
     const edge = edgeOf(edgeId);
     const stream = { wakeup: createWakeup(clock), closed: new AbortController() };
     edge.stream?.closed.abort();
     edge.stream = stream;
     edge.nodeId = nodeId;
+    edge.hasRoutes = hasRoutes;
+    const told = (table: RouteTable): RouteTable => (hasRoutes ? table : servicesOf(table));
     // What a former process of this Edge had in force says nothing about this one.
     edge.acknowledged = 0;
     edge.draining = new Map();
@@ -156,18 +161,19 @@ export function createEdges(context: ControlContext, deps: EdgesDeps): Edges {
       let sent = live.sequence();
       // A new connection begins without.
       let tapped: readonly Tap[] = NO_TAPS;
-      yield { id: null, data: { type: 'snapshot', sequence: sent, table: live.snapshot() } };
+      yield { id: null, data: { type: 'snapshot', sequence: sent, table: told(live.snapshot()) } };
       while (!ended.aborted) {
         const wanted = taps.wanted();
-        if (wanted !== tapped && (wanted.length > 0 || tapped.length > 0)) yield { id: null, data: { type: 'taps', taps: wanted } };
+        if (hasRoutes && wanted !== tapped && (wanted.length > 0 || tapped.length > 0))
+          yield { id: null, data: { type: 'taps', taps: wanted } };
         tapped = wanted;
         const next = live.after(sent);
         if (next === undefined) {
           sent = live.sequence();
-          yield { id: null, data: { type: 'snapshot', sequence: sent, table: live.snapshot() } };
+          yield { id: null, data: { type: 'snapshot', sequence: sent, table: told(live.snapshot()) } };
         } else if (next !== null) {
           sent = next.sequence;
-          yield { id: null, data: next };
+          yield { id: null, data: hasRoutes ? next : servicesIn(next) };
         } else if (!(await stream.wakeup.wait(PING_MS, ended)) && !ended.aborted) yield { id: null, data: { type: 'ping' } };
       }
     } finally {
@@ -220,22 +226,22 @@ export function createEdges(context: ControlContext, deps: EdgesDeps): Edges {
     handlers: {
       dataplane: {
         sync: (call) => {
-          return messages(call.query.edge, requireEdge(call.principal), call.signal);
+          return messages(call.query.edge, followerOf(call.principal), call.signal);
         },
         report: async (call) => {
-          requireEdge(call.principal);
+          followerOf(call.principal);
           take(parseReport(call.body));
           return { accepted: true };
         },
         requests: async (call) => {
-          requireEdge(call.principal);
+          if (call.principal.kind !== 'edge') throw new Failure('forbidden', { message: 'Only an Edge tells of requests.' });
           return { wanted: taps.take(parseBatch(call.body)) };
         },
       },
       requests: {
         watch: (call) => {
           const { tail, follow, ...filter } = call.query;
-          const connected = [...edges.values()].filter((edge) => edge.stream !== null);
+          const connected = [...edges.values()].filter((edge) => edge.stream !== null && edge.hasRoutes);
           return taps.watch(
             { filter, tail, follow },
             connected.map(({ id }) => id),
@@ -248,7 +254,7 @@ export function createEdges(context: ControlContext, deps: EdgesDeps): Edges {
       const connected = [...edges.values()].filter(isConnected);
       const unsure = (connected.length === 0 || deps.others === true) && clock.monotonic() - startedMs < deps.reconnectGraceMs;
       return {
-        edges: connected.length,
+        edges: connected.filter((edge) => edge.hasRoutes).length,
         compare: (stableId, candidateId) => versions.compare(stableId, candidateId),
         leftOut: (instanceId) => connected.some((edge) => edge.ejected.has(instanceId)),
         inForce: (instanceId) => {
@@ -297,12 +303,14 @@ export function createEdges(context: ControlContext, deps: EdgesDeps): Edges {
     },
     forget,
     list: () =>
-      [...edges.values()].filter(isConnected).map((edge) => ({
-        id: edge.id,
-        tableSequence: edge.acknowledged,
-        current: edge.acknowledged === live.sequence(),
-        lastSeenMs: edge.lastSeenWallMs,
-      })),
+      [...edges.values()]
+        .filter((edge) => isConnected(edge) && edge.hasRoutes)
+        .map((edge) => ({
+          id: edge.id,
+          tableSequence: edge.acknowledged,
+          current: edge.acknowledged === live.sequence(),
+          lastSeenMs: edge.lastSeenWallMs,
+        })),
     stop: () => {
       unsubscribe();
       unsubscribeNodes();
@@ -312,10 +320,31 @@ export function createEdges(context: ControlContext, deps: EdgesDeps): Edges {
   };
 }
 
-/** The Node of its machine. */
-function requireEdge(principal: Principal): string {
-  if (principal.kind !== 'edge') throw new Failure('forbidden', { message: 'Only an Edge may follow the route table.' });
-  return principal.nodeId;
+interface Follower {
+  /** Of its machine. */
+  readonly nodeId: string;
+  readonly hasRoutes: boolean;
+}
+
+function followerOf(principal: Principal): Follower {
+  if (principal.kind === 'edge' || principal.kind === 'node') return { nodeId: principal.nodeId, hasRoutes: principal.kind === 'edge' };
+  throw new Failure('forbidden', { message: 'Only machines of the platform may follow the route table.' });
+}
+
+/** What an API Proxy needs: keys of hosts and what authorities ask are none of its business. */
+function servicesOf({ groups, parties }: RouteTable): RouteTable {
+  return { rules: [], groups, ...(parties === undefined ? {} : { parties }) };
+}
+
+function servicesIn({ type, sequence, putGroups, removeGroups, putParties, removeParties }: Delta): Delta {
+  return {
+    type,
+    sequence,
+    putGroups,
+    removeGroups,
+    ...(putParties === undefined ? {} : { putParties }),
+    ...(removeParties === undefined ? {} : { removeParties }),
+  };
 }
 
 function sameCounts(a: ReadonlyMap<string, number>, b: ReadonlyMap<string, number>): boolean {

@@ -17,6 +17,7 @@ import {
   callOf,
   createTestContext,
   edgePrincipal,
+  nodePrincipal,
   seedApp,
 } from '../test-context.ts';
 import type { TestContext } from '../test-context.ts';
@@ -321,3 +322,33 @@ test('the key of TLS sessions is the same for all Edges, and another one twice a
   live.stop();
   await context.close();
 });
+
+test('the API Proxy of a Node is told of groups and parties, and neither of Routes nor of keys', () =>
+  withRouting(async (routing, context) => {
+    await seedApp(context);
+    const gone = new AbortController();
+    const follow = routing.handlers.dataplane.sync(
+      callOf<typeof table.dataplane.sync>({
+        params: {},
+        query: { edge: 'proxy' },
+        body: undefined,
+        principal: nodePrincipal,
+        signal: gone.signal,
+      }),
+    );
+    const stream = follow[Symbol.asyncIterator]();
+    const first = await stream.next();
+    const fresh = await connect(routing, context, 'edge');
+    assert.ok(first.done !== true && first.value.data.type === 'snapshot');
+    const { groups, rules, ...rest } = first.value.data.table;
+    assert.deepEqual([groups, rules, rest], [fresh.table().groups, [], {}]);
+    await addInstance(context, anInstance({ id: 'further' }));
+    routing.trafficState().inForce('further');
+    const second = await stream.next();
+    assert.ok(second.done !== true && second.value.data.type === 'delta');
+    assert.deepEqual(Object.keys(second.value.data).sort(), ['putGroups', 'removeGroups', 'sequence', 'type']);
+    assert.equal(routing.edges().length, 1, 'it is no Edge');
+    gone.abort();
+    await stream.return?.();
+    await fresh.disconnect();
+  }));
