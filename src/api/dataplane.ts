@@ -41,6 +41,19 @@ export interface RouteHold {
   readonly max: number;
 }
 
+/** A developer's laptop that stands in for the Entrypoint of a group. */
+export interface RouteSession {
+  readonly id: string;
+  readonly key: string;
+  /** personal: for requests that name its key alone. */
+  readonly mode: 'personal' | 'replace';
+  /** SHA-256, in hex, of the credential that it connects with. */
+  readonly hash: string;
+  readonly expiresAtMs: number;
+  /** Null: it is not connected anywhere. */
+  readonly target: Pick<RouteTarget, 'nodeId' | 'host' | 'port' | 'via'> | null;
+}
+
 /** An Entrypoint of an Environment as the Edge sees it. */
 export interface RouteGroup {
   /** `<environmentId>/<entrypoint>`. */
@@ -61,6 +74,8 @@ export interface RouteGroup {
   readonly pages?: AppPages;
   /** Path of the HTTP health check, for looking at an ejected target; absent: there is none. */
   readonly healthPath?: string;
+  /** Absent: nobody. */
+  readonly sessions?: readonly RouteSession[];
 }
 
 /** An Environment as the API Proxy sees it: what it provides, and who may call as it. Only those that provide or use something are there. */
@@ -90,6 +105,8 @@ export interface RouteCallers {
 
 export interface RouteRule extends RouteTo {
   readonly group: string;
+  /** Whatever comes this way names the session of this key; absent: it names one itself, or none. */
+  readonly session?: string;
 }
 
 /** What an Edge shows to clients that ask for this name by SNI. It holds a private key: it is never logged and never shown. */
@@ -183,6 +200,17 @@ export interface EdgeReport {
   readonly versions?: readonly VersionReport[];
   /** Hosts without a certificate that an App has let in, for an order; absent: none. */
   readonly wanted?: readonly string[];
+  /** Laptops that are connected to it; absent: none. */
+  readonly sessions?: readonly SessionReport[];
+}
+
+/** A laptop that is connected to an Edge, which listens for it on its own machine. */
+export interface SessionReport {
+  readonly id: string;
+  readonly host: string;
+  readonly port: number;
+  /** Since when, UTC. */
+  readonly sinceMs: number;
 }
 
 /** What one version did with the requests of one group. */

@@ -27,6 +27,8 @@ export const PERMISSIONS = [
   'config.write',
   'logs.read',
   'exec',
+  'dev.sessions',
+  'dev.values',
   'nodes.read',
   'nodes.write',
   'events.read',

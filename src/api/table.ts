@@ -14,6 +14,7 @@ import { machines } from './machines.ts';
 import { invitations, nodes, runtimes } from './endpoints/nodes.ts';
 import { requests } from './endpoints/requests.ts';
 import { routes } from './endpoints/routes.ts';
+import { sessions } from './endpoints/sessions.ts';
 import { system } from './endpoints/system.ts';
 
 export const table = {
@@ -26,6 +27,7 @@ export const table = {
   secrets,
   deployments,
   instances,
+  sessions,
   blobs,
   runtimes,
   nodes,

@@ -1,6 +1,7 @@
 // What the command line may ask of the machine that it runs on, without the API. main.ts implements it: the CLI never imports the
 // folders that run the platform, nor config.ts.
 
+import type { Laptop } from './laptop.ts';
 import type { OptionSpec } from './option-spec.ts';
 
 export interface LocalAddresses {
@@ -36,6 +37,8 @@ export interface LocalMembership {
 
 export interface LocalPlatform {
   readonly version: string;
+  /** As the place of a developer's program. */
+  readonly laptop: Laptop;
   /** Flags of `libra up`, from the table of settings. */
   readonly upOptions: readonly OptionSpec[];
   /** Folder of the example that `npm start` deploys. */

@@ -38,6 +38,14 @@ export const registry: readonly CommandGroup[] = [
     ],
   },
   {
+    title: 'Develop',
+    commands: [
+      { name: 'dev', load: async () => (await import('./commands/dev.ts')).dev },
+      { name: 'dev ls', load: async () => (await import('./commands/dev.ts')).devLs },
+      { name: 'dev revoke', load: async () => (await import('./commands/dev.ts')).devRevoke },
+    ],
+  },
+  {
     title: 'Configure',
     commands: [
       { name: 'env', load: async () => (await import('./commands/env.ts')).envList },

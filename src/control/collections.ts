@@ -14,6 +14,7 @@ import {
   instanceSpecRecords,
   placingMarkRecords,
 } from './deploys/records.ts';
+import { sessionRecords } from './dev/records.ts';
 import { eventRecords } from './events/records.ts';
 import { controlPlaneRecords, leaderRecords } from './leadership/records.ts';
 
@@ -35,6 +36,7 @@ export const allCollections: readonly AnyCollection[] = [
   invitationRecords,
   nodeStatusRecords,
   configValueRecords,
+  sessionRecords,
   eventRecords,
   authorityRecords,
   acmeAccountRecords,

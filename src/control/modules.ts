@@ -17,6 +17,7 @@ import type { Sealer } from './config/sealer.ts';
 import { createValues } from './config/values.ts';
 import type { ControlContext } from './context.ts';
 import { createDeploys } from './deploys/deploys.ts';
+import { createSessions } from './dev/sessions.ts';
 import type { Events } from './events/events.ts';
 import type { HandlersOf } from './handler.ts';
 import type { Leadership } from './leadership/leadership.ts';
@@ -92,10 +93,15 @@ export async function createModules(context: ControlContext, options: ModulesOpt
     instanceStreams: cluster.instanceStreams,
   });
   const builds = createBuilds(context);
+  const sessions = createSessions(context, { routing, values });
   const reconcilers = leads
-    ? startReconcilers([...deploys.reconcilers, ...builds.reconcilers, ...cluster.reconcilers, ...domains.reconcilers], context)
+    ? startReconcilers(
+        [...deploys.reconcilers, ...builds.reconcilers, ...cluster.reconcilers, ...domains.reconcilers, ...sessions.reconcilers],
+        context,
+      )
     : null;
   const unsubscribe = routing.onTrafficChange(() => reconcilers?.wake('rollout'));
+  const unsubscribeSessions = routing.onAttachments(() => reconcilers?.wake('dev-sessions'));
   const statuses = (): ReturnType<Reconcilers['statuses']> =>
     [...(reconcilers === null ? [] : [reconcilers]), ...options.ownLoops()].flatMap((loops) => loops.statuses());
 
@@ -137,6 +143,7 @@ export async function createModules(context: ControlContext, options: ModulesOpt
       ...createApps(context, routing).handlers,
       ...deploys.handlers,
       ...values.handlers,
+      ...sessions.handlers,
       ...cluster.handlers,
       ...machines.handlers,
       grants: createGrantHandlers(context),
@@ -167,6 +174,7 @@ export async function createModules(context: ControlContext, options: ModulesOpt
     },
     stop: async () => {
       unsubscribe();
+      unsubscribeSessions();
       // Those who are connected look for the one that leads while the last passes end.
       cluster.stop();
       domains.stop();

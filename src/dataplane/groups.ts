@@ -11,8 +11,9 @@ import type { Tried } from '../proxy/balance.ts';
 import type { Target } from '../proxy/dial.ts';
 import type { Probe } from '../proxy/probe.ts';
 import { TargetGroup } from '../proxy/target-group.ts';
-import type { PickFacts } from '../proxy/target-group.ts';
+import type { PickFacts, TargetGroupDeps } from '../proxy/target-group.ts';
 import type { OutReason, TargetState } from '../proxy/target-state.ts';
+import { LiveSession } from './live-session.ts';
 import { inOrder, sidesOf } from './versions.ts';
 import type { SplitSides, VersionChoice } from './versions.ts';
 
@@ -26,6 +27,8 @@ export interface LiveGroup {
    * a choice: never the candidate.
    */
   pick(facts: PickFacts, tried: Tried, version?: VersionChoice): TargetState | 'busy' | null;
+  /** The laptop that requests with this key go to; null: none stands in for them. */
+  session(key: string | null): LiveSession | null;
 }
 
 export interface Groups {
@@ -39,6 +42,8 @@ export interface Groups {
   draining(): readonly RouteTarget[];
   /** Ids of targets that are left out now. */
   ejected(): string[];
+  /** Some laptop stands in for one of them. */
+  readonly haveSessions: boolean;
   stop(): void;
 }
 
@@ -60,10 +65,13 @@ class Entry implements LiveGroup {
   active: readonly TargetState[] = [];
   draining: readonly RouteTarget[] = [];
   #sides: SplitSides<TargetState> | null = null;
+  /** By id; null: there are none, as in most groups. */
+  #sessions: ReadonlyMap<string, LiveSession> | null = null;
+  readonly #deps: TargetGroupDeps;
 
   constructor(group: RouteGroup, options: GroupsOptions, random: () => number) {
     this.group = group;
-    this.targets = new TargetGroup({
+    this.#deps = {
       clock: options.clock,
       probe: options.probe,
       random,
@@ -71,8 +79,45 @@ class Entry implements LiveGroup {
       maxTargetOpen: options.openPerTarget,
       onEjected: (state, reason) => options.onEjected?.(this.group, state.target.id, reason),
       onBack: (state) => options.onEjected?.(this.group, state.target.id, null),
-    });
+    };
+    this.targets = new TargetGroup(this.#deps);
     this.apply(group);
+  }
+
+  get hasSessions(): boolean {
+    return this.#sessions !== null;
+  }
+
+  session(key: string | null): LiveSession | null {
+    if (this.#sessions === null) return null;
+    const nowMs = this.#deps.clock.now();
+    let all: LiveSession | null = null;
+    for (const live of this.#sessions.values()) {
+      const { session } = live;
+      if (session.expiresAtMs <= nowMs) continue;
+      if (session.mode === 'replace') all = live;
+      else if (session.key === key) return live;
+    }
+    return all;
+  }
+
+  #applySessions({ sessions = [] }: RouteGroup, policy: TrafficPolicy): readonly Target[] {
+    const before = this.#sessions;
+    if (sessions.length === 0 && before === null) return [];
+    const gone: Target[] = [];
+    const now = new Map<string, LiveSession>();
+    for (const session of sessions) {
+      const known = before?.get(session.id);
+      const left = known?.apply(session, policy) ?? null;
+      if (left !== null) gone.push(left);
+      now.set(session.id, known ?? new LiveSession(session, policy, this.#deps));
+    }
+    for (const [id, live] of before ?? []) {
+      const left = now.has(id) ? null : live.close();
+      if (left !== null) gone.push(left);
+    }
+    this.#sessions = now.size === 0 ? null : now;
+    return gone;
   }
 
   /** Gives the targets that were in use and are no more. */
@@ -90,7 +135,8 @@ class Entry implements LiveGroup {
     const sides = group.split === undefined ? null : sidesOf(group.split, usable, (target) => states.get(target) ?? null);
     this.#sides = sides === null ? null : { candidate: sides.candidate.filter(isState), main: sides.main.filter(isState) };
     const now = new Set(this.active);
-    return before.filter((state) => !now.has(state)).map((state) => state.target);
+    const left = before.filter((state) => !now.has(state)).map((state) => state.target);
+    return [...left, ...this.#applySessions(group, policy)];
   }
 
   /** Gives the targets that were in use. */
@@ -100,7 +146,7 @@ class Entry implements LiveGroup {
     this.draining = [];
     this.#sides = null;
     this.targets.stop();
-    return before.map((state) => state.target);
+    return [...before.map((state) => state.target), ...this.#applySessions({ ...this.group, sessions: [] }, DEFAULT_TRAFFIC)];
   }
 
   pick(facts: PickFacts, tried: Tried, version?: VersionChoice): TargetState | 'busy' | null {
@@ -122,6 +168,7 @@ export function createGroups(options: GroupsOptions): Groups {
   const entries = new Map<string, Entry>();
   /** Those that have targets which drain. */
   const draining = new Set<Entry>();
+  const withSessions = new Set<Entry>();
   const waiters = new Map<string, Set<(again: boolean) => void>>();
   const [a = 0, b = 0, c = 0, d = 0] = systemRandom.bytes(4);
   const source = createSeededRandom((a << 24) | (b << 16) | (c << 8) | d);
@@ -161,7 +208,12 @@ export function createGroups(options: GroupsOptions): Groups {
     },
     change: (put, remove) => {
       const gone: Target[] = [];
-      const note = (entry: Entry): void => void (entry.draining.length > 0 ? draining.add(entry) : draining.delete(entry));
+      const note = (entry: Entry): void => {
+        if (entry.draining.length > 0) draining.add(entry);
+        else draining.delete(entry);
+        if (entry.hasSessions) withSessions.add(entry);
+        else withSessions.delete(entry);
+      };
       for (const id of remove) {
         const entry = entries.get(id);
         if (entry === undefined) continue;
@@ -184,6 +236,9 @@ export function createGroups(options: GroupsOptions): Groups {
     },
     draining: () => [...draining].flatMap((entry) => entry.draining),
     ejected: () => [...entries.values()].flatMap((entry) => entry.targets.ejected().map((state) => state.target.id)),
+    get haveSessions() {
+      return withSessions.size > 0;
+    },
     stop: () => {
       for (const id of waiters.keys()) release(id, false);
       for (const entry of entries.values()) entry.targets.stop();

@@ -8,6 +8,7 @@ import { dialDirect } from '../proxy/dial.ts';
 import type { Trusted } from '../proxy/client-address.ts';
 import type { Dial, Target } from '../proxy/dial.ts';
 import { createDataPortClient } from '../tunnel/data-port-client.ts';
+import { connectGreeted } from '../tunnel/greeted.ts';
 import type { MachineIdentity } from '../tunnel/identity.ts';
 
 export interface NodeDialOptions {
@@ -26,7 +27,7 @@ export interface NodeDial {
 }
 
 export function createNodeDial({ nodeId, identity, near, clock }: NodeDialOptions): NodeDial {
-  if (nodeId === null) return { dial: dialDirect, stop: () => undefined };
+  if (nodeId === null) return { dial: greeted(dialDirect, clock), stop: () => undefined };
   const client = createDataPortClient({ identity, clock });
   /** A table that an older version has kept may not say where; there was one machine then. */
   const isHere = (target: Target): boolean => target.nodeId === nodeId || (target.nodeId ?? '') === '';
@@ -42,5 +43,14 @@ export function createNodeDial({ nodeId, identity, near, clock }: NodeDialOption
     const end = halfEnds ? 'half' : 'reset';
     return await client.connect({ nodeId: there, ...via }, { instanceId, generation, end }, timeoutMs, reader);
   };
-  return { dial, stop: () => client.stop() };
+  return { dial: greeted(dial, clock), stop: () => client.stop() };
+}
+
+/** Where the other end greets, a connection is one only then. */
+function greeted(dial: Dial, clock: Clock): Dial {
+  return (target, timeoutMs, reader, halfEnds) => {
+    if (target.greets !== true) return dial(target, timeoutMs, reader, halfEnds);
+    const where = `The program behind session ${target.id}`;
+    return connectGreeted((through) => dial(target, timeoutMs, through, halfEnds), reader, { timeoutMs, clock, where });
+  };
 }

@@ -9,6 +9,7 @@ import { createTrusted } from '../proxy/client-address.ts';
 import type { Core } from '../dataplane/core.ts';
 import { createFront } from '../dataplane/front.ts';
 import type { ListenAddress } from '../dataplane/front.ts';
+import { createGateway } from '../dataplane/gateway.ts';
 import { createIdentify } from '../dataplane/identity.ts';
 import { createRequestMetrics } from '../dataplane/request-metrics.ts';
 import type { KeptTable } from '../dataplane/table-state.ts';
@@ -94,7 +95,9 @@ export function createEdge(options: EdgeOptions, core: Core): Edge {
   const holds = createHolds(clock);
   const routing = createRouting({ holds, certificates, onDemand });
   const recorder = createRecorder({ metrics, accessLog, clock, watch: (line) => taps.push(line) });
+  const gateway = createGateway({ clock, log, onChange: () => core.reportSoon() });
   const handler = createHandler({
+    gateway,
     forwarding,
     routing,
     groups,
@@ -119,10 +122,14 @@ export function createEdge(options: EdgeOptions, core: Core): Edge {
     onRefused: (status, why, address) => recorder.refuse(status, why, address),
   });
   core.use({
-    change: (change) => routing.change(change),
+    change: (change) => {
+      routing.change(change);
+      gateway.change(change);
+    },
     report: () => {
       const wanted = onDemand.wanted();
-      return wanted.length === 0 ? {} : { wanted };
+      const sessions = gateway.report();
+      return { ...(wanted.length === 0 ? {} : { wanted }), ...(sessions.length === 0 ? {} : { sessions }) };
     },
     watch: (wanted) => taps.want(wanted),
   });
@@ -134,9 +141,11 @@ export function createEdge(options: EdgeOptions, core: Core): Edge {
     },
     stop: async ({ drainMs }) => {
       onDemand.stop();
+      gateway.leave();
       const cancel = clock.timer(Math.max(0, drainMs - STREAM_END_MS), () => open.closeEverything());
       await front.stop({ drainMs });
       cancel();
+      gateway.stop();
       holds.stop();
       taps.stop();
       await accessLog.stop();

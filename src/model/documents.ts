@@ -171,6 +171,39 @@ export interface Environment {
   readonly createdAtMs: number;
 }
 
+/** A developer's laptop that stands in for an Entrypoint. Only the SHA-256 of the credential that it connects with is kept. */
+export interface DevSession {
+  readonly id: string;
+  readonly appId: string;
+  readonly environmentId: string;
+  readonly entrypoint: string;
+  /** personal: only what names its key. replace: whatever comes for the Entrypoint. */
+  readonly mode: 'personal' | 'replace';
+  readonly key: string;
+  readonly owner: string;
+  /** Whose machine it is, as that says itself. */
+  readonly from: string;
+  readonly hash: string;
+  /** Path prefixes that lead to it while nothing is deployed there. */
+  readonly paths: readonly string[];
+  /** Where the laptop is reached; null: it is not connected. */
+  readonly attached: SessionAttachment | null;
+  /** When it was last connected, or made. */
+  readonly lastAttachedMs: number;
+  readonly createdAtMs: number;
+  readonly expiresAtMs: number;
+}
+
+/** The Edge that a laptop is connected to, and where that listens for it on its Node. */
+export interface SessionAttachment {
+  readonly edgeId: string;
+  readonly nodeId: string;
+  readonly host: string;
+  readonly port: number;
+  /** When the laptop connected there; of several the newest counts. */
+  readonly sinceMs: number;
+}
+
 export interface Standby {
   readonly deploymentId: string;
   readonly sinceMs: number;

@@ -182,6 +182,7 @@ function completeOverride(input: OverrideInput): EntrypointOverride {
 export function completeEnvironment(input: EnvironmentInput): EnvironmentSection {
   return {
     runtime: input.runtime ?? null,
+    ...(input.protected === undefined ? {} : { protected: input.protected }),
     env: input.env ?? {},
     entrypoints: Object.fromEntries(Object.entries(input.entrypoints ?? {}).map(([name, override]) => [name, completeOverride(override)])),
   };

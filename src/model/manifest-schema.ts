@@ -203,6 +203,7 @@ const overrideSection = section({
 
 export const environmentSection = section({
   runtime: name.optional(),
+  protected: bool.optional(),
   env: env.optional(),
   entrypoints: mapOf('Entrypoints', nameTrouble, overrideSection, 50).optional(),
 });

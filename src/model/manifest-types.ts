@@ -126,6 +126,8 @@ export interface EntrypointOverride {
 
 export interface EnvironmentSection {
   readonly runtime: string | null;
+  /** Nobody's laptop stands in there. Absent: true for production, false elsewhere. */
+  readonly protected?: boolean;
   readonly env: Readonly<Record<string, EnvValue>>;
   readonly entrypoints: Readonly<Record<string, EntrypointOverride>>;
 }

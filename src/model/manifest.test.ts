@@ -70,7 +70,7 @@ entrypoints:
 provides: { orders: { entrypoint: api, path: /api, allow: [billing, "billing/staging"] } }
 uses: [ billing.invoices, librad.kv ]
 environments:
-  staging: { runtime: small, env: { LOG_LEVEL: debug }, entrypoints: { web: { instances: 1, env: { A: c }, resources: { cpu: 2 }, routes: [ { host: staging.shop.example.com } ] } } }
+  staging: { runtime: small, protected: true, env: { LOG_LEVEL: debug }, entrypoints: { web: { instances: 1, env: { A: c }, resources: { cpu: 2 }, routes: [ { host: staging.shop.example.com } ] } } }
 `);
   assert.deepEqual(manifest.build, {
     kind: 'commands',
@@ -120,8 +120,8 @@ environments:
   assert.deepEqual(manifest.provides, { orders: { entrypoint: 'api', path: '/api', allow: ['billing', 'billing/staging'] } });
   assert.deepEqual(manifest.uses, ['billing.invoices', 'librad.kv']);
   const staging = manifest.environments['staging'];
-  assert.equal(staging?.runtime, 'small');
-  assert.equal(staging.entrypoints['web']?.resources?.cpu.limit, 2);
+  assert.deepEqual([staging?.runtime, staging?.protected], ['small', true]);
+  assert.equal(staging?.entrypoints['web']?.resources?.cpu.limit, 2);
 });
 
 test('a static folder and an image need no Entrypoint', () => {

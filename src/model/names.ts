@@ -54,6 +54,11 @@ export function defaultHost(app: string, environment: string, domain: string): s
   return environment === PRODUCTION ? `${app}.${domain}` : `${app}--${environment}.${domain}`;
 }
 
+/** Where requests of one developer's session come in, beside those of everybody. */
+export function personalHost(key: string, app: string, environment: string, domain: string): string {
+  return `${key}--${app}--${environment}.${domain}`;
+}
+
 /** The host under which the API and the console are reached through the Edge; no App may have it. */
 export function platformHost(domain: string): string {
   return `libra.${domain}`;

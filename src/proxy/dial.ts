@@ -20,6 +20,8 @@ export interface Target {
   readonly protocol?: 'http1' | 'h2c';
   /** Connections at the same time, where requests share them; absent: no bound. */
   readonly maxConnections?: number;
+  /** It says `ok` and a line end before anything else, once whoever takes the connection is there; absent: it does not. */
+  readonly greets?: boolean;
   /** Which version of a program it runs, for logs and counts. */
   readonly version?: string;
 }

@@ -27,6 +27,8 @@ export interface Exchange {
 export interface Retries {
   readonly policy: RetryPolicy;
   readonly budget: RetryBudget;
+  /** So long the target may take to answer, in place of the limit; absent: that. */
+  readonly answerMs?: number;
 }
 
 /** Filled in while it runs. Durations are milliseconds of monotonic time since the start. */

@@ -111,7 +111,7 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
     if (request.length === 0) this.#awaitAnswer(nowMs);
     else if (request.expectsContinue && this.#body.bytes === 0 && !this.#body.ended) {
       upstream.flush();
-      this.#await('leave', this.#deps.limits.responseTimeoutMs);
+      this.#await('leave', this.#answerMs);
     } else this.#sendBody();
   }
 
@@ -141,11 +141,14 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
 
   /** All is with the target. */
   #awaitAnswer(nowMs: number): void {
-    const { limits } = this.#deps;
     const { perTryMs } = this.#exchange.retries().policy;
     this.#tries.sent(nowMs);
-    this.#perTry = perTryMs > 0 && perTryMs < limits.responseTimeoutMs && this.#mayRepeat;
-    this.#await('answer', this.#perTry ? perTryMs : limits.responseTimeoutMs);
+    this.#perTry = perTryMs > 0 && perTryMs < this.#answerMs && this.#mayRepeat;
+    this.#await('answer', this.#perTry ? perTryMs : this.#answerMs);
+  }
+
+  get #answerMs(): number {
+    return this.#exchange.retries().answerMs ?? this.#deps.limits.responseTimeoutMs;
   }
 
   /** Twice is the same as once, or was said to be, and the whole of it is at hand. */
@@ -350,10 +353,10 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
     const { limits } = this.#deps;
     switch (this.#phase) {
       case 'leave':
-        return this.#fail('timeout', `the target did not answer within ${limits.responseTimeoutMs} ms`);
+        return this.#fail('timeout', `the target did not answer within ${this.#answerMs} ms`);
       case 'answer':
         if (this.#perTry) return this.#endTry();
-        return this.#fail('timeout', `the target did not answer within ${limits.responseTimeoutMs} ms`);
+        return this.#fail('timeout', `the target did not answer within ${this.#answerMs} ms`);
       case 'body':
         // Who is waited for: a target that takes nothing, or a client that sends nothing.
         if (this.#exchange.client.bodyStopped)
@@ -371,13 +374,12 @@ export class Forwarding implements ClientObserver, UpstreamObserver, Opening, De
 
   /** A try has had its time. Where nobody else can take the request, it waits on for the rest of its own. */
   #endTry(): void {
-    const { responseTimeoutMs } = this.#deps.limits;
     const { policy } = this.#exchange.retries();
     const nowMs = this.#deps.clock.monotonic();
     const other = this.#tries.insteadOf(this.#exchange, nowMs);
     this.#perTry = false;
     if (other === null) {
-      this.deadlineMs += responseTimeoutMs - policy.perTryMs;
+      this.deadlineMs += this.#answerMs - policy.perTryMs;
       this.#deps.deadlines.add(this);
       return;
     }

@@ -8,6 +8,9 @@ import type { Fields } from './fields.ts';
 /** Length of a body that ends by its framing: chunked, END_STREAM, or the end of the connection. */
 export const UNKNOWN_LENGTH = -1;
 
+/** Between a developer's laptop and the platform. */
+export const OWN_PROTOCOL = 'libra-dev';
+
 export interface ConnectionFacts {
   /** Of the peer, plain (no IPv4-mapped form). Behind PROXY protocol: what its header says. */
   readonly address: string;
@@ -48,6 +51,8 @@ export interface RequestHead {
   readonly length: number;
   /** RFC 6455 by Upgrade, or RFC 8441 by Extended CONNECT (then `method` is GET here). */
   readonly upgrade: 'websocket' | null;
+  /** Asked for by Upgrade (RFC 9110 §7.8): spoken with the proxy itself, and forwarded to nobody. Absent: nothing. */
+  readonly ownProtocol?: typeof OWN_PROTOCOL;
   readonly expectsContinue: boolean;
   /** The client says that it reads trailers (TE: trailers; always true for HTTP/2). */
   readonly takesTrailers: boolean;
@@ -79,6 +84,8 @@ export interface AnswerHead {
    * nothing; `sendEnd` follows without data.
    */
   readonly length: number;
+  /** What 101 switches to; absent: websocket. */
+  readonly protocol?: typeof OWN_PROTOCOL;
 }
 
 /** The client's side of one exchange. */

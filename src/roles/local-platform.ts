@@ -9,6 +9,7 @@ import type { SettingName, Settings, Surroundings } from '../config.ts';
 import { systemClock } from '../lib/clock.ts';
 import { Failure, isFailure, messageOf } from '../lib/failure.ts';
 import { readAddresses } from './addresses.ts';
+import { createLaptop } from './laptop.ts';
 import { readKeptVariables } from './kept-settings.ts';
 import { dataPaths, makeDataFolders } from './paths.ts';
 import { LIBRAD_KEY, programArgv, programEnv, programRoot, programVersion } from './program.ts';
@@ -110,6 +111,7 @@ export function createLocalPlatform(around: Surroundings): LocalPlatform {
 
   return {
     version: programVersion,
+    laptop: createLaptop(around),
     upOptions,
     exampleFolder: join(programRoot, 'examples/hello'),
     migrateStore: async ({ from, to }, { onProgress }) => {

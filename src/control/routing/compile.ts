@@ -8,6 +8,8 @@ import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
 import type { App, Deployment, Environment, InstanceSpec, InstanceStatus } from '../../model/documents.ts';
 import type { EntrypointSpec, ProvidedService } from '../../model/manifest-types.ts';
 import { DEFAULT_TRAFFIC } from '../../model/traffic-policy.ts';
+import { withSessions } from './compile-sessions.ts';
+import type { SessionInput } from './compile-sessions.ts';
 
 /** Requests that one Entrypoint of a paused Environment may keep waiting at one Edge. */
 const HELD_REQUESTS = 1000;
@@ -31,6 +33,8 @@ export interface EnvironmentInput {
   readonly provides: Readonly<Record<string, ProvidedService>>;
   /** Instances of any role that run for the Environment and whose Deployment uses Services, in id order. */
   readonly callers: readonly { readonly instanceId: string; readonly nodeId: string; readonly uses: readonly string[] }[];
+  /** Absent: none. */
+  readonly sessions?: readonly SessionInput[];
 }
 
 /** One Environment's part of the table. */
@@ -70,7 +74,8 @@ export function compileEnvironment(input: EnvironmentInput): CompiledEnvironment
     }
   }
   const groups = [...entrypoints.values()].sort((a, b) => (a.name < b.name ? -1 : 1)).map((spec) => compileGroup(input, spec));
-  return { ...part, rules, groups, party: compileParty(input, new Set(entrypoints.keys())) };
+  const all = withSessions(input, rules, groups);
+  return { ...part, ...all, party: compileParty(input, new Set(entrypoints.keys())) };
 }
 
 function compileParty({ app, environment, provides, callers }: EnvironmentInput, listening: ReadonlySet<string>): RouteParty | null {

@@ -1,10 +1,12 @@
 // The connected data planes, Edges and the API Proxies of Nodes that have no Edge: each follows the table by sequence, and what it says back tells rollouts whether a new Instance gets traffic
 // everywhere and whether an old one has finished. An Edge counts until it has been gone for long enough to be sure of it.
 
-import type { EdgeReport, RouteTable, TableMessage, Tap, TapBatch } from '../../api/dataplane.ts';
+import { isDeepStrictEqual } from 'node:util';
+import type { EdgeReport, RouteTable, SessionReport, TableMessage, Tap, TapBatch } from '../../api/dataplane.ts';
 import type { table } from '../../api/table.ts';
 import { Failure } from '../../lib/failure.ts';
 import type { ControlContext } from '../context.ts';
+import type { SessionAttachment } from '../../model/documents.ts';
 import type { Comparison } from '../../model/version-counts.ts';
 import { deploymentRecords, instanceSpecRecords } from '../deploys/records.ts';
 import { nodeSpecRecords } from '../cluster/records.ts';
@@ -34,6 +36,8 @@ interface Edge {
   draining: ReadonlyMap<string, number>;
   /** Instances that it leaves out for a while. */
   ejected: ReadonlySet<string>;
+  /** Laptops that are connected to it; null: it has not said so far. */
+  sessions: readonly SessionReport[] | null;
   /** Monotonic time of its last report, or of the end of its stream. */
   lastContactMs: number;
   lastSeenWallMs: number;
@@ -64,6 +68,10 @@ export interface Edges {
   readonly onTrafficChange: (listener: () => void) => () => void;
   /** Called with hosts that have no certificate and that an App has let in, as Edges report them: again and again until they have one. */
   readonly onWanted: (listener: (hosts: readonly string[]) => void) => () => void;
+  /** Where each laptop is connected, as Edges say it now; where they do not know, what was known before. */
+  readonly attachments: () => (sessionId: string, before: SessionAttachment | null) => SessionAttachment | null;
+  /** Called when an answer of it may have changed. */
+  readonly onAttachments: (listener: () => void) => () => void;
   /** The process of that Edge has ended: nothing of it is left to wait for. */
   readonly forget: (id: string) => void;
   readonly list: () => readonly {
@@ -90,6 +98,7 @@ export function createEdges(context: ControlContext, deps: EdgesDeps): Edges {
   const edges = new Map<string, Edge>();
   const listeners = new Set<() => void>();
   const wantedListeners = new Set<(hosts: readonly string[]) => void>();
+  const attachmentListeners = new Set<() => void>();
   const timers = new Set<() => void>();
   const versions = createVersionHistory(clock);
 
@@ -134,6 +143,7 @@ export function createEdges(context: ControlContext, deps: EdgesDeps): Edges {
       acknowledged: 0,
       draining: new Map(),
       ejected: new Set(),
+      sessions: null,
       lastContactMs: clock.monotonic(),
       lastSeenWallMs: clock.now(),
     };
@@ -153,6 +163,7 @@ export function createEdges(context: ControlContext, deps: EdgesDeps): Edges {
     edge.acknowledged = 0;
     edge.draining = new Map();
     edge.ejected = new Set();
+    edge.sessions = null;
     const ended = AbortSignal.any([signal, stream.closed.signal]);
     log.info({ edge: edgeId }, 'edge connected');
     notify();
@@ -201,6 +212,10 @@ export function createEdges(context: ControlContext, deps: EdgesDeps): Edges {
     edge.acknowledged = known;
     edge.draining = draining;
     edge.ejected = new Set(report.ejected);
+    const { sessions = [] } = report;
+    const moved = edge.sessions === null || !isDeepStrictEqual(edge.sessions, sessions);
+    edge.sessions = sessions;
+    if (moved) for (const listener of attachmentListeners) listener();
     if (changed) notify();
     const { wanted = [] } = report;
     if (wanted.length > 0) for (const listener of wantedListeners) listener(wanted);
@@ -301,6 +316,27 @@ export function createEdges(context: ControlContext, deps: EdgesDeps): Edges {
       wantedListeners.add(listener);
       return () => wantedListeners.delete(listener);
     },
+    attachments: () => {
+      const connected = [...edges.values()].filter(isConnected);
+      const newest = new Map<string, SessionAttachment>();
+      for (const { id: edgeId, nodeId, sessions } of connected) {
+        if (nodeId === null) continue;
+        for (const { id, host, port, sinceMs } of sessions ?? []) {
+          const other = newest.get(id);
+          if (other === undefined || other.sinceMs < sinceMs) newest.set(id, { edgeId, nodeId, host, port, sinceMs });
+        }
+      }
+      const mayComeBack = clock.monotonic() - startedMs < deps.reconnectGraceMs;
+      const isSilent = (edgeId: string): boolean => {
+        const edge = edges.get(edgeId);
+        return edge === undefined || !isConnected(edge) ? mayComeBack : edge.sessions === null;
+      };
+      return (sessionId, before) => newest.get(sessionId) ?? (before !== null && isSilent(before.edgeId) ? before : null);
+    },
+    onAttachments: (listener) => {
+      attachmentListeners.add(listener);
+      return () => attachmentListeners.delete(listener);
+    },
     forget,
     list: () =>
       [...edges.values()]
@@ -373,14 +409,24 @@ function parseReport(report: EdgeReport): EdgeReport {
     report.draining !== null &&
     Object.values(report.draining).every((count) => Number.isSafeInteger(count) && count >= 0) &&
     Array.isArray(report.ejected) &&
+    (report.sessions === undefined || (Array.isArray(report.sessions) && report.sessions.every(isSessionReport))) &&
     report.ejected.every((id) => typeof id === 'string') &&
     (report.wanted === undefined || (Array.isArray(report.wanted) && report.wanted.every((host) => typeof host === 'string'))) &&
     (report.versions === undefined || (Array.isArray(report.versions) && report.versions.every(isVersionReport)));
   if (!valid) throw new Failure('invalid_input', { message: 'The report of the Edge is not valid.' });
-  if (Object.keys(report.draining).length > REPORTED || report.ejected.length > REPORTED || (report.wanted ?? []).length > REPORTED) {
+  if (
+    (report.sessions ?? []).length > REPORTED ||
+    Object.keys(report.draining).length > REPORTED ||
+    report.ejected.length > REPORTED ||
+    (report.wanted ?? []).length > REPORTED
+  ) {
     throw new Failure('too_large', {
-      message: `An Edge may report ${REPORTED} draining targets, as many that it leaves out, and as many hosts.`,
+      message: `An Edge may report ${REPORTED} draining targets, as many that it leaves out, and as many hosts and sessions.`,
     });
   }
   return report;
+}
+
+function isSessionReport({ id, host, port, sinceMs }: SessionReport): boolean {
+  return typeof id === 'string' && typeof host === 'string' && Number.isInteger(port) && Number.isSafeInteger(sinceMs);
 }

@@ -7,6 +7,7 @@ import type { View } from '../../store/view.ts';
 import { appRecords, releaseRecords } from '../apps/records.ts';
 import { instanceStatusRecords } from '../cluster/records.ts';
 import { deploymentRecords, environmentRecords, instanceSpecRecords } from '../deploys/records.ts';
+import { sessionRecords } from '../dev/records.ts';
 import type { EnvironmentInput } from './compile.ts';
 
 /** Where Edges on other machines reach what a Node runs. */
@@ -26,6 +27,10 @@ export function environmentInput({ view, domain, dataPorts }: InputDeps, environ
   const deployment = (id: string | null): Deployment | null => (id === null ? null : (view.get(deploymentRecords, id)?.document ?? null));
   const stable = deployment(environment.stableDeploymentId);
   const candidate = deployment(environment.candidateDeploymentId);
+  const sessions = view.by(sessionRecords, 'environment', environmentId).map(({ document: session }) => {
+    const via = session.attached === null ? undefined : dataPorts.get(session.attached.nodeId);
+    return { session, ...(via === undefined ? {} : { via }) };
+  });
   const specs = view.by(instanceSpecRecords, 'environment', environmentId).map(({ document }) => document);
   return {
     app,
@@ -44,6 +49,7 @@ export function environmentInput({ view, domain, dataPorts }: InputDeps, environ
           ...(via === undefined ? {} : { via }),
         };
       }),
+    ...(sessions.length === 0 ? {} : { sessions }),
     provides: manifestOf(view, stable ?? candidate)?.provides ?? {},
     callers: specs.flatMap((spec) => {
       const uses = usesOf(view, spec);

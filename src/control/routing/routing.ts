@@ -52,6 +52,8 @@ export interface Routing {
   readonly onDemandCovers: LiveTable['onDemandCovers'];
   readonly certifyAlso: LiveTable['certifyAlso'];
   readonly onWanted: Edges['onWanted'];
+  readonly attachments: Edges['attachments'];
+  readonly onAttachments: Edges['onAttachments'];
   /** Leads the platform's reserved host to its API. */
   readonly servePlatform: (target: { readonly nodeId: string; readonly host: string; readonly port: number }) => void;
   readonly edges: Edges['list'];
@@ -176,6 +178,8 @@ export function createRouting(
     onDemandCovers: (host) => live.onDemandCovers(host),
     certifyAlso: (certified) => live.certifyAlso(certified),
     onWanted: edges.onWanted,
+    attachments: edges.attachments,
+    onAttachments: edges.onAttachments,
     servePlatform: (target) => live.servePlatform(platformHost(settings.domain), target),
     edges: edges.list,
     edgeEnded: edges.forget,

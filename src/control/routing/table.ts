@@ -22,6 +22,7 @@ import { appRecords } from '../apps/records.ts';
 import { instanceStatusRecords, nodeStatusRecords } from '../cluster/records.ts';
 import type { ControlContext } from '../context.ts';
 import { deploymentRecords, environmentRecords, instanceSpecRecords } from '../deploys/records.ts';
+import { sessionRecords } from '../dev/records.ts';
 import { CountedHosts } from './counted-hosts.ts';
 import { createClaims } from './claims.ts';
 import type { RuleConflict } from './claims.ts';
@@ -144,6 +145,7 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
     if (input === null) return null;
     for (const { spec } of input.instances) environmentOf.set(spec.id, environmentId);
     for (const { instanceId } of input.callers) environmentOf.set(instanceId, environmentId);
+    for (const { session } of input.sessions ?? []) environmentOf.set(session.id, environmentId);
     return compileEnvironment(input);
   };
 
@@ -322,11 +324,17 @@ export function createLiveTable(context: ControlContext, source: CertificateSour
 
   const unsubscribe = view.onChange((changed) => {
     for (const id of changed.get(environmentRecords.name) ?? []) touch(id);
+    for (const id of changed.get(sessionRecords.name) ?? []) {
+      const session = view.get(sessionRecords, id)?.document;
+      touch(session?.environmentId ?? environmentOf.get(id));
+      if (session === undefined) environmentOf.delete(id);
+    }
     for (const id of changed.get(instanceSpecRecords.name) ?? []) touchInstance(id);
     for (const id of changed.get(instanceStatusRecords.name) ?? []) touchInstance(id);
     for (const id of changed.get(nodeStatusRecords.name) ?? []) {
       if (!noteDataPort(id)) continue;
       for (const stored of view.by(instanceSpecRecords, 'node', id)) touchInstance(stored.document.id);
+      for (const { document } of view.list(sessionRecords)) if (document.attached?.nodeId === id) touch(document.environmentId);
     }
     for (const id of changed.get(appRecords.name) ?? []) {
       for (const stored of view.by(environmentRecords, 'app', id)) touch(stored.document.id);

@@ -3,7 +3,7 @@
 
 import { fieldName, fieldNameIn } from '../fields.ts';
 import type { RequestHead } from '../message.ts';
-import { UNKNOWN_LENGTH } from '../message.ts';
+import { OWN_PROTOCOL, UNKNOWN_LENGTH } from '../message.ts';
 import { hasOption, parseFieldLines } from './field-lines.ts';
 
 export interface ParsedRequest {
@@ -66,7 +66,7 @@ export function parseRequestHead(text: string): ParsedRequest | RefusedMessage {
   const length = lines.chunked ? UNKNOWN_LENGTH : Math.max(0, lines.length);
   if (lines.trailer !== '' && lines.chunked && TRAILER !== null) lines.fields.push(TRAILER, lines.trailer);
   // A body would be taken for the first bytes of the stream (RFC 9110 §7.8 lets an Upgrade be ignored).
-  const upgrades = modern && method === 'GET' && lines.upgrade === 'websocket' && length === 0 && hasOption(connection, 'upgrade');
+  const upgrades = modern && method === 'GET' && lines.upgrade !== '' && length === 0 && hasOption(connection, 'upgrade');
   return {
     type: 'request',
     chunked: lines.chunked,
@@ -78,7 +78,8 @@ export function parseRequestHead(text: string): ParsedRequest | RefusedMessage {
       host: lines.host,
       fields: lines.fields,
       length,
-      upgrade: upgrades ? 'websocket' : null,
+      upgrade: upgrades && lines.upgrade === 'websocket' ? 'websocket' : null,
+      ...(upgrades && lines.upgrade === OWN_PROTOCOL ? { ownProtocol: OWN_PROTOCOL } : {}),
       expectsContinue: modern && lines.expect !== '' && length !== 0,
       takesTrailers: lines.te !== '' && hasOption(lines.te, 'trailers'),
     },

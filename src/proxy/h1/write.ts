@@ -48,7 +48,7 @@ export function answerHeadText(head: AnswerHead, framing: AnswerFraming, date: s
     if (name.lower === 'date') dated = true;
     text += `${name.prefix}${values[index] ?? ''}\r\n`;
   }
-  if (head.status === 101) return `${text}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n`;
+  if (head.status === 101) return `${text}Connection: Upgrade\r\nUpgrade: ${head.protocol ?? 'websocket'}\r\n\r\n`;
   if (!dated) text += `Date: ${date}\r\n`;
   if (framing.kind === 'chunked') text += 'Transfer-Encoding: chunked\r\n';
   else if (head.length !== UNKNOWN_LENGTH && head.status !== 204) text += `Content-Length: ${head.length}\r\n`;

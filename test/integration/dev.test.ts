@@ -1,0 +1,237 @@
+// The development environment with real processes: `libra dev` on "laptops" beside an App that is deployed, and with nothing deployed.
+
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import http from 'node:http';
+import net from 'node:net';
+import { after, before, test } from 'node:test';
+import { serverApp, writeApp } from '../fixtures/app-folder.ts';
+import { startConnectProxy, startLibraDev, startLocalServer } from '../fixtures/laptop.ts';
+import type { LibraDev, LocalServer } from '../fixtures/laptop.ts';
+import { Platform, until } from '../platform.ts';
+
+const HOST = 'shop--staging.localhost';
+const STAGING = ['-e', 'staging'] as const;
+
+let platform: Platform;
+let folder = '';
+const servers: LocalServer[] = [];
+const running = new Set<LibraDev>();
+
+before(async () => {
+  platform = new Platform();
+  await platform.start();
+  folder = writeApp(platform, 'shop', serverApp({ text: 'deployed' }));
+  const deployed = await platform.cliIn(folder, 'deploy', ...STAGING);
+  assert.equal(deployed.code, 0, deployed.stderr);
+});
+after(async () => {
+  for (const dev of running) await dev.stop();
+  for (const server of servers) server.close();
+  await platform.dispose();
+});
+
+const local = async (name: string): Promise<LocalServer> => {
+  const server = await startLocalServer(name);
+  servers.push(server);
+  return server;
+};
+const dev = (words: readonly string[], env: Readonly<Record<string, string>> = {}, where = folder): LibraDev => {
+  const started = startLibraDev(platform, where, words, env);
+  running.add(started);
+  return started;
+};
+/** The laptop of `key` with a server that answers with its name, connected and in force. */
+const laptop = async (key: string, more: readonly string[] = []): Promise<{ readonly dev: LibraDev; readonly server: LocalServer }> => {
+  const server = await local(key);
+  const started = dev(['--port', String(server.port), '--key', key, ...STAGING, ...more]);
+  await started.connected;
+  await until(
+    `${key} gets its requests`,
+    10_000,
+    async () => (await platform.get(HOST, '/', { headers: { 'x-libra-session': key } })).body === key,
+  );
+  return { dev: started, server };
+};
+const body = async (host: string, headers: Readonly<Record<string, string>> = {}): Promise<string> =>
+  (await platform.get(host, '/', { headers })).body;
+
+test('a personal session gets what names its key, by all four ways, and nothing else', async () => {
+  const { dev: ana, server } = await laptop('ana');
+  assert.equal((await ana.connected).url, `http://ana--${HOST}:${platform.edgePort}`);
+  assert.equal(await body(HOST), 'deployed');
+  for (const [host, headers] of [
+    [`ana--${HOST}`, {}],
+    [HOST, { 'x-libra-session': 'ana' }],
+    [HOST, { cookie: 'a=b; libra-session=ana' }],
+    [HOST, { baggage: 'x=1, libra-session=ana;p=1' }],
+  ] as const)
+    assert.equal(await body(host, headers), 'ana');
+  const intercepted = await platform.get(`ana--${HOST}`);
+  assert.equal(intercepted.headers['cache-control'], 'no-store');
+  // What the program calls in turn belongs to the session too.
+  const said = JSON.parse((await platform.get(`ana--${HOST}`, '/headers')).body) as Record<string, string>;
+  assert.deepEqual([said['x-libra-session'], said['baggage']], ['ana', 'libra-session=ana']);
+  assert.equal(await body(HOST, { 'x-libra-session': 'nobody' }), 'deployed');
+  assert.ok(server.seen.length > 4);
+
+  const list = await platform.cliIn(folder, 'dev', 'ls');
+  assert.match(list.stdout, /staging +web +personal +ana +owner \(.*\) +yes/u);
+  const refused = await platform.cliIn(folder, 'dev', '--port', '1', '--key', 'ana', ...STAGING);
+  assert.equal(refused.code, 5);
+  assert.match(refused.stderr, /The key ana is in use for shop\/staging web: its requests go to the session of owner \(/u);
+  assert.equal(await ana.stop(), 0);
+  assert.equal((await platform.get(`ana--${HOST}`)).status, 404);
+  assert.equal(await body(HOST, { 'x-libra-session': 'ana' }), 'deployed');
+  assert.doesNotMatch((await platform.cliIn(folder, 'dev', 'ls')).stdout, /ana/u);
+});
+
+test('two developers and everybody else on one App: thousands of requests, none of them at the wrong place', async () => {
+  const [ana, bob] = await Promise.all([laptop('ana'), laptop('bob')]);
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 12 });
+  const ask = (key: string | null): Promise<string> =>
+    new Promise((resolve, reject) => {
+      const headers = { host: HOST, ...(key === null ? {} : { 'x-libra-session': key }) };
+      const request = http.get({ host: '127.0.0.1', port: platform.edgePort, headers, agent }, (response) => {
+        let text = '';
+        response.on('data', (chunk: Buffer) => (text += chunk.toString()));
+        response.on('end', () => resolve(text));
+      });
+      request.on('error', reject);
+    });
+  const wrong: string[] = [];
+  const total = Number(process.env['LIBRA_TEST_DEV_REQUESTS'] ?? 3_000);
+  const loop = async (from: number): Promise<void> => {
+    for (let index = from; index < total; index += 12) {
+      const key = [null, 'ana', 'bob'][index % 3] ?? null;
+      const answer = await ask(key);
+      if (answer !== (key ?? 'deployed')) wrong.push(`${key ?? 'nobody'} got ${answer}`);
+    }
+  };
+  await Promise.all(Array.from({ length: 12 }, (_, from) => loop(from)));
+  agent.destroy();
+  assert.deepEqual(wrong, []);
+  assert.deepEqual([await ana.dev.stop(), await bob.dev.stop()], [0, 0]);
+});
+
+test('a laptop that is killed is replaced by what is deployed within two seconds, and nothing unsafe is sent twice', async () => {
+  const { dev: ana, server } = await laptop('ana');
+  const headers = { 'x-libra-session': 'ana' };
+  const hanging = platform.get(HOST, '/hang', { method: 'POST', headers, body: 'once' });
+  await until('the laptop has it', 5_000, () => server.seen.includes('POST /hang'));
+  ana.child.kill('SIGKILL');
+  const killedMs = performance.now();
+  const { status } = await hanging;
+  assert.equal(status, 502, 'what may have had an effect is told as broken');
+  assert.equal(await body(HOST, headers), 'deployed');
+  assert.ok(performance.now() - killedMs < 2_000, `${performance.now() - killedMs} ms`);
+  assert.equal(server.seen.filter((line) => line === 'POST /hang').length, 1);
+  // The program that is not there is no reason to wait either: nothing was sent, so that any method goes elsewhere.
+  const again = await laptop('ana');
+  again.server.close();
+  const posted = await platform.get(HOST, '/echo', { method: 'POST', headers, body: 'posted' });
+  assert.deepEqual([posted.status, again.server.seen.includes('POST /echo')], [200, false]);
+  await again.dev.stop();
+});
+
+test('bytes of every kind pass as they are: large bodies both ways, event streams, upgrades', async () => {
+  const { dev: ana } = await laptop('ana');
+  const sent = randomBytes(20_000_000);
+  const came = createHash('sha256');
+  await new Promise<void>((resolve, reject) => {
+    const request = http.request(
+      { host: '127.0.0.1', port: platform.edgePort, path: '/echo', method: 'POST', headers: { host: `ana--${HOST}` }, agent: false },
+      (response) => {
+        response.on('data', (chunk: Buffer) => came.update(chunk));
+        response.on('end', resolve);
+        response.on('error', reject);
+      },
+    );
+    request.on('error', reject);
+    request.end(sent);
+  });
+  assert.equal(came.digest('hex'), createHash('sha256').update(sent).digest('hex'));
+
+  const events = http.get({ host: '127.0.0.1', port: platform.edgePort, path: '/events', headers: { host: `ana--${HOST}` }, agent: false });
+  const [stream] = (await once(events, 'response')) as [http.IncomingMessage];
+  const [first] = (await once(stream, 'data')) as [Buffer];
+  assert.equal(first.toString(), 'data: first\n\n');
+  stream.destroy();
+
+  const socket = net.connect(platform.edgePort, '127.0.0.1');
+  socket.write(
+    `GET /socket HTTP/1.1\r\nHost: ana--${HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n\r\n`,
+  );
+  const [head] = (await once(socket, 'data')) as [Buffer];
+  assert.match(head.toString(), /^HTTP\/1\.1 101 /u);
+  const frame = Buffer.from([0x81, 0x85, 1, 2, 3, 4, 0x69, 0x67, 0x6f, 0x68, 0x6e]);
+  socket.write(frame);
+  const [echoed] = (await once(socket, 'data')) as [Buffer];
+  assert.deepEqual(echoed, frame);
+  socket.destroy();
+  await ana.stop();
+});
+
+test('a restart of librad and a lost connection change nothing: the same session under the same URL, through a proxy in the way', async () => {
+  const server = await local('ana');
+  const other = new Platform({ env: { LIBRA_DOMAIN: 'apps.test' } });
+  await other.start();
+  const through = await startConnectProxy(() => other.edgePort);
+  try {
+    const source = writeApp(other, 'shop', serverApp({ text: 'deployed' }));
+    const started = startLibraDev(other, source, ['--port', String(server.port), '--key', 'ana'], { HTTPS_PROXY: through.url });
+    running.add(started);
+    const { id } = await started.connected;
+    assert.deepEqual(through.asked, [`libra.apps.test:${other.edgePort}`]);
+    const reached = (): Promise<boolean> => other.get('ana--shop--dev.apps.test').then(({ body: text }) => text === 'ana');
+    await until('it is reached', 10_000, reached);
+    // Nothing is deployed: it has the common host too.
+    assert.equal((await other.get('shop--dev.apps.test')).body, 'ana');
+    const cutMs = performance.now();
+    through.cut();
+    await until('it is back', 5_000, async () => through.asked.length >= 2 && (await reached()));
+    assert.ok(performance.now() - cutMs < 3_000, `${performance.now() - cutMs} ms`);
+    await other.kill();
+    assert.equal(await reached(), true, 'while control is away');
+    await other.start();
+    await until('it is reached still', 10_000, reached);
+    const { items } = await other.client().sessions.list({ params: { app: 'shop', environment: 'dev' } });
+    assert.deepEqual(
+      items.map((one) => [one.id, one.connected]),
+      [[id, true]],
+    );
+    // Somebody ends it.
+    const revoked = await other.cliIn(source, 'dev', 'revoke', id);
+    assert.equal(revoked.code, 0, revoked.stderr);
+    await until('libra dev has ended', 10_000, () => started.child.exitCode !== null);
+    assert.equal(started.child.exitCode, 4);
+    assert.match(started.text(), /it has ended/u);
+  } finally {
+    through.close();
+    await other.dispose();
+  }
+});
+
+test('replace takes all of the requests, its program has the values of the Environment, and production is protected', async () => {
+  const set = await platform.cliIn(folder, 'env', 'set', 'GREETING=from the Environment', '--no-deploy', ...STAGING);
+  assert.equal(set.code, 0, set.stderr);
+  const started = dev(['--mode', 'replace', ...STAGING]);
+  await started.connected;
+  const values = await until('its program answers everybody', 10_000, async () => {
+    const reply = await platform.get(HOST, '/env');
+    const found = JSON.parse(reply.body) as Record<string, string>;
+    return found['LIBRA_INSTANCE'] === undefined ? found : null;
+  });
+  assert.deepEqual(
+    [values['GREETING'], values['LIBRA_APP'], values['LIBRA_ENVIRONMENT'], values['LIBRA_ENTRYPOINT'], values['LIBRA_TOKEN']],
+    ['from the Environment', 'shop', 'staging', 'web', undefined],
+  );
+  assert.doesNotMatch(started.text(), /from the Environment/u);
+  assert.equal(await started.stop(), 0);
+  assert.equal(JSON.parse((await platform.get(HOST, '/env')).body)['LIBRA_ENVIRONMENT'], 'staging');
+  await platform.client().environments.create({ params: { app: 'shop' }, body: { name: 'production' } });
+  const refused = await platform.cliIn(folder, 'dev', '--port', '1', '-e', 'production');
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /shop\/production is protected: production is, unless/u);
+});
