@@ -3,6 +3,7 @@
 
 import type { DesiredInstance } from '../api/agent.ts';
 import { expandWords } from '../model/expand.ts';
+import { parseUse, serviceText, serviceVariable } from '../model/service-policy.ts';
 import { variableOf } from './container-part.ts';
 import type { Reason } from '../model/documents.ts';
 
@@ -54,10 +55,10 @@ export function environmentOf(spec: DesiredInstance, facts: EnvironmentFacts): R
 
 /** Which Environment is meant knows the API Proxy: `billing.invoices` and `billing/staging.invoices` have one address. */
 function serviceVariables(apiProxy: string, uses: readonly string[]): Readonly<Record<string, string>> {
-  const services = uses.map((use) => use.replace(/\/[^.]*/u, ''));
+  const services = uses.map(parseUse);
   return {
     LIBRA_APIPROXY: apiProxy,
-    ...Object.fromEntries(services.map((service) => [`LIBRA_SERVICE_${variableOf(service)}`, `${apiProxy}/${service}`])),
+    ...Object.fromEntries(services.map((service) => [serviceVariable(service), `${apiProxy}/${serviceText(service)}`])),
   };
 }
 

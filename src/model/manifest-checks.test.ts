@@ -131,6 +131,24 @@ test('images may share a port, which is one inside of each; a process keeps its 
   assert.equal(problemsOf(`build: { base: "node:24" }\n${ports('command: x', 'command: y')}`).length, 1);
 });
 
+test('a Service has one address, in a variable of its own', () => {
+  assert.deepEqual(
+    problemsOf(`uses: [billing.invoices, librad.kv, mail.out, billing/staging.invoices, billing.bills, mail.out]
+entrypoints: { web: { command: x } }
+`),
+    [
+      '2:47: uses.3: billing/staging.invoices is the same Service as billing.invoices',
+      '2:88: uses.5: mail.out is the same Service as mail.out',
+    ],
+  );
+  assert.deepEqual(
+    problemsOf(`uses: [a-b.c, a.b-c]
+entrypoints: { web: { command: x } }
+`),
+    ['2:15: uses.1: the address of a.b-c would stand in LIBRA_SERVICE_A_B_C, as that of a-b.c: rename one of the Services'],
+  );
+});
+
 test('references to Entrypoints that are not there name the nearest', () => {
   assert.deepEqual(
     problemsOf(`entrypoints: { web: { command: x }, nightly: { command: y, schedule: "0 3 * * *" } }

@@ -5,6 +5,7 @@ import { listensOf, runOf } from './manifest-defaults.ts';
 import { isRecord } from './manifest-fields.ts';
 import type { BuildInput, EntrypointInput, EnvironmentInput } from './manifest-schema.ts';
 import { nearest } from './nearest.ts';
+import { parseUse, serviceText, serviceVariable } from './service-policy.ts';
 import { matchOf, placeOf } from './manifest-route.ts';
 import { routeKey } from './route-match.ts';
 import { placeText } from './route-text.ts';
@@ -18,6 +19,7 @@ export interface ManifestParts {
   /** Names of all Entrypoints in the file, readable or not. */
   readonly entrypointNames: readonly string[];
   readonly provides: ReadonlyMap<string, { readonly entrypoint: string }>;
+  readonly uses: readonly string[];
   readonly environments: ReadonlyMap<string, EnvironmentInput>;
 }
 
@@ -25,6 +27,7 @@ export function checkWhole(parts: ManifestParts, report: Report): void {
   checkBuild(parts.build, report);
   checkCommands(parts, report);
   checkReferences(parts, report);
+  checkUses(parts.uses, report);
   checkPorts(parts, report);
   checkRouteClaims(parts, report);
   checkEnvironments(parts, report);
@@ -54,6 +57,19 @@ function checkCommands(parts: ManifestParts, report: Report): void {
   }
   if (parts.entrypointNames.length === 0 && !isImage(build) && build?.static === undefined) {
     report(['entrypoints'], 'is missing: expected at least one Entrypoint, such as `web: { command: node server.js }`', 'key');
+  }
+}
+
+/** Each has one address, which stands in one variable. */
+function checkUses(uses: readonly string[], report: Report): void {
+  const seen = new Map<string, string>();
+  for (const [index, use] of uses.entries()) {
+    const service = parseUse(use);
+    const variable = serviceVariable(service);
+    const other = seen.get(variable);
+    if (other === undefined) seen.set(variable, use);
+    else if (serviceText(parseUse(other)) === serviceText(service)) report(['uses', index], `${use} is the same Service as ${other}`);
+    else report(['uses', index], `the address of ${use} would stand in ${variable}, as that of ${other}: rename one of the Services`);
   }
 }
 

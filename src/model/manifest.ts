@@ -110,6 +110,7 @@ function readManifest(value: unknown, report: Report): Manifest | null {
       entrypoints,
       entrypointNames: keysOf(value['entrypoints']),
       provides,
+      uses: uses ?? [],
       environments,
     },
     report,

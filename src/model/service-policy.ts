@@ -25,13 +25,19 @@ export const PLATFORM_APP = 'librad';
 /** `billing.invoices`, which is also the text for people. */
 export const serviceText = ({ app, name }: ServiceName): string => `${app}.${name}`;
 
+/** The variable of an Instance that holds its address. */
+export const serviceVariable = (service: ServiceName): string =>
+  `LIBRA_SERVICE_${serviceText(service)
+    .toUpperCase()
+    .replaceAll(/[^A-Z0-9]/gu, '_')}`;
+
 export interface UsedService extends ServiceName {
   /** null: the caller's own. */
   readonly environment: string | null;
 }
 
 /** What an entry of `uses` names. It is of the manifest's form. */
-function parseUse(use: string): UsedService {
+export function parseUse(use: string): UsedService {
   const dot = use.lastIndexOf('.');
   const [app = '', environment = null] = use.slice(0, dot).split('/');
   return { app, environment, name: use.slice(dot + 1) };

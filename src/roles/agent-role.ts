@@ -40,6 +40,8 @@ export interface AgentRoleOptions {
   readonly identity: () => MachineIdentity;
   /** The address by which other machines reach it; null: there are none. */
   readonly address: string | null;
+  /** On loopback: what has a network of its own does not get there. */
+  readonly apiProxyUrl: string;
 }
 
 /** Starts it; what it started is stopped with librad, Instances included unless they are kept. */
@@ -67,6 +69,7 @@ export async function startAgentRole(librad: Librad, options: AgentRoleOptions):
     log,
     nodeName: options.nodeName,
     identity,
+    apiProxy: { url: options.apiProxyUrl, insideUrl: null },
     ...(dataPort === null ? {} : { dataPort }),
     ...(isTrusted ? { address: reached } : {}),
     ...(forward === undefined ? {} : { forward }),

@@ -115,7 +115,7 @@ export async function startControlPlane(librad: Librad): Promise<Omit<LocalAddre
   const link = createHttpLink({ client: createClient(table, { url: started.url, token }), url: () => started.url, token: () => token });
   const own = (): MachineIdentity => identity ?? requireIdentity(paths);
   const address = settings.apiTlsHost === null ? null : (settings.nodeAddress ?? settings.apiTlsHost);
-  agent = await startAgentRole(librad, { link, nodeName, identity: own, address });
+  agent = await startAgentRole(librad, { link, nodeName, identity: own, address, apiProxyUrl: edge.apiProxyUrl });
 
   await edge.serve({ url: started.url, token: started.edgeToken }, started.nodeId);
   return { api: started.url, apps: `http://<app>.${domain}${edge.ports.http === 80 ? '' : `:${edge.ports.http}`}` };

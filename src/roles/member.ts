@@ -85,7 +85,7 @@ export async function startMember(librad: Librad, membership: Membership): Promi
   if (roles.includes('agent')) {
     librad.onProgress('Starting the agent');
     const link = createHttpLink({ client, url: () => ways.current(), token: () => null, tls: () => party });
-    const own = { identity: () => identity, address: settings.nodeAddress ?? address };
+    const own = { identity: () => identity, address: settings.nodeAddress ?? address, apiProxyUrl: edge.apiProxyUrl };
     agentRole = await startAgentRole(librad, { link, nodeName: name, ...own });
   }
   const edgeConnection = (): EdgeConnection => ({ urls: ways.all(), identityFile: paths.identity });

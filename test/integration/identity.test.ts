@@ -26,6 +26,11 @@ interface Answer {
 const SHOWS_TOKEN = `import { readFileSync } from 'node:fs';`;
 const TOKEN_ROUTE = `if (url.pathname === '/token') return response.end(JSON.stringify({
     token: readFileSync(process.env.LIBRA_IDENTITY_FILE, 'utf8'), file: process.env.LIBRA_IDENTITY_FILE, instance: process.env.LIBRA_INSTANCE }));
+  if (url.pathname === '/call') {
+    const headers = { 'x-libra-identity': readFileSync(process.env.LIBRA_IDENTITY_FILE, 'utf8') };
+    const called = fetch(process.env.LIBRA_APIPROXY + '/' + url.searchParams.get('path'), { headers });
+    return called.then(async (reply) => response.end(reply.status + ' ' + (await reply.text())), (error) => response.end(String(error)));
+  }
   if (url.pathname === '/healthz')`;
 
 describe('the identity of an Instance', () => {
@@ -33,8 +38,8 @@ describe('the identity of an Instance', () => {
   before(() => platform.start());
   after(() => platform.dispose());
 
-  const deploy = async (instances: number): Promise<void> => {
-    const files = serverApp({ text: 'shop', instances, before: SHOWS_TOKEN });
+  const deploy = async (instances: number, more = ''): Promise<void> => {
+    const files = serverApp({ text: 'shop', instances, before: SHOWS_TOKEN, more });
     const server = files['server.mjs']?.replace("if (url.pathname === '/healthz')", TOKEN_ROUTE) ?? '';
     const result = await platform.cli('deploy', writeApp(platform, 'shop', { ...files, 'server.mjs': server }));
     assert.equal(result.code, 0, result.stderr + result.stdout);
@@ -95,6 +100,24 @@ describe('the identity of an Instance', () => {
     assert.equal((await callWith(later.token)).status, 403);
   });
 
+  test('what it uses it reaches by it, also while control is away; what it does not use it does not', async () => {
+    const provides = 'provides: { invoices: { entrypoint: web, allow: [shop] }, books: { entrypoint: web, allow: [shop] } }';
+    const billing = serverApp({ app: 'billing', text: 'from billing', more: provides });
+    const provided = await platform.cli('deploy', writeApp(platform, 'billing', billing));
+    assert.equal(provided.code, 0, provided.stderr);
+    await deploy(1, 'uses: [billing.invoices, librad.kv]');
+    const names = Object.keys(JSON.parse((await platform.get('shop.localhost', '/env')).body) as object)
+      .filter((name) => /^LIBRA_(?:APIPROXY|SERVICE)/u.test(name))
+      .sort();
+    assert.deepEqual(names, ['LIBRA_APIPROXY', 'LIBRA_SERVICE_BILLING_INVOICES', 'LIBRA_SERVICE_LIBRAD_KV']);
+    const call = (path: string): ReturnType<Platform['get']> => platform.get('shop.localhost', `/call?path=${encodeURIComponent(path)}`);
+    await until('its Service answers', SECONDS_MS, async () => (await call('billing.invoices')).body === '200 from billing');
+    assert.match((await call('billing.books')).body, /^403 .*shop\/production does not use billing\.books/u);
+    await platform.kill();
+    assert.equal((await call('billing.invoices')).body, '200 from billing');
+    await platform.start();
+  });
+
   test('the one that is scaled away is nobody, the one that stays is who it was', async () => {
     assert.equal((await platform.cli('scale', '-a', 'shop', 'web=2')).code, 0);
     const both = await askAll(2);
@@ -108,6 +131,11 @@ describe('the identity of an Instance', () => {
     const stays = both.find((each) => each !== gone);
     assert.ok(stays !== undefined);
     assert.equal((await callWith(stays.token)).status, 403);
+    const { addresses } = await platform.client().system.status({});
+    const through = (bearer: string): Promise<number> =>
+      fetch(`${addresses['apiProxy']}/billing.invoices`, { headers: { 'x-libra-identity': bearer } }).then(({ status }) => status);
+    await until('the API Proxy refuses it as well', SECONDS_MS, async () => (await through(gone.token)) === 401);
+    assert.equal(await through(stays.token), 200);
     await until('its file is gone', SECONDS_MS, () => !existsSync(gone.file));
     assert.ok(existsSync(stays.file));
   });

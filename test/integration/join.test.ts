@@ -77,6 +77,10 @@ test('a machine joins, runs Instances and an Edge, is killed and comes back, and
       const ran = await platform.cli('exec', '-a', 'two', there.id, '--', 'cat', '/proc/self/environ');
       assert.match(ran.stdout, /LIBRA_NODE=second/u, ran.stderr);
       assert.equal((await platform.cli('logs', '-a', 'two')).code, 0);
+      // Its token is signed there, and known here by the certificate that the machine came with.
+      const { stdout: identity } = await platform.cli('exec', '-a', 'two', there.id, '--', 'sh', '-c', 'cat $LIBRA_IDENTITY_FILE');
+      const known = await fetch(`${platform.addresses.api}/v1/apps`, { headers: { authorization: `Bearer ${identity}` } });
+      assert.equal(known.status, 403, await known.text());
       // Each Edge has the same table, and reaches both: what runs on the other machine by its data port.
       machine.readAddresses();
       for (const edge of [platform, machine]) {
@@ -110,6 +114,8 @@ test('a machine joins, runs Instances and an Edge, is killed and comes back, and
       );
       await until('and stops what it ran', 20_000, () => !machine.processes().some(({ pid }) => pid === there.pid));
       assert.equal((await platform.client().nodes.list({})).items.length, 1);
+      const nobody = await fetch(`${platform.addresses.api}/v1/apps`, { headers: { authorization: `Bearer ${identity}` } });
+      assert.deepEqual([nobody.status, /Node|gone|ended|stopped/u.test(await nobody.text())], [401, true]);
 
       // It starts all the same, so that it stops what it ran, and says how it is; then it may come anew.
       const anew = await invite(platform);

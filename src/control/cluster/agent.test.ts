@@ -7,6 +7,7 @@ import { Failure, isFailure } from '../../lib/failure.ts';
 import type { InstanceSpec, InstanceStatus, Reason } from '../../model/documents.ts';
 import { create, put, remove, update } from '../../store/records.ts';
 import { createGrantHandlers } from '../auth/grants.ts';
+import { releaseRecords } from '../apps/records.ts';
 import { deploymentRecords, environmentRecords, instanceSpecRecords } from '../deploys/records.ts';
 import type { Reconciler } from '../context.ts';
 import type { StreamItem } from '../handler.ts';
@@ -16,6 +17,7 @@ import {
   anEnvironment,
   anInstance,
   aNode,
+  aRelease,
   aStatus,
   callOf,
   createTestContext,
@@ -144,6 +146,21 @@ test('an agent gets everything that its Instance needs, values opened, and the n
       { path: '/etc/key', mode: 0o400, contentBase64: Buffer.from('value of v2').toString('base64'), secret: 'key' },
     ]);
     assert.deepEqual([instance.commands, instance.port, instance.timeoutMs], [[['node', 'x.js']], 4000, null]);
+    assert.equal(instance.uses, undefined);
+    await agent.disconnect();
+  }));
+
+test('an Instance is told what its own Release uses, whatever a later one does', () =>
+  withContext(async (context) => {
+    const { manifest } = aRelease();
+    await context.view.commit(
+      create(releaseRecords, aRelease({ id: 'release-2', number: 2, manifest: { ...manifest, uses: ['billing.invoices', 'librad.kv'] } })),
+      create(releaseRecords, aRelease({ id: 'release-3', number: 3 })),
+      create(instanceSpecRecords, anInstance({ releaseId: 'release-2' })),
+    );
+    const agent = connect(syncOf(context), context);
+    await agent.catchUp();
+    assert.deepEqual(agent.desired.get('instance-1')?.uses, ['billing.invoices', 'librad.kv']);
     await agent.disconnect();
   }));
 
