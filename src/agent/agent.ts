@@ -227,7 +227,15 @@ export function createAgent(options: AgentOptions): Agent {
       await dataPort?.stop();
       throw error;
     });
-    tokens.follow(() => instances.all().map((supervisor) => supervisor.state()));
+    tokens.follow(
+      () => instances.all().map((supervisor) => supervisor.state()),
+      async (id) => {
+        const supervisor = instances.get(id);
+        const spec = supervisor?.spec() ?? null;
+        const running = supervisor?.running() ?? null;
+        if (spec !== null && running !== null) await workspace.writeToken(spec, running.driver);
+      },
+    );
     const contact = createContact(clock, log, instances);
     forwarder =
       options.forward === undefined

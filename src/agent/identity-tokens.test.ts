@@ -38,6 +38,8 @@ const authority = makeAuthority();
 const nodeId = newId();
 const machine = authority.issueMachine(nodeId, ['node'], { untilMs: Date.UTC(2030, 0, 1) });
 
+const NO_RESTORE = (id: string): Promise<void> => Promise.reject(new Error(`${id} has its folder`));
+
 interface Rig {
   readonly clock: FakeClock;
   readonly tokens: IdentityTokens;
@@ -91,7 +93,7 @@ async function upRig(context: TestContext): Promise<Rig & { readonly folder: str
   const spec = desiredInstance({ id: 'one' });
   const folder = written(made.tokens, spec);
   made.states.push({ ...newInstanceState(spec), activity: 'up' });
-  made.tokens.follow(() => made.states);
+  made.tokens.follow(() => made.states, NO_RESTORE);
   return { ...made, folder };
 }
 
@@ -173,7 +175,7 @@ test('one that has ended gets no more, and one that is not prepared yet none', a
   assert.ok(done !== undefined && early !== undefined);
   const folder = written(tokens, done);
   states.push({ ...newInstanceState(done), activity: 'done' }, { ...newInstanceState(early), activity: 'preparing' });
-  tokens.follow(() => states);
+  tokens.follow(() => states, NO_RESTORE);
   await clock.advance(15 * MINUTE_MS);
   assert.ok(Number.isNaN(left(folder)), 'its time is over');
   assert.equal(existsSync(join(dirname(folder), 'early')), false);
@@ -255,6 +257,16 @@ test('tokens are replaced while control is away, and by an agent that has heard 
   await restart({ stopInstances: false, between: () => clock.jump(10 * MINUTE_MS) });
   await until('the token is as good as new', () => left() > 12);
   control.reachable = true;
+});
+
+test('a folder that somebody has cleared away under a program that runs is made again', async (context) => {
+  const { control, until, status, left, tokenFolder, agent } = await bench(context);
+  control.snapshot(desiredInstance({}), desiredInstance({ id: 'two' }));
+  await until('both are healthy', () => status()?.healthy === true && status('two')?.healthy === true);
+  rmSync(dirname(tokenFolder()), { recursive: true });
+  agent().renewIdentity();
+  await until('both are there again', () => [tokenFolder(), tokenFolder('two')].every((each) => existsSync(tokenFile(each))));
+  assert.ok(left() > 12 && left('two') > 12);
 });
 
 test('the token goes with its Instance, and with the platform', async (context) => {

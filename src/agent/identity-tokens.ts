@@ -34,8 +34,11 @@ export interface IdentityTokens extends Pick<MemoryFolder, 'remove' | 'sweep'> {
   folder(spec: DesiredInstance): string | null;
   /** A fresh one. Answers the folder, which is still to be given to the App; null: this Instance has none. */
   write(spec: DesiredInstance): string | null;
-  /** From now on those of these Instances are replaced in time, at first all of them. */
-  follow(states: () => readonly InstanceState[]): void;
+  /**
+   * From now on those of these Instances are replaced in time, at first all of them.
+   * @param restore one that runs has lost its folder, as where somebody clears what a user left in memory at the end of a session
+   */
+  follow(states: () => readonly InstanceState[], restore: (instanceId: string) => Promise<void>): void;
   /** The machine has another key: everything is signed anew. */
   renew(): void;
   /** Replaces none any more, and removes those that nothing of these can read. */
@@ -73,15 +76,18 @@ export async function createIdentityTokens(options: IdentityTokensOptions): Prom
     return ageMs >= RENEW_AFTER_MS || ageMs < 0;
   };
 
-  const renewDue = async (by: MachineIdentity, states: readonly InstanceState[]): Promise<void> => {
-    const due = states.flatMap(({ activity, claims, id }) => (activity !== 'done' && claims !== undefined && isDue(id) ? [claims] : []));
-    for (const [index, claims] of due.entries()) {
+  const renewDue = async (
+    states: readonly InstanceState[],
+    renewOne: (state: InstanceState, claims: InstanceClaims) => Promise<void>,
+  ): Promise<void> => {
+    const due = states.filter(({ activity, id }) => activity !== 'done' && isDue(id));
+    for (const [index, state] of due.entries()) {
+      const { claims } = state;
+      if (claims === undefined) continue;
       if (index % AT_ONCE === AT_ONCE - 1) await setImmediate();
       try {
-        sign(by, claims);
+        await renewOne(state, claims);
       } catch (error) {
-        // Where there is no folder, its program has not been prepared yet, or is gone.
-        if (isMissing(error)) continue;
         log.warn(
           { instanceId: claims.instanceId, error: messageOf(error) },
           'the token of an Instance could not be replaced; it is tried again',
@@ -101,13 +107,22 @@ export async function createIdentityTokens(options: IdentityTokensOptions): Prom
       sign(identity(), claims);
       return place.of(spec.id);
     },
-    follow: (states) => {
+    follow: (states, restore) => {
       if (identity === null) return;
+      const renewOne = async ({ activity }: InstanceState, claims: InstanceClaims): Promise<void> => {
+        try {
+          sign(identity(), claims);
+        } catch (error) {
+          if (!isMissing(error)) throw error;
+          // Otherwise its program has not been prepared yet.
+          if (activity === 'up') await restore(claims.instanceId);
+        }
+      };
       loop = startLoop({
         clock,
         everyMs: LOOK_EVERY_MS,
         onError: (error) => log.error({ error: messageOf(error) }, 'tokens of Instances could not be replaced; it is tried again'),
-        run: () => renewDue(identity(), states()),
+        run: () => renewDue(states(), renewOne),
       });
     },
     renew: () => {

@@ -39,6 +39,8 @@ export interface WorkspaceOptions {
 export interface Workspace {
   /** Everything that must be there before a start. Idempotent; an existing work folder is kept as the program left it. */
   prepare(spec: DesiredInstance, driver: Driver, signal: AbortSignal): Promise<void>;
+  /** A fresh token in the folder that is the App's, which is made where it is not there. */
+  writeToken(spec: DesiredInstance, driver: Driver): Promise<void>;
   /** What the driver is given; the folders need not exist for that. */
   runSpec(spec: DesiredInstance, attempt: number, port: number | null, argv: readonly string[]): RunSpec;
   /** Folders whose contents count against the disk quota of the Instance, and the quota of each, bytes. */
@@ -69,7 +71,13 @@ export function createWorkspace(options: WorkspaceOptions): Workspace {
     await rename(draft, work);
   };
 
+  const writeToken = async (spec: DesiredInstance, driver: Driver): Promise<void> => {
+    const folder = options.tokens.write(spec);
+    if (folder !== null) await driver.prepareFolders?.(spec.app.id, [folder]);
+  };
+
   return {
+    writeToken,
     prepare: async (spec, driver, signal) => {
       const image = imageOf(spec);
       const blob = spec.artifact.kind === 'image' ? spec.artifact.blob : undefined;
@@ -88,8 +96,7 @@ export function createWorkspace(options: WorkspaceOptions): Workspace {
       }
       const secretFolder = await options.secrets.write(spec);
       if (secretFolder !== null) await driver.prepareFolders?.(spec.app.id, [secretFolder]);
-      const tokenFolder = options.tokens.write(spec);
-      if (tokenFolder !== null) await driver.prepareFolders?.(spec.app.id, [tokenFolder]);
+      await writeToken(spec, driver);
       for (const file of isLinked ? options.secrets.paths(spec) : []) await linkInto(work, file.link, file.path);
     },
     runSpec: (spec, attempt, port, argv) => {

@@ -179,7 +179,7 @@ describe('images on Docker', { skip: lacking('dockerd') }, () => {
     await docker.image('with-user', undefined, ['ENV PATH=/bin', 'USER 1000:1000', 'CMD ["httpd","-f","-p","8080"]']);
     await deploy(
       writeApp(platform, 'badge', {
-        'libra.yaml': `app: badge\nbuild: { image: with-user }\nentrypoints:\n  web: { port: 8080, ${RESOURCES} }\n`,
+        'libra.yaml': `app: badge\nbuild: { image: with-user }\nentrypoints:\n  web: { port: 8080, container: { readOnly: true }, ${RESOURCES} }\n`,
       }),
     );
     const run = (script: string): ReturnType<Platform['cli']> => platform.cli('exec', '-a', 'badge', '--', 'sh', '-c', script);
