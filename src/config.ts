@@ -1,10 +1,10 @@
 // Every setting of the program: its flag, variable, default and help text, in one table that help and reference are made from.
 // The only reader of the process environment.
 
-import { Failure } from './lib/failure.ts';
 import { acmeDirectory, resolvers } from './model/acme-settings.ts';
 import { dockerEngine, dockerImages, dockerSubnets, driverNames } from './model/docker-settings.ts';
 import {
+  amount,
   argv,
   count,
   email,
@@ -341,11 +341,23 @@ export const SETTINGS = {
     placeholder: 'bytes',
     help: 'largest bundle',
     defaultText: '1073741824',
-    parse: (text: string, source: string): number => {
-      if (!/^[1-9]\d{0,14}$/u.test(text))
-        throw new Failure('invalid_input', { message: `${source} must be a number of bytes, not ${JSON.stringify(text)}.` });
-      return Number(text);
-    },
+    parse: amount('bytes'),
+  },
+  kvKeys: {
+    flag: null,
+    variable: 'LIBRA_KV_KEYS',
+    placeholder: 'number',
+    help: 'keys that one Environment may keep in librad.kv',
+    defaultText: '10000',
+    parse: amount('keys'),
+  },
+  kvBytes: {
+    flag: null,
+    variable: 'LIBRA_KV_BYTES',
+    placeholder: 'bytes',
+    help: 'keys and values that one Environment may keep in librad.kv',
+    defaultText: '16777216',
+    parse: amount('bytes'),
   },
   url: {
     flag: null,
@@ -439,6 +451,8 @@ export function loadSettings(flags: Readonly<Record<string, string | undefined>>
     nodeGraceMs: read('nodeGraceMs'),
     retainEndedMs: read('retainEndedMs'),
     bundleBytes: read('bundleBytes'),
+    kvKeys: read('kvKeys'),
+    kvBytes: read('kvBytes'),
     url: read('url'),
     token: read('token'),
     noColor: (around.env['NO_COLOR'] ?? '') !== '',

@@ -82,6 +82,8 @@ export interface Endpoint<
   readonly internal: boolean;
   /** The reply holds a secret: it is kept nowhere, not even for a repeat of the call. */
   readonly tellsSecret: boolean;
+  /** Its handler compares versions in the commit itself; If-Match, which is compared before, is refused. */
+  readonly comparesItself: boolean;
 }
 
 interface Definition<Path extends string, Query extends z.ZodType, Body extends z.ZodType, Reply extends z.ZodType> {
@@ -98,6 +100,7 @@ interface Definition<Path extends string, Query extends z.ZodType, Body extends 
   readonly bodyLimitBytes?: number;
   readonly internal?: boolean;
   readonly tellsSecret?: boolean;
+  readonly comparesItself?: boolean;
 }
 
 /** Types of an endpoint without query, body or reply. */
@@ -126,6 +129,7 @@ export function endpoint<
     bodyLimitBytes: definition.bodyLimitBytes ?? 64 * 1024,
     internal: definition.internal ?? false,
     tellsSecret: definition.tellsSecret ?? false,
+    comparesItself: definition.comparesItself ?? false,
   };
 }
 

@@ -79,7 +79,7 @@ function operation(noun: string, verb: string, endpoint: Endpoint, z: Z, inputZ:
     parameters: [
       ...pathParameters(endpoint.path),
       ...queryParameters(endpoint, z, inputZ),
-      ...(write ? WRITE_HEADERS : []),
+      ...(write ? WRITE_HEADERS.filter(({ name }) => name !== 'If-Match' || !endpoint.comparesItself) : []),
       ...kindHeaders(endpoint),
     ],
     ...requestBody(endpoint, z, inputZ),

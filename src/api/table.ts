@@ -10,6 +10,8 @@ import { env, environments, secrets } from './endpoints/environments.ts';
 import { events } from './endpoints/events.ts';
 import { grants } from './endpoints/grants.ts';
 import { instances } from './endpoints/instances.ts';
+import { kv } from './endpoints/kv.ts';
+import { locks } from './endpoints/locks.ts';
 import { machines } from './machines.ts';
 import { invitations, nodes, runtimes } from './endpoints/nodes.ts';
 import { requests } from './endpoints/requests.ts';
@@ -37,6 +39,8 @@ export const table = {
   requests,
   routes,
   domains,
+  kv,
+  locks,
   machines,
   agent,
   dataplane,

@@ -1,4 +1,4 @@
-// Every kind of record that the platform keeps in its store; the view holds all of them in memory.
+// Every kind of record that the view holds in memory: all that the platform keeps in its store but the values that Apps keep under keys.
 
 import type { AnyCollection } from '../store/collection.ts';
 import { appRecords, releaseRecords } from './apps/records.ts';
@@ -17,6 +17,7 @@ import {
 import { sessionRecords } from './dev/records.ts';
 import { eventRecords } from './events/records.ts';
 import { controlPlaneRecords, leaderRecords } from './leadership/records.ts';
+import { lockCounterRecords, lockRecords } from './librad/records.ts';
 
 export const allCollections: readonly AnyCollection[] = [
   teamRecords,
@@ -43,4 +44,6 @@ export const allCollections: readonly AnyCollection[] = [
   domainRecords,
   controlPlaneRecords,
   leaderRecords,
+  lockRecords,
+  lockCounterRecords,
 ];

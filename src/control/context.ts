@@ -39,6 +39,8 @@ export interface ControlSettings {
   readonly retainEndedMs: number;
   /** Releases kept per App besides those in use. */
   readonly retainReleases: number;
+  /** What one Environment may keep in librad.kv. */
+  readonly kv: { readonly keys: number; readonly bytes: number; readonly valueBytes: number };
 }
 
 export interface EventInput {

@@ -39,6 +39,8 @@ import { controlPlaneRecords } from './leadership/records.ts';
 import { createSeats } from './leadership/seats.ts';
 import { createVouching } from './leadership/vouch.ts';
 import { elsewhere } from './leadership/where.ts';
+import { createChangeFeed } from './librad/change-feed.ts';
+import { kvRecords } from './librad/records.ts';
 import { createModules, currentHandlers } from './modules.ts';
 import type { ModulesOptions } from './modules.ts';
 import { startReconcilers } from './reconcile.ts';
@@ -133,7 +135,16 @@ async function startControl(
 ): Promise<StartedControl> {
   const { clock, random, log, store, settings } = options;
   const isShared = options.isShared ?? false;
-  const running = createView({ store, collections: allCollections, clock, log, ...(isShared ? { quietMs: QUIET_MS } : {}) });
+  const feed = createChangeFeed({ store, clock, prefix: `${kvRecords.name}/` });
+  const running = createView({
+    store,
+    collections: allCollections,
+    clock,
+    log,
+    onBatch: feed.push,
+    onLoaded: feed.restart,
+    ...(isShared ? { quietMs: QUIET_MS } : {}),
+  });
   undo.push(() => running.stop());
   await running.start();
   const { view } = running;
@@ -187,6 +198,7 @@ async function startControl(
     leadership,
     hasOthers: isShared,
     sealer,
+    feed,
     events,
     ownBlobs: options.blobs,
     nodeId,

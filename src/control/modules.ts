@@ -21,6 +21,8 @@ import { createSessions } from './dev/sessions.ts';
 import type { Events } from './events/events.ts';
 import type { HandlersOf } from './handler.ts';
 import type { Leadership } from './leadership/leadership.ts';
+import type { ChangeFeed } from './librad/change-feed.ts';
+import { createLibrad } from './librad/librad.ts';
 import { metricsText } from './metrics.ts';
 import { startReconcilers } from './reconcile.ts';
 import type { Reconcilers } from './reconcile.ts';
@@ -35,6 +37,8 @@ export interface ModulesOptions {
   /** Other control planes may have led before. */
   readonly hasOthers: boolean;
   readonly sealer: Sealer;
+  /** Of what Apps keep under keys. */
+  readonly feed: ChangeFeed;
   readonly events: Pick<Events, 'handlers'>;
   /** Blobs of this control plane; those of the context are of all. */
   readonly ownBlobs: BlobStore;
@@ -94,14 +98,25 @@ export async function createModules(context: ControlContext, options: ModulesOpt
   });
   const builds = createBuilds(context);
   const sessions = createSessions(context, { routing, values });
+  const librad = createLibrad(context, { sealer, feed: options.feed, leads });
   const reconcilers = leads
     ? startReconcilers(
-        [...deploys.reconcilers, ...builds.reconcilers, ...cluster.reconcilers, ...domains.reconcilers, ...sessions.reconcilers],
+        [
+          ...deploys.reconcilers,
+          ...builds.reconcilers,
+          ...cluster.reconcilers,
+          ...domains.reconcilers,
+          ...sessions.reconcilers,
+          ...librad.reconcilers,
+        ],
         context,
       )
     : null;
-  const unsubscribe = routing.onTrafficChange(() => reconcilers?.wake('rollout'));
-  const unsubscribeSessions = routing.onAttachments(() => reconcilers?.wake('dev-sessions'));
+  const unsubscribes = [
+    routing.onTrafficChange(() => reconcilers?.wake('rollout')),
+    routing.onAttachments(() => reconcilers?.wake('dev-sessions')),
+    librad.onEarlier((name) => reconcilers?.wake(name)),
+  ];
   const statuses = (): ReturnType<Reconcilers['statuses']> =>
     [...(reconcilers === null ? [] : [reconcilers]), ...options.ownLoops()].flatMap((loops) => loops.statuses());
 
@@ -150,6 +165,7 @@ export async function createModules(context: ControlContext, options: ModulesOpt
       ...routing.handlers,
       ...options.events.handlers,
       ...domains.handlers,
+      ...librad.handlers,
       blobs: createBlobHandlers({ blobs: context.blobs, own: options.ownBlobs }),
       system,
     },
@@ -173,8 +189,8 @@ export async function createModules(context: ControlContext, options: ModulesOpt
       routing.servePlatform({ nodeId, host: isEverywhere ? '127.0.0.1' : address.host, port: address.port });
     },
     stop: async () => {
-      unsubscribe();
-      unsubscribeSessions();
+      for (const unsubscribe of unsubscribes) unsubscribe();
+      librad.stop();
       // Those who are connected look for the one that leads while the last passes end.
       cluster.stop();
       domains.stop();

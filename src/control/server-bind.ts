@@ -43,7 +43,7 @@ export function bindTable<T extends EndpointTable>(table: T, handlers: HandlersO
     }
   }
   for (const bound of all) {
-    if (bound.endpoint.method === 'GET') continue;
+    if (bound.endpoint.method === 'GET' || bound.endpoint.comparesItself) continue;
     bound.twin =
       all.find(({ endpoint }) => endpoint.method === 'GET' && endpoint.kind === 'json' && endpoint.path === bound.endpoint.path) ?? null;
   }

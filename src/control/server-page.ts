@@ -16,11 +16,13 @@ export interface PageOptions<T> {
   readonly order: 'ascending' | 'descending';
 }
 
-function encodeCursor(list: string, key: string): string {
+/** The cursor that goes on after this key. */
+export function cursorOf(list: string, key: string): string {
   return Buffer.from(JSON.stringify([1, list, key])).toString('base64url');
 }
 
-function decodeCursor(list: string, cursor: string): string {
+/** The key after which a cursor goes on. Throws `invalid_input` for one of another list. */
+export function keyAfter(list: string, cursor: string): string {
   let parts: unknown;
   try {
     parts = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'));
@@ -40,7 +42,7 @@ export function pageOf<T>(
   const { keyOf, order } = options;
   let start = 0;
   if (query.cursor !== undefined) {
-    const after = decodeCursor(options.list, query.cursor);
+    const after = keyAfter(options.list, query.cursor);
     const isBehind = (item: T): boolean => (order === 'ascending' ? keyOf(item) > after : keyOf(item) < after);
     let end = items.length;
     while (start < end) {
@@ -53,5 +55,5 @@ export function pageOf<T>(
   const shown = items.slice(start, start + query.limit);
   const last = shown.at(-1);
   const more = start + shown.length < items.length;
-  return { items: shown, next: more && last !== undefined ? encodeCursor(options.list, keyOf(last)) : null };
+  return { items: shown, next: more && last !== undefined ? cursorOf(options.list, keyOf(last)) : null };
 }

@@ -118,7 +118,8 @@ function pathOf(endpoint: Endpoint): string {
   if (endpoint.path.endsWith('/files'))
     for (const [name, value] of Object.entries({ path: 'one', direction: 'out' })) query.set(name, value);
   if (endpoint.path === '/v1/dataplane/sync') query.set('edge', 'e1');
-  if (endpoint.method === 'DELETE' && endpoint.query !== null && endpoint.scope !== 'node') query.set('confirm', 'one');
+  if (endpoint.method === 'DELETE' && endpoint.query !== null && endpoint.scope !== 'node' && endpoint.scope !== 'none')
+    query.set('confirm', 'one');
   return query.size === 0 ? path : `${path}?${query.toString()}`;
 }
 

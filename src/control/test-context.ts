@@ -18,10 +18,15 @@ import { allCollections } from './collections.ts';
 import type { ControlContext, ControlSettings, EventInput } from './context.ts';
 import { deploymentRecords, environmentRecords } from './deploys/records.ts';
 import type { Call, Principal } from './handler.ts';
+import { createChangeFeed } from './librad/change-feed.ts';
+import type { ChangeFeed } from './librad/change-feed.ts';
+import { kvRecords } from './librad/records.ts';
 
 export interface TestContext extends ControlContext {
   readonly clock: FakeClock;
   readonly events: EventInput[];
+  /** Of what Apps keep under keys. */
+  readonly feed: ChangeFeed;
   close(): Promise<void>;
 }
 
@@ -45,13 +50,15 @@ export const TEST_SETTINGS: ControlSettings = {
   nodeGraceMs: 30_000,
   retainEndedMs: 60_000,
   retainReleases: 3,
+  kv: { keys: 100, bytes: 64 * 1024, valueBytes: 4096 },
 };
 
 export async function createTestContext(settings: Partial<ControlSettings> = {}): Promise<TestContext> {
   const clock = createFakeClock();
   const random = createSeededRandom(7);
   const store = createMemoryStore({ clock });
-  const running = createView({ store, collections: allCollections, clock });
+  const feed = createChangeFeed({ store, clock, prefix: `${kvRecords.name}/` });
+  const running = createView({ store, collections: allCollections, clock, onBatch: feed.push, onLoaded: feed.restart });
   await running.start();
   const events: EventInput[] = [];
   return {
@@ -64,6 +71,7 @@ export async function createTestContext(settings: Partial<ControlSettings> = {})
     settings: { ...TEST_SETTINGS, ...settings },
     event: (event) => events.push(event),
     events,
+    feed,
     close: async () => {
       await running.stop();
       await store.close();

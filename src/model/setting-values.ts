@@ -50,6 +50,15 @@ export function count(text: string, source: string): number {
   return Number(text);
 }
 
+/** How many of something, at least one. */
+export function amount(of: string): (text: string, source: string) => number {
+  return (text, source) => {
+    if (!/^[1-9]\d{0,14}$/u.test(text))
+      throw new Failure('invalid_input', { message: `${source} must be a number of ${of}, not ${JSON.stringify(text)}.` });
+    return Number(text);
+  };
+}
+
 /** Ranges of addresses; whoever uses them looks at them more closely. */
 export function ranges(text: string, source: string): readonly string[] {
   const list = text.split(',').map((entry) => entry.trim());

@@ -18,6 +18,8 @@ const SHARED = [
   'nodeGraceMs',
   'retainEndedMs',
   'bundleBytes',
+  'kvKeys',
+  'kvBytes',
 ] as const satisfies readonly SettingName[];
 
 /** Throws `unsupported` where no other machine can use the store. */

@@ -80,6 +80,7 @@ export async function startControlPlane(librad: Librad): Promise<Omit<LocalAddre
       nodeGraceMs: settings.nodeGraceMs ?? 30_000,
       retainEndedMs: settings.retainEndedMs ?? 86_400_000,
       retainReleases: 10,
+      kv: { keys: settings.kvKeys ?? 10_000, bytes: settings.kvBytes ?? 16 * 1024 ** 2, valueBytes: 64 * 1024 },
     },
     nodeName,
     gift: () => makeGift(settings, paths.masterKey),

@@ -10,7 +10,7 @@ import type { AnyCollection, Collection, Operation, Stored } from './collection.
 import { decodeRecord, describeKey, merge } from './records.ts';
 import { createRevisionWaiters } from './revision-waiters.ts';
 import type { Identified } from './sorted-records.ts';
-import type { Change, Entry, Store, Transaction } from './store.ts';
+import type { Change, ChangeBatch, Entry, Store, Transaction } from './store.ts';
 import { readSnapshot } from './view-snapshot.ts';
 import { createViewTable } from './view-table.ts';
 import type { ViewTable } from './view-table.ts';
@@ -42,6 +42,10 @@ export interface ViewOptions {
   readonly collections: readonly AnyCollection[];
   readonly clock: Clock;
   readonly log?: Log | undefined;
+  /** Told every batch of the store, of whatever keys, when the view holds it; must not throw. */
+  readonly onBatch?: ((batch: ChangeBatch) => void) | undefined;
+  /** Told when all was read anew: what changed up to this revision was not told batch by batch. */
+  readonly onLoaded?: ((revision: number) => void) | undefined;
   /** A watch that brings nothing for so long is taken for dead and opened anew; only where somebody writes more often than that. */
   readonly quietMs?: number | undefined;
 }
@@ -58,7 +62,7 @@ const RETRY = { minMs: 100, maxMs: 5000 } as const;
 /** `documents` of the wrong type cannot come out of a table: it holds what its own collection decoded. */
 type Typed<T> = Stored<T> | undefined;
 
-export function createView({ store, collections, clock, log = silentLog, quietMs }: ViewOptions): RunningView {
+export function createView({ store, collections, clock, log = silentLog, quietMs, onBatch, onLoaded }: ViewOptions): RunningView {
   const tables = new Map<string, ViewTable>(collections.map((collection) => [collection.name, createViewTable(collection)]));
   const listeners = new Set<ChangeListener>();
   const waiters = createRevisionWaiters();
@@ -130,6 +134,7 @@ export function createView({ store, collections, clock, log = silentLog, quietMs
       }
     }
     arrive(snapshot.revision, changed);
+    onLoaded?.(snapshot.revision);
   };
 
   /** Applies until the watch breaks; returns what broke it. */
@@ -142,6 +147,7 @@ export function createView({ store, collections, clock, log = silentLog, quietMs
       for await (const batch of store.watch({ prefix: '', fromRevision: revision + 1, signal })) {
         cancel();
         apply(batch.changes, batch.revision);
+        onBatch?.(batch);
         cancel = listen();
       }
       const message = quiet.signal.aborted ? `The watch of the store has brought nothing for ${quietMs} ms.` : 'The store ended the watch.';

@@ -19,6 +19,7 @@ export const LEADER_READS: ReadonlySet<string> = new Set([
   'instances.exec',
   'instances.files',
   'instances.stats',
+  'kv.usage',
   'nodes.list',
   'nodes.get',
   'nodes.stats',
