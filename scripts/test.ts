@@ -5,7 +5,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { setPriority, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { TestReport } from './test-report.ts';
@@ -21,20 +21,20 @@ if (files.length === 0) {
   process.exit(1);
 }
 const folder = mkdtempSync(join(tmpdir(), 'libra-tests-'));
-/** Suites that take turns on something of which the machine has one: beside each other they would only wait. Their lane gives way to the others. */
+/** Suites that take turns on something of which the machine has one: beside each other they would only wait. */
 const TAKES_TURNS = /lacking\([^)]*'dockerd'/u;
 const inTurns = files.filter((file) => TAKES_TURNS.test(readFileSync(join(root, file), 'utf8')));
 const others = files.filter((file) => !inTurns.includes(file));
 
-/** No file may take longer, so that one that hangs ends the suite with its name. */
-const FILE_MS = 300_000;
+/** No file may take longer, so that one that hangs fails with its name. */
+const FILE_MS = process.env['LIBRA_TEST_FULL'] === '1' ? 3_600_000 : 600_000;
 
 interface Lane {
   readonly child: ChildProcess;
   readonly reportFile: string;
 }
 
-function startLane(lane: readonly string[], concurrency: number, niceness: number): Lane {
+function startLane(lane: readonly string[], concurrency: number): Lane {
   const reportFile = join(folder, `report-${concurrency}.json`);
   const reporters = flags.some((flag) => flag.startsWith('--test-reporter'))
     ? []
@@ -65,8 +65,6 @@ function startLane(lane: readonly string[], concurrency: number, niceness: numbe
       },
     },
   );
-  // What it starts has the same.
-  if (niceness > 0 && child.pid !== undefined) setPriority(child.pid, niceness);
   return { child, reportFile };
 }
 
@@ -84,7 +82,7 @@ function printReport(reports: readonly TestReport[]): boolean {
   return ran > 0 && !(nothingMayBeSkipped && skipped.length > 0);
 }
 
-const lanes = [...(others.length > 0 ? [startLane(others, 2, 0)] : []), ...(inTurns.length > 0 ? [startLane(inTurns, 1, 10)] : [])];
+const lanes = [...(others.length > 0 ? [startLane(others, 2)] : []), ...(inTurns.length > 0 ? [startLane(inTurns, 1)] : [])];
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => lanes.forEach(({ child }) => child.kill(signal)));
 const ends = await Promise.all(
   lanes.map(async ({ child }) => {

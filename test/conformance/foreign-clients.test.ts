@@ -19,6 +19,7 @@ import { group, rule, target, until } from '../../src/edge/edge-fixture.ts';
 import { startEdgeProcess } from '../fixtures/edge-process.ts';
 import type { EdgeProgram } from '../fixtures/edge-process.ts';
 import { makeAuthority } from '../fixtures/certificate.ts';
+import { sized } from '../full-size.ts';
 import { lacking } from '../requirements.ts';
 import { ECHO, startForeignApp } from './foreign-app.ts';
 import type { ForeignApp } from './foreign-app.ts';
@@ -27,9 +28,10 @@ const run = promisify(execFile);
 const OLD = 'old.localhost';
 const NEW = 'new.localhost';
 const CALLS = 'calls.localhost';
-const GIB = 2 ** 30;
-/** Of a stream of a gibibyte, whatever its direction. */
-const GROWTH_BYTES = 64 * 1024 * 1024;
+const MIB = 2 ** 20;
+/** Of a stream, more than twice what memory may grow by meanwhile, whatever its direction. */
+const STREAM_BYTES = sized({ usual: 160, full: 1024 }) * MIB;
+const GROWTH_BYTES = 64 * MIB;
 
 let app: ForeignApp;
 let edge: EdgeProgram;
@@ -127,19 +129,19 @@ describe('curl', { skip: lacking('curl') }, () => {
     [OLD, '--http2'],
     [NEW, '--http2'],
   ] as const)
-    test(`a gibibyte up and down at ${host} with ${flag} in flat memory`, async (t) => {
+    test(`${STREAM_BYTES / MIB} MiB up and down at ${host} with ${flag} in flat memory`, async (t) => {
       const before = edge.rss();
       let most = before;
       const watch = setInterval(() => (most = Math.max(most, edge.rss())), 50);
       const common = ['-sS', flag, '--max-time', '110', '--connect-to', `${host}:443:127.0.0.1:${edge.tlsPort}`, '--cacert', authority];
       const beganMs = performance.now();
-      const size = await stdout('curl', ...common, '-o', '/dev/null', '-w', '%{size_download}', `https://${host}/bytes?n=${GIB}`);
+      const size = await stdout('curl', ...common, '-o', '/dev/null', '-w', '%{size_download}', `https://${host}/bytes?n=${STREAM_BYTES}`);
       const downMs = performance.now() - beganMs;
-      assert.equal(size.toString(), String(GIB));
+      assert.equal(size.toString(), String(STREAM_BYTES));
       const upload = spawn('curl', [...common, '-T', '-', `https://${host}/digest`], { stdio: ['pipe', 'pipe', 'inherit'] });
       const piece = Buffer.alloc(1024 * 1024, 'up and up ');
       const hash = createHash('sha256');
-      for (let index = 0; index < GIB / piece.length; index += 1) {
+      for (let index = 0; index < STREAM_BYTES / piece.length; index += 1) {
         hash.update(piece);
         if (!upload.stdin.write(piece)) await once(upload.stdin, 'drain');
       }
@@ -148,9 +150,9 @@ describe('curl', { skip: lacking('curl') }, () => {
       for await (const chunk of upload.stdout) answer += String(chunk);
       clearInterval(watch);
       t.diagnostic(
-        `down ${(1_024_000 / downMs).toFixed(0)} MiB/s; memory ${Math.round(before / 2 ** 20)} MiB, at most ${Math.round((most - before) / 2 ** 20)} MiB more`,
+        `down ${((STREAM_BYTES / MIB / downMs) * 1000).toFixed(0)} MiB/s; memory ${Math.round(before / 2 ** 20)} MiB, at most ${Math.round((most - before) / 2 ** 20)} MiB more`,
       );
-      assert.equal(answer, `${GIB} ${hash.digest('hex')}\n`);
+      assert.equal(answer, `${STREAM_BYTES} ${hash.digest('hex')}\n`);
       assert.ok(most - before < GROWTH_BYTES, `memory grew by ${most - before} bytes`);
     });
 });

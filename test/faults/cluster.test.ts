@@ -1,6 +1,6 @@
 // A cluster of machines that are network namespaces: two control planes on three members of etcd, three Nodes with Instances, and one with
 // the Edge. One after the other is killed, stopped and cut off under load. The short form (kill and cut) is part of the suite;
-// LIBRA_CLUSTER_FAULTS=all runs every fault on every machine and prints what was lost and for how long.
+// LIBRA_TEST_FULL=1 (or LIBRA_CLUSTER_FAULTS=all) runs every fault on every machine and prints what was lost and for how long.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -17,13 +17,14 @@ import { writeApp } from '../fixtures/app-folder.ts';
 import { createNetwork } from '../fixtures/network.ts';
 import type { Machine, Network } from '../fixtures/network.ts';
 import type { Outcome } from '../fixtures/requests-child.ts';
+import { isFull } from '../full-size.ts';
 import { Platform, until } from '../platform.ts';
 import { lacking } from '../requirements.ts';
 
 const EDGE_PORT = 8080;
 const WORKERS = 4;
 const GRACE_S = 12;
-const isWhole = process.env['LIBRA_CLUSTER_FAULTS'] === 'all';
+const isWhole = isFull || process.env['LIBRA_CLUSTER_FAULTS'] === 'all';
 
 const server = `import http from 'node:http';
 console.log('listening');

@@ -17,8 +17,21 @@ const deploy = async (platform: Platform, text: string, instances = 2): Promise<
   assert.equal(deployed.code, 0, deployed.stdout + deployed.stderr);
 };
 
+const makeOne = async (first: Platform, second: Platform): Promise<void> => {
+  const clients = [first.client(), second.client()];
+  for (let round = 0; round < 10; round += 1) {
+    const named = await Promise.allSettled(clients.map((client) => client.apps.create({ body: { name: `named-${round}` } })));
+    assert.deepEqual(named.map(({ status }) => status).sort(), ['fulfilled', 'rejected'], 'a name is given once');
+    const failed = named.find(({ status }) => status === 'rejected');
+    assert.ok(failed?.status === 'rejected' && isFailure(failed.reason, 'exists'), String(round));
+    const idempotencyKey = `key-${round}`;
+    const keyed = await Promise.all(clients.map((client) => client.apps.create({ body: { name: `keyed-${round}` }, idempotencyKey })));
+    assert.equal(keyed[0]?.id, keyed[1]?.id, 'the same request is carried out once');
+  }
+};
+
 describe('control planes', { skip: lacking('etcd') }, () => {
-  test('both answer everything: what only the one that leads knows comes from there, with the own credential', () =>
+  test('both answer everything: what only the one that leads knows comes from there, with the own credential; asked at once for the same, both make one of it', () =>
     withPair(async ({ first, second }) => {
       assert.equal(await leaderOf(first), 'one');
       assert.equal(await leaderOf(second), 'one');
@@ -56,20 +69,7 @@ describe('control planes', { skip: lacking('etcd') }, () => {
       assert.equal((await second.cli('scale', '-a', 'shop', 'web=1')).code, 0);
       const { items } = await second.client().instances.list({ params: { app: 'shop', environment: 'production' } });
       assert.ok(items.length >= 1, 'who wrote through the second reads it there at once');
-    }));
-
-  test('asked at once for the same, both make one of it', () =>
-    withPair(async ({ first, second }) => {
-      const clients = [first.client(), second.client()];
-      for (let round = 0; round < 10; round += 1) {
-        const named = await Promise.allSettled(clients.map((client) => client.apps.create({ body: { name: `named-${round}` } })));
-        assert.deepEqual(named.map(({ status }) => status).sort(), ['fulfilled', 'rejected'], 'a name is given once');
-        const failed = named.find(({ status }) => status === 'rejected');
-        assert.ok(failed?.status === 'rejected' && isFailure(failed.reason, 'exists'), String(round));
-        const idempotencyKey = `key-${round}`;
-        const keyed = await Promise.all(clients.map((client) => client.apps.create({ body: { name: `keyed-${round}` }, idempotencyKey })));
-        assert.equal(keyed[0]?.id, keyed[1]?.id, 'the same request is carried out once');
-      }
+      await makeOne(first, second);
     }));
 
   test('a kill -9 of the one that leads in the middle of a Deployment is not seen by who follows it, nor by clients of the Edge', (t) =>

@@ -10,6 +10,7 @@ import type { TestCluster } from '../../src/store/etcd-fixture.ts';
 import { createEtcdClient } from '../../src/store/etcd-client.ts';
 import { openEtcdStore } from '../../src/store/etcd.ts';
 import { serverApp, writeApp } from '../fixtures/app-folder.ts';
+import { isFull } from '../full-size.ts';
 import { Platform, until, withPlatform } from '../platform.ts';
 import { lacking } from '../requirements.ts';
 
@@ -101,13 +102,13 @@ describe('etcd', { skip: lacking('etcd') }, () => {
           };
           await deploy('one');
           assert.equal((await platform.client().system.status({})).store.engine, 'etcd');
-          for (let member = 0; member < 3; member += 1) {
+          for (const member of isFull ? [0, 1, 2] : [0]) {
             await cluster.signal(member, 'SIGKILL');
             await deploy(`without member ${member}`);
             cluster.start(member);
           }
           const { pid } = platform;
-          for (let member = 0; member < 3; member += 1) {
+          for (const member of isFull ? [0, 1, 2] : [2]) {
             await cluster.signal(member, 'SIGSTOP');
             await deploy(`while member ${member} hangs`);
             await cluster.signal(member, 'SIGCONT');
@@ -142,13 +143,16 @@ describe('etcd', { skip: lacking('etcd') }, () => {
           };
           await deploy('one');
           for (let member = 0; member < 3; member += 1) await cluster.signal(member, 'SIGKILL');
+          const refused = assert.rejects(platform.client().apps.create({ body: { name: 'other' } }), (error) =>
+            isFailure(error, 'unavailable'),
+          );
           await until('librad says it', 30_000, async () =>
             (await platform.client().system.status({})).warnings.some((warning) => warning.startsWith('No control plane leads')),
           );
           for (let request = 0; request < 100; request += 1)
             assert.equal((await platform.get('shop.localhost', '/')).body, 'one', 'the Edge and the Instance go on');
           assert.equal((await platform.client().apps.list({})).items.length, 1, 'what it knows can be read');
-          await assert.rejects(platform.client().apps.create({ body: { name: 'other' } }), (error) => isFailure(error, 'unavailable'));
+          await refused;
           for (let member = 0; member < 3; member += 1) cluster.start(member);
           await until('it leads again', 30_000, async () =>
             (await platform.client().system.status({})).controls.some(({ leads }) => leads),

@@ -1,4 +1,4 @@
-// kill −9 of a control plane at random moments of a Deployment of sixty Instances on two machines: after its restart, and on the other
+// kill −9 of a control plane at random moments of a Deployment of many Instances on two machines: after its restart, and on the other
 // control plane, every Instance is there once, no program is left over, and what is counted as given away is what runs.
 
 import assert from 'node:assert/strict';
@@ -9,13 +9,14 @@ import { FINAL_DEPLOYMENT_PHASES } from '../../src/model/documents.ts';
 import type { DeploymentPhase } from '../../src/model/documents.ts';
 import { leaderOf, withPair } from '../fixtures/control-planes.ts';
 import type { Pair } from '../fixtures/control-planes.ts';
+import { sized } from '../full-size.ts';
 import { until } from '../platform.ts';
 import type { Platform } from '../platform.ts';
 import { lacking } from '../requirements.ts';
 
-const POINTS = Number(process.env['LIBRA_TEST_KILL_POINTS'] ?? 1);
+const POINTS = sized({ usual: 1, full: 20, setting: 'LIBRA_TEST_KILL_POINTS' });
 const SEED = Number(process.env['LIBRA_TEST_SEED'] ?? 20_261_127);
-const INSTANCES = 60;
+const INSTANCES = sized({ usual: 30, full: 60 });
 const CPU = 0.01;
 const MEMORY = 4 * 1024 * 1024;
 const PARAMS = { app: 'many', environment: 'production' };

@@ -7,10 +7,11 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, 
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { serverApp, writeApp } from '../fixtures/app-folder.ts';
+import { sized } from '../full-size.ts';
 import { Platform, root, until } from '../platform.ts';
 
-/** Of the file that goes both ways; 1024 shows a gibibyte. */
-const MEBIBYTES = Number(process.env['LIBRA_TEST_COPY_MIB'] ?? 96);
+/** Of the file that goes both ways. */
+const MEBIBYTES = sized({ usual: 96, full: 1024, setting: 'LIBRA_TEST_COPY_MIB' });
 
 describe('libra cp', () => {
   const platform = new Platform();

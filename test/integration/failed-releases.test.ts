@@ -15,7 +15,7 @@ interface Cause {
 }
 
 const web = (server: string, more = ''): Readonly<Record<string, string>> => ({
-  'libra.yaml': `app: shop\nentrypoints:\n  web:\n    command: node server.mjs\n    rollout: { deadline: 8s }\n    health: { http: /healthz, interval: 1s, grace: 2s }\n${more}`,
+  'libra.yaml': `app: shop\nentrypoints:\n  web:\n    command: node server.mjs\n    rollout: { deadline: 5s }\n    health: { http: /healthz, interval: 1s, grace: 2s }\n${more}`,
   'server.mjs': server,
 });
 

@@ -1,4 +1,4 @@
-// Two hundred changes of routes and targets while requests flow and seven hundred streams are open: nothing fails, and no stream ends
+// Changes of routes and targets while requests flow and hundreds of streams are open: nothing fails, and no stream ends
 // that a change does not concern.
 
 import assert from 'node:assert/strict';
@@ -7,12 +7,15 @@ import type { RouteRule } from '../../src/api/dataplane.ts';
 import { group, rule, startEdge, target, until } from '../../src/edge/edge-fixture.ts';
 import { startApp } from '../fixtures/edge-process.ts';
 import { startLoad } from '../fixtures/load.ts';
+import { sized } from '../full-size.ts';
 
-const CHANGES = 200;
+const CHANGES = sized({ usual: 80, full: 200 });
+const WEB_SOCKETS = sized({ usual: 200, full: 500 });
+const EVENT_STREAMS = sized({ usual: 100, full: 200 });
 const PAUSE_MS = 50;
 const HOST = 'shop.localhost';
 
-test(`${CHANGES} changes of routes and targets with 500 WebSockets and 200 event streams open lose nothing`, async (t) => {
+test(`${CHANGES} changes of routes and targets with ${WEB_SOCKETS} WebSockets and ${EVENT_STREAMS} event streams open lose nothing`, async (t) => {
   const [one, two, three] = await Promise.all([startApp('hello'), startApp('hello'), startApp('hello')]);
   const edge = await startEdge();
   const stays = [target('one', one.port), target('two', two.port)];
@@ -30,13 +33,13 @@ test(`${CHANGES} changes of routes and targets with 500 WebSockets and 200 event
     keptAlive: 4,
     fresh: 2,
     large: { loops: 1, bytes: 1024 * 1024 },
-    webSockets: 500,
-    eventStreams: 200,
+    webSockets: WEB_SOCKETS,
+    eventStreams: EVENT_STREAMS,
     pauseMs: 10,
     accept: (status, body) => status === 200 && body === 'hello',
   });
   try {
-    await until('all streams are open', () => edge.edge.health().open >= 700, 20_000);
+    await until('all streams are open', () => edge.edge.health().open >= WEB_SOCKETS + EVENT_STREAMS, 20_000);
     for (let turn = 1; turn <= CHANGES; turn += 1) {
       if (turn % 4 === 0) {
         // An upstream comes and goes beside those that have the streams; going, it is not drained long: it has only requests.
@@ -55,7 +58,7 @@ test(`${CHANGES} changes of routes and targets with 500 WebSockets and 200 event
     await Promise.all([one.stop(), two.stop(), three.stop()]);
     assert.deepEqual(result.failures, []);
     // Streams on a target that a change took away may end; those on the two that stay may not.
-    assert.equal(result.streamsOpened, 700 + result.endedStreams.length);
+    assert.equal(result.streamsOpened, WEB_SOCKETS + EVENT_STREAMS + result.endedStreams.length);
     assert.deepEqual(result.endedStreams, []);
   }
 });

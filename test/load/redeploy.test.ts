@@ -1,12 +1,13 @@
-// Twenty redeploys of an App with two Instances under constant load: no request may fail, and long streams live until the drain limit.
+// Redeploys of an App with two Instances under constant load: no request may fail, and long streams live until the drain limit.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { serverApp, writeApp } from '../fixtures/app-folder.ts';
 import { startLoad } from '../fixtures/load.ts';
+import { sized } from '../full-size.ts';
 import { Platform } from '../platform.ts';
 
-const REDEPLOYS = Number(process.env['LIBRA_TEST_REDEPLOYS'] ?? 20);
+const REDEPLOYS = sized({ usual: 5, full: 20, setting: 'LIBRA_TEST_REDEPLOYS' });
 const DRAIN_MS = 2000;
 
 describe('redeploys under load', () => {

@@ -1,15 +1,16 @@
-// The Edge replaces itself, twice, while two hundred changes of routes and upstreams are made and seven hundred streams are open: other
+// The Edge replaces itself, twice, while changes of routes and upstreams are made and hundreds of streams are open: other
 // workers, other settings, a control that was killed and comes back. Nothing fails and no stream ends within the drain limit.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { serverApp, writeApp } from '../fixtures/app-folder.ts';
 import { startLoad } from '../fixtures/load.ts';
+import { sized } from '../full-size.ts';
 import { Platform, until } from '../platform.ts';
 
-const CHANGES = 200;
-const WEB_SOCKETS = 500;
-const EVENT_STREAMS = 200;
+const CHANGES = sized({ usual: 60, full: 200 });
+const WEB_SOCKETS = sized({ usual: 200, full: 500 });
+const EVENT_STREAMS = sized({ usual: 100, full: 200 });
 
 function workersOf(platform: Platform): number[] {
   return platform
@@ -66,8 +67,8 @@ test(`the Edge replaces itself under ${CHANGES} changes with ${WEB_SOCKETS} WebS
     };
     const beganMs = performance.now();
     for (let turn = 1; turn <= CHANGES; turn += 1) {
-      if (turn === 50) await replace({ LIBRA_EDGE_WORKERS: '3', LIBRA_EDGE_TRUSTED: '192.0.2.0/24' });
-      if (turn === 130) await replace({ LIBRA_EDGE_WORKERS: '2', LIBRA_EDGE_TRUSTED: '198.51.100.0/24' });
+      if (turn === Math.round(CHANGES / 4)) await replace({ LIBRA_EDGE_WORKERS: '3', LIBRA_EDGE_TRUSTED: '192.0.2.0/24' });
+      if (turn === Math.round(CHANGES * 0.65)) await replace({ LIBRA_EDGE_WORKERS: '2', LIBRA_EDGE_TRUSTED: '198.51.100.0/24' });
       await change(current.client(), turn);
     }
     const tookMs = performance.now() - beganMs;

@@ -1,4 +1,4 @@
-// Two thousand connections that are as slow as they may be, in each of the four ways of slowhttptest: an honest client does not notice,
+// Very many connections that are as slow as they may be, in each of the four ways of slowhttptest: an honest client does not notice,
 // and memory does not grow without bound.
 
 import assert from 'node:assert/strict';
@@ -9,10 +9,11 @@ import { after, before, describe, test } from 'node:test';
 import { group, rule, target } from '../../src/edge/edge-fixture.ts';
 import { startApp, startEdgeProcess } from '../fixtures/edge-process.ts';
 import type { Program } from '../fixtures/edge-process.ts';
+import { sized } from '../full-size.ts';
 import { lacking } from '../requirements.ts';
 
-const CONNECTIONS = 2_000;
-const SECONDS = 12;
+const CONNECTIONS = sized({ usual: 1_000, full: 2_000 });
+const SECONDS = sized({ usual: 5, full: 12 });
 const HONEST_P99_MS = 100;
 const GROWTH_BYTES = 200 * 1024 * 1024;
 const HONEST = 'honest.localhost';

@@ -7,6 +7,7 @@ import { connect } from 'node:net';
 import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { sized } from '../../../test/full-size.ts';
 import { lacking } from '../../../test/requirements.ts';
 import { systemClock } from '../../lib/clock.ts';
 import { isFailure } from '../../lib/failure.ts';
@@ -25,8 +26,8 @@ import { createDriverFixture } from './driver-fixture.ts';
 import type { DriverFixture } from './driver-fixture.ts';
 
 const never = new AbortController().signal;
-/** Docker by itself makes about 31: LIBRA_TEST_NETWORKS=40 shows that more are no matter. */
-const NETWORKS = Number(process.env['LIBRA_TEST_NETWORKS'] ?? 4);
+/** Docker by itself makes about 31: with forty, more are no matter. */
+const NETWORKS = sized({ usual: 4, full: 40, setting: 'LIBRA_TEST_NETWORKS' });
 const STOP = { signal: 'SIGTERM', timeoutMs: 2000 } as const;
 
 describe('docker', { skip: lacking('dockerd') }, () => {
