@@ -44,6 +44,8 @@ export type Verified =
   /** For people, as the end of a sentence. */
   | { readonly ok: false; readonly why: string };
 
+type Accepted = Extract<Verified, { ok: true }>;
+
 export interface TokenVerifier {
   /** A token that was seen before costs one look-up. Never throws. */
   verify(token: string): Verified;
@@ -101,8 +103,11 @@ export function signInstanceToken(identity: MachineIdentity, claims: InstanceCla
 export function createTokenVerifier(deps: {
   readonly authorityPem: () => string | null;
   readonly clock: Pick<Clock, 'now'>;
+  /** Tokens that are remembered; default 4,096. */
+  readonly kept?: number;
 }): TokenVerifier {
-  const tokens = new Map<string, Extract<Verified, { ok: true }>>();
+  const most = deps.kept ?? TOKENS_KEPT;
+  const tokens = new Map<string, Accepted>();
   const machines = new Map<string, Machine>();
   let authorityPem: string | null = null;
   let authorities: readonly X509Certificate[] = [];
@@ -134,6 +139,16 @@ export function createTokenVerifier(deps: {
     return machine;
   };
 
+  const remember = (token: string, verified: Accepted, nowMs: number): void => {
+    // Those that came first are over first, near enough.
+    for (const [known, { expiresAtMs }] of tokens) {
+      if (expiresAtMs > nowMs) break;
+      tokens.delete(known);
+    }
+    // A copy: as a piece of the request's head it would hold on to all of that.
+    keep(tokens, Buffer.from(token, 'latin1').toString('latin1'), verified, most);
+  };
+
   const verifyAnew = (token: string, nowMs: number): Verified => {
     if (token.length > MAX_LENGTH) return refuse('it is too long');
     const parts = token.split('.');
@@ -155,7 +170,7 @@ export function createTokenVerifier(deps: {
     if (machine.fromMs > nowMs + SKEW_MS) return refuse(`its certificate counts from ${timeText(machine.fromMs)} on`);
     const expiresAtMs = Math.min(untilMs, machine.untilMs);
     const verified = { ok: true, claims, nodeId: machine.nodeId, key: machine.key, expiresAtMs } as const;
-    if (expiresAtMs > nowMs) keep(tokens, token, verified, TOKENS_KEPT);
+    if (expiresAtMs > nowMs) remember(token, verified, nowMs);
     return verified;
   };
 

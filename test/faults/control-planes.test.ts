@@ -64,6 +64,17 @@ describe('control planes', { skip: lacking('etcd') }, () => {
         const metrics = await fetch(`${platform.addresses.api}/metrics`, { headers: { authorization: `Bearer ${platform.token()}` } });
         assert.match(await metrics.text(), new RegExp(`^libra_control_leads ${leads}$`, 'mu'));
       }
+      // Whose Instance it is, and whether the call is answered there or handed on: both know it by its token.
+      const { items: running } = await second.client().instances.list({ params: { app: 'shop', environment: 'production' } });
+      for (const { id } of running.filter(({ role }) => role === 'service')) {
+        const { stdout: identity } = await second.cli('exec', '-a', 'shop', id, '--', 'sh', '-c', 'cat $LIBRA_IDENTITY_FILE');
+        for (const { addresses } of [first, second]) {
+          for (const method of ['GET', 'POST']) {
+            const known = await fetch(`${addresses.api}/v1/apps`, { method, headers: { authorization: `Bearer ${identity}` } });
+            assert.equal(known.status, 403, `${method}: ${await known.text()}`);
+          }
+        }
+      }
       const anonymous = await fetch(`${second.addresses.api}/v1/nodes`);
       assert.equal(anonymous.status, 401);
       assert.equal((await second.cli('scale', '-a', 'shop', 'web=1')).code, 0);
