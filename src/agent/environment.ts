@@ -3,7 +3,7 @@
 
 import type { DesiredInstance } from '../api/agent.ts';
 import { expandWords } from '../model/expand.ts';
-import { parseUse, serviceText, serviceVariable } from '../model/service-policy.ts';
+import { serviceVariables } from '../model/service-policy.ts';
 import { variableOf } from './container-part.ts';
 import type { Reason } from '../model/documents.ts';
 
@@ -51,15 +51,6 @@ export function environmentOf(spec: DesiredInstance, facts: EnvironmentFacts): R
   for (const [name, path] of facts.volumes) fixed[`LIBRA_VOLUME_${variableOf(name)}`] = path;
   for (const [name, path] of facts.files) fixed[`LIBRA_FILE_${variableOf(name)}`] = path;
   return { ...defaults, ...spec.env, ...fixed };
-}
-
-/** Which Environment is meant knows the API Proxy: `billing.invoices` and `billing/staging.invoices` have one address. */
-function serviceVariables(apiProxy: string, uses: readonly string[]): Readonly<Record<string, string>> {
-  const services = uses.map(parseUse);
-  return {
-    LIBRA_APIPROXY: apiProxy,
-    ...Object.fromEntries(services.map((service) => [serviceVariable(service), `${apiProxy}/${serviceText(service)}`])),
-  };
 }
 
 /** The words of a command with `${VAR}` expanded; a variable that nobody set is a reason that names it. */

@@ -47,6 +47,8 @@ export interface RouteSession {
   readonly key: string;
   /** personal: for requests that name its key alone. */
   readonly mode: 'personal' | 'replace';
+  /** Services that its program may call, as the manifest on the laptop has them; absent: none. */
+  readonly uses?: readonly string[];
   /** SHA-256, in hex, of the credential that it connects with. */
   readonly hash: string;
   readonly expiresAtMs: number;

@@ -53,7 +53,8 @@ export function createApiProxy(options: ApiProxyOptions, core: Core): ApiProxy {
   const recorder = createCallRecorder({ clock, accessLog });
   const verifier = createTokenVerifier({ authorityPem: () => identity()?.authorityPem ?? null, clock });
   const front = createFront({
-    listen: options.listen,
+    // The last one is for laptops that are connected to this process.
+    listen: [...options.listen, { host: '127.0.0.1', port: 0 }],
     // Apps of one machine all come from one address.
     limits: { ...limits, connectionsPerAddress: limits.connections },
     deadlines: forwarding.deadlines,
@@ -71,21 +72,25 @@ export function createApiProxy(options: ApiProxyOptions, core: Core): ApiProxy {
       bulkhead: createBulkhead(options.openPerCaller ?? OPEN_PER_CALLER),
       recorder,
       clock,
+      callerOf: (connection) => core.sessionCalls.callerOf(connection),
     }),
     onRefused: (status, why, address) => recorder.refuse(status, why, address),
   });
+  const addresses = (): { readonly host: string; readonly port: number }[] => front.addresses().slice(0, options.listen.length);
   core.use({ change: (change) => parties.change(change) });
 
   return {
     start: async () => {
       await front.start();
-      log.info({ addresses: front.addresses() }, 'the API Proxy is listening');
+      const own = front.addresses().at(-1);
+      if (own !== undefined) core.sessionCalls.listensOn(own.port);
+      log.info({ addresses: addresses() }, 'the API Proxy is listening');
     },
     stop: async (asked) => {
       await front.stop(asked);
       await accessLog.stop();
     },
-    addresses: () => front.addresses(),
+    addresses,
     metrics: () =>
       recorder.metrics.text(
         [{ name: 'libra_apiproxy_connections', help: 'Open connections of Apps.', value: front.connections() }],

@@ -2,6 +2,9 @@
 
 import type { Clock } from '../lib/clock.ts';
 import type { Groups, LiveGroup } from '../dataplane/groups.ts';
+import { markSession } from '../dataplane/session-choice.ts';
+import type { SessionCalls } from '../dataplane/session-calls.ts';
+import { SessionTry } from '../dataplane/session-try.ts';
 import type { Identify, Identity } from '../dataplane/identity.ts';
 import type { VersionCounts } from '../dataplane/version-counts.ts';
 import type { RequestFacts, VersionChoice, Versions } from '../dataplane/versions.ts';
@@ -30,6 +33,8 @@ export interface CallHandlerDeps {
   readonly bulkhead: Bulkhead;
   readonly recorder: CallRecorder;
   readonly clock: Clock;
+  /** Whose session a connection is; null: nobody's. */
+  readonly callerOf: SessionCalls['callerOf'];
 }
 
 /** How a caller says who it is. */
@@ -63,6 +68,8 @@ class Call implements Exchange, PickFacts, RequestFacts {
   readonly #decision: Decision;
   #live: LiveGroup | null;
   #version: VersionChoice | null = null;
+  /** Null: no laptop calls, or stands in for anything. */
+  readonly #session: SessionTry | null;
   /** A failed try of this target is counted already. */
   #counted: string | null = null;
   #forwarding: Forwarding | null = null;
@@ -86,11 +93,12 @@ class Call implements Exchange, PickFacts, RequestFacts {
       bytesOut: 0,
     };
     const target = canonicalTarget(head.method, head.target, head.host);
+    const session = deps.callerOf(connection);
     this.#identity = deps.identify(client, target.type === 'bad' ? '' : target.authority);
     this.#decision =
       target.type === 'bad'
         ? { type: 'refused', refusal: badRequest(target.why), caller: null, service: null }
-        : deps.decide(target, head.method, head.fields.get(IDENTITY));
+        : deps.decide(target, head.method, head.fields.get(IDENTITY), session);
     const way = this.#decision.type === 'way' ? this.#decision.way : null;
     this.#live = way?.live ?? null;
     const query = target.type === 'bad' ? '' : target.query;
@@ -106,6 +114,8 @@ class Call implements Exchange, PickFacts, RequestFacts {
       expectsContinue: head.expectsContinue,
       takesTrailers: head.takesTrailers,
     };
+    const isOfSession = session !== null || deps.groups.haveSessions;
+    this.#session = way !== null && isOfSession ? new SessionTry(markSession(session?.key, this, this.#identity.origin)) : null;
     if (way === null) return;
     const { app, environment, entrypoint, instanceId } = way.caller;
     this.#identity.origin.push(CALLER, `${app}/${environment}/${entrypoint}`);
@@ -150,12 +160,14 @@ class Call implements Exchange, PickFacts, RequestFacts {
       this.#deps.versionCounts.observe(group.id, target.id, true, null);
       this.#counted = target.id;
     }
+    const laptop = this.#session?.next(live, this, tried) ?? null;
+    if (laptop !== null) return laptop;
     if (group.split !== undefined) this.#version ??= this.#deps.versions.of(this);
     return live.pick(this, tried, this.#version ?? undefined);
   }
 
   retries(): Retries {
-    return this.#live?.targets.retries ?? NO_RETRIES;
+    return this.#session?.retries ?? this.#live?.targets.retries ?? NO_RETRIES;
   }
 
   editAnswer({ fields }: AnswerHead): void {

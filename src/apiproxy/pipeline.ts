@@ -45,10 +45,11 @@ export interface PipelineDeps {
 const PLATFORM_GROUP = 'libra/api';
 const PLATFORM_PATH = '/v1/librad';
 
-export type Decide = (target: CanonicalTarget, method: string, token: string | undefined) => Decision;
+/** @param known who calls, where that is clear without a token. */
+export type Decide = (target: CanonicalTarget, method: string, token: string | undefined, known?: Caller | null) => Decision;
 
 export function createDecide({ parties, group, identify }: PipelineDeps): Decide {
-  return (target, method, token) => {
+  return (target, method, token, known = null) => {
     const asked = askedOf(target);
     const refused = (refusal: Refusal, caller: Caller | null = null): Decision => ({
       type: 'refused',
@@ -64,11 +65,11 @@ export function createDecide({ parties, group, identify }: PipelineDeps): Decide
         hint: 'Ask for /<app>.<service>/…, or for the host <service>.<app>.libra.',
       });
     }
-    const identified = identify(token);
+    const identified = known === null ? identify(token) : { caller: known };
     if ('why' in identified) {
-      const { why, hint, known } = identified;
+      const { why, hint, known: isKnown } = identified;
       return refused(
-        known === true
+        isKnown === true
           ? { status: 403, code: 'forbidden', detail: why, hint }
           : { status: 401, code: 'unauthenticated', detail: why, hint },
       );

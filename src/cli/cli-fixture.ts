@@ -15,7 +15,7 @@ const unused = (): never => {
 
 export const idlePlatform: LocalPlatform = {
   version: '0.0.0',
-  laptop: { user: 'ana', from: 'ana@laptop', freePort: unused, connect: unused, start: unused, staticServer: [] },
+  laptop: { user: 'ana', from: 'ana@laptop', freePort: unused, forward: unused, connect: unused, start: unused, staticServer: [] },
   upOptions: [{ name: 'data', value: 'folder', help: "where all of Libra's state lives" }],
   exampleFolder: '/nowhere',
   run: unused,

@@ -4,7 +4,9 @@
 import { effectiveEnv } from '../model/effective.ts';
 import { expandWords } from '../model/expand.ts';
 import type { EntrypointSpec, Manifest } from '../model/manifest-types.ts';
+import { serviceVariables } from '../model/service-policy.ts';
 import { Failure } from '../lib/failure.ts';
+import type { LocalForwarder } from './laptop.ts';
 
 const STATIC_PROGRAM = 'libra:static';
 
@@ -19,14 +21,17 @@ export function secretsOf(manifest: Manifest, environment: string, entrypoint: s
   return [...new Set(values.flatMap((value) => (typeof value === 'string' ? [] : [value.secret])))];
 }
 
+export interface ProgramPlace {
+  readonly manifest: Manifest;
+  readonly environment: string;
+  readonly entrypoint: string;
+  readonly port: number;
+  readonly forwarder: LocalForwarder;
+}
+
 /** Those that are not set are told to `missing`, and left out: a program may do without. */
 export function variablesOf(
-  {
-    manifest,
-    environment,
-    entrypoint,
-    port,
-  }: { readonly manifest: Manifest; readonly environment: string; readonly entrypoint: string; readonly port: number },
+  { manifest, environment, entrypoint, port, forwarder }: ProgramPlace,
   values: ValuesReply,
   missing: (variable: string, secret: string) => void,
 ): Readonly<Record<string, string>> {
@@ -40,12 +45,18 @@ export function variablesOf(
   return {
     ...variables,
     ...values.env,
+    ...callVariables(forwarder, manifest),
     PORT: String(port),
     HOST: '127.0.0.1',
     LIBRA_APP: manifest.app,
     LIBRA_ENVIRONMENT: environment,
     LIBRA_ENTRYPOINT: entrypoint,
   };
+}
+
+/** How it reaches Services, for a program that is started elsewhere too. */
+export function callVariables({ port, identityFile }: LocalForwarder, { uses }: Pick<Manifest, 'uses'>): Readonly<Record<string, string>> {
+  return { ...serviceVariables(`http://127.0.0.1:${port}`, uses), LIBRA_IDENTITY_FILE: identityFile };
 }
 
 /** Its command, or the one given instead. Throws `manifest_invalid` where there is none, or a variable of it is not set. */

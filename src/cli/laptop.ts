@@ -6,9 +6,18 @@ export interface LaptopConnection {
   readonly credential: string;
   /** Of the program, on loopback. */
   readonly port: number;
+  readonly forwarder: LocalForwarder;
   readonly signal: AbortSignal;
   readonly onConnected: (again: boolean) => void;
   readonly onLost: (why: string) => void;
+}
+
+/** What the program calls goes to the platform by its port. */
+export interface LocalForwarder {
+  readonly port: number;
+  /** A file that stands for the token of an Instance: the connection says who calls. */
+  readonly identityFile: string;
+  stop(): Promise<void>;
 }
 
 export interface LocalProgram {
@@ -23,6 +32,7 @@ export interface Laptop {
   readonly user: string;
   readonly from: string;
   freePort(): Promise<number>;
+  forward(): Promise<LocalForwarder>;
   /** Resolves when the signal ends it, rejects with `unauthenticated` when the session has ended. */
   connect(connection: LaptopConnection): Promise<void>;
   /** With what is around this process, but for what is Libra's, and these variables over it. */

@@ -23,6 +23,8 @@ import { createGroups } from './groups.ts';
 import type { Groups } from './groups.ts';
 import type { EdgeLink } from './link.ts';
 import { createNodeDial } from './node-dial.ts';
+import { createSessionCalls } from './session-calls.ts';
+import type { SessionCalls } from './session-calls.ts';
 import { startSync } from './sync.ts';
 import type { Sync } from './sync.ts';
 import { loadTable, saveTable } from './table-file.ts';
@@ -69,6 +71,7 @@ export interface Core {
   readonly pool: Pool;
   readonly dial: Dial;
   readonly versionCounts: VersionCounts;
+  readonly sessionCalls: SessionCalls;
   readonly limits: ProxyLimits;
   /** Before the start. */
   use(proxy: Proxy): void;
@@ -179,6 +182,7 @@ export function createCore(options: CoreOptions): Core {
     pool,
     dial,
     versionCounts,
+    sessionCalls: createSessionCalls({ identity: options.identity ?? (() => null), clock }),
     limits,
     forwarding: { pool, open, deadlines, limits, clock },
     use: (proxy) => void proxies.push(proxy),

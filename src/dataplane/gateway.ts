@@ -4,21 +4,25 @@
 
 import { createHash } from 'node:crypto';
 import net from 'node:net';
-import type { RouteSession, SessionReport } from '../api/dataplane.ts';
+import type { RouteGroup, RouteSession, SessionReport } from '../api/dataplane.ts';
 import type { Clock } from '../lib/clock.ts';
 import { Fields } from '../proxy/fields.ts';
 import { OWN_PROTOCOL } from '../proxy/message.ts';
 import type { ClientStream } from '../proxy/message.ts';
 import type { Log } from '../sys/log.ts';
 import { joinSocket } from '../tunnel/mux-join.ts';
+import { CALL_STREAM, REQUEST_STREAM } from '../tunnel/mux-frames.ts';
 import { createMux } from '../tunnel/mux.ts';
 import type { Mux } from '../tunnel/mux.ts';
 import type { MuxStream, StreamObserver } from '../tunnel/mux-stream.ts';
+import type { CallingSession, SessionCalls } from './session-calls.ts';
 import type { TableChange } from './table-state.ts';
 
 export interface GatewayOptions {
   readonly clock: Clock;
   readonly log: Log;
+  /** Joins a call of a laptop's program to the API Proxy of this process. */
+  readonly calls: Pick<SessionCalls, 'connect'>;
   /** What is connected has changed: control shall know soon. */
   readonly onChange: () => void;
 }
@@ -31,6 +35,11 @@ export interface Gateway {
   /** Laptops are asked to connect anew, elsewhere; what is under way goes on until `stop`. */
   leave(): void;
   stop(): void;
+}
+
+interface Known {
+  readonly session: RouteSession;
+  readonly caller: CallingSession;
 }
 
 interface Attached {
@@ -49,10 +58,10 @@ const CLOSE_MS = 1_000;
 
 const NOBODY: StreamObserver = { onData: () => undefined, onEnd: () => undefined, onReset: () => undefined, onDrain: () => undefined };
 
-export function createGateway({ clock, log, onChange }: GatewayOptions): Gateway {
+export function createGateway({ clock, log, calls, onChange }: GatewayOptions): Gateway {
   /** By group, then as they stand in it. */
   const groups = new Map<string, readonly RouteSession[]>();
-  const byHash = new Map<string, RouteSession>();
+  const byHash = new Map<string, Known>();
   /** The newest of each session. */
   const attached = new Map<string, Attached>();
   /** Those too that a newer one has taken the place of, or that are asked to leave. */
@@ -66,17 +75,17 @@ export function createGateway({ clock, log, onChange }: GatewayOptions): Gateway
     client.sendEnd(null);
   };
 
-  const sessionOf = (client: ClientStream): RouteSession | null => {
+  const sessionOf = (client: ClientStream): Known | null => {
     const credential = /^Bearer +(\S{1,200})$/iu.exec(client.head.fields.get('authorization') ?? '')?.[1];
     if (credential === undefined) return null;
     // By its hash: finding it, or not, tells nothing about any other.
-    const session = byHash.get(createHash('sha256').update(credential).digest('hex'));
-    return session === undefined || session.expiresAtMs <= clock.now() ? null : session;
+    const known = byHash.get(createHash('sha256').update(credential).digest('hex'));
+    return known === undefined || known.session.expiresAtMs <= clock.now() ? null : known;
   };
 
   const accept = (mux: Mux, socket: net.Socket): void => {
     socket.on('error', () => undefined);
-    const stream: MuxStream | null = mux.open('tcp', NOBODY);
+    const stream: MuxStream | null = mux.open(REQUEST_STREAM, NOBODY);
     if (stream === null) return void socket.destroy();
     stream.observer = joinSocket(stream, socket, clock);
   };
@@ -86,7 +95,13 @@ export function createGateway({ clock, log, onChange }: GatewayOptions): Gateway
     one.mux.close();
   };
 
-  const attach = (client: ClientStream, session: RouteSession): void => {
+  /** A stream that the laptop has opened: a call of its program. */
+  const call = (stream: MuxStream, caller: CallingSession): StreamObserver | null => {
+    const socket = stream.kind === CALL_STREAM ? calls.connect(caller) : null;
+    return socket === null ? null : joinSocket(stream, socket, clock);
+  };
+
+  const attach = (client: ClientStream, { session, caller }: Known): void => {
     let over = false;
     let one: Attached | null = null;
     const mux = createMux({
@@ -103,8 +118,7 @@ export function createGateway({ clock, log, onChange }: GatewayOptions): Gateway
           clock.timer(CLOSE_MS, () => client.abort());
         },
       },
-      // What laptops ask for.
-      onOpen: () => null,
+      onOpen: (stream) => call(stream, caller),
       onClosed: (why) => {
         over = true;
         server.close();
@@ -150,10 +164,10 @@ export function createGateway({ clock, log, onChange }: GatewayOptions): Gateway
         onClientGone: () => undefined,
       });
       if (leaving) return refuse(client, 503, 'This Edge is about to stop. Try again.');
-      const session = sessionOf(client);
-      if (session === null) return refuse(client, 401, 'There is no such session: it has ended, or the credential is not one.');
+      const known = sessionOf(client);
+      if (known === null) return refuse(client, 401, 'There is no such session: it has ended, or the credential is not one.');
       if (open.size >= MOST) return refuse(client, 503, `${MOST} laptops are connected already.`);
-      attach(client, session);
+      attach(client, known);
     },
     change: ({ putGroups, removeGroups }) => {
       let moved = false;
@@ -162,14 +176,15 @@ export function createGateway({ clock, log, onChange }: GatewayOptions): Gateway
         groups.delete(id);
       };
       for (const id of removeGroups) forget(id);
-      for (const { id, sessions = [] } of putGroups) {
+      for (const group of putGroups) {
+        const { id, sessions = [] } = group;
         forget(id);
         if (sessions.length === 0) continue;
         groups.set(id, sessions);
-        for (const session of sessions) byHash.set(session.hash, session);
+        for (const session of sessions) byHash.set(session.hash, { session, caller: callerOf(session, group) });
       }
       if (!moved) return;
-      const known = new Set(Array.from(byHash.values(), ({ id }) => id));
+      const known = new Set(Array.from(byHash.values(), ({ session }) => session.id));
       for (const one of open) if (!known.has(one.id)) close(one, 'the session has ended');
     },
     report: () => Array.from(attached.values(), ({ id, port, sinceMs }) => ({ id, host: LOOPBACK, port, sinceMs })),
@@ -182,4 +197,8 @@ export function createGateway({ clock, log, onChange }: GatewayOptions): Gateway
       for (const one of open) close(one, 'the Edge has stopped');
     },
   };
+}
+
+function callerOf({ id: instanceId, key, uses = [] }: RouteSession, { id, app, environment, entrypoint }: RouteGroup): CallingSession {
+  return { instanceId, key, uses, app, environment, entrypoint, environmentId: id.slice(0, id.indexOf('/')) };
 }

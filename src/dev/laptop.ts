@@ -8,18 +8,22 @@ import type { Clock } from '../lib/clock.ts';
 import { isFailure, messageOf } from '../lib/failure.ts';
 import { systemRandom } from '../lib/id.ts';
 import { GREETING } from '../tunnel/greeted.ts';
+import { REQUEST_STREAM } from '../tunnel/mux-frames.ts';
 import { joinSocket } from '../tunnel/mux-join.ts';
 import { createMux } from '../tunnel/mux.ts';
 import type { Mux } from '../tunnel/mux.ts';
 import type { MuxStream, StreamObserver } from '../tunnel/mux-stream.ts';
 import { dialGateway } from './dial-gateway.ts';
 import type { GatewayAddress } from './dial-gateway.ts';
+import type { Forwarder } from './forwarder.ts';
 
 export interface LaptopOptions {
   readonly gateway: GatewayAddress;
   /** Of the developer's program, on loopback. */
   readonly port: number;
   readonly clock: Clock;
+  /** Takes what the program calls; absent: nothing does. */
+  readonly forwarder?: Pick<Forwarder, 'use'>;
   /** Ends it. */
   readonly signal: AbortSignal;
   readonly onConnected: (again: boolean) => void;
@@ -81,16 +85,19 @@ function carry(socket: Socket, options: LaptopOptions, muxes: Set<Mux>): Promise
       odd: true,
       clock,
       carrier: { write: (bytes) => socket.write(bytes), close: () => socket.destroySoon() },
-      onOpen: (stream) => (stream.kind === 'tcp' ? toProgram(stream, options) : null),
+      onOpen: (stream) => (stream.kind === REQUEST_STREAM ? toProgram(stream, options) : null),
       onGoAway: () => resolve(null),
       onClosed: (why) => {
         signal.removeEventListener('abort', end);
         muxes.delete(mux);
+        // A newer one may be in use by now.
+        options.forwarder?.use([...muxes].at(-1) ?? null);
         resolve(why ?? 'it was closed here');
       },
     });
     const end = (): void => mux.close();
     muxes.add(mux);
+    options.forwarder?.use(mux);
     signal.addEventListener('abort', end, { once: true });
     socket.on('data', (bytes: Buffer) => mux.push(bytes));
     socket.on('drain', () => mux.drained());

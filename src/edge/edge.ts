@@ -95,7 +95,7 @@ export function createEdge(options: EdgeOptions, core: Core): Edge {
   const holds = createHolds(clock);
   const routing = createRouting({ holds, certificates, onDemand });
   const recorder = createRecorder({ metrics, accessLog, clock, watch: (line) => taps.push(line) });
-  const gateway = createGateway({ clock, log, onChange: () => core.reportSoon() });
+  const gateway = createGateway({ clock, log, calls: core.sessionCalls, onChange: () => core.reportSoon() });
   const handler = createHandler({
     gateway,
     forwarding,

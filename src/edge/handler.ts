@@ -25,8 +25,8 @@ import type { RateState } from './policy/rate-limit.ts';
 import type { Recorder } from './recorder.ts';
 import type { Routing } from './routing.ts';
 import type { Gateway } from '../dataplane/gateway.ts';
-import type { LiveSession } from '../dataplane/live-session.ts';
 import { markSession } from '../dataplane/session-choice.ts';
+import { SessionTry } from '../dataplane/session-try.ts';
 import type { VersionCounts } from '../dataplane/version-counts.ts';
 import type { RequestFacts, VersionChoice, Versions } from '../dataplane/versions.ts';
 
@@ -92,12 +92,8 @@ class Handling implements Exchange, PickFacts, RequestFacts {
   #waiting: AbortController | null = null;
   /** Of its Route; null: it has none. */
   readonly #policy: CompiledPolicy | null;
-  /** Of a developer's session, which the request names; null: none. */
-  readonly #sessionKey: string | null;
-  /** The laptop that it goes to, or went to first; undefined: not looked for. */
-  #session: LiveSession | null | undefined;
-  /** The latest try is at the laptop. */
-  #atLaptop = false;
+  /** Null: no laptop stands in for anything. */
+  readonly #session: SessionTry | null;
   #rate: RateState | null = null;
   #cancelTimeout: (() => void) | null = null;
   #cancelTotal: (() => void) | null = null;
@@ -123,8 +119,10 @@ class Handling implements Exchange, PickFacts, RequestFacts {
     this.#identity = deps.identify(client, authority);
     this.#found =
       target.type === 'bad' ? { type: 'bad_request', why: target.why } : find(deps, target, head, this.#identity.client.address);
-    this.#sessionKey =
-      deps.groups.haveSessions && this.#found.type === 'group' ? markSession(this.#found.rule.session, this, this.#identity.origin) : null;
+    this.#session =
+      deps.groups.haveSessions && this.#found.type === 'group'
+        ? new SessionTry(markSession(this.#found.rule.session, this, this.#identity.origin))
+        : null;
     const policy = this.#found.type === 'group' ? deps.policies.of(this.#found.rule) : null;
     this.#policy = policy;
     this.bodyBytes = policy?.bodyBytes ?? Infinity;
@@ -241,7 +239,6 @@ class Handling implements Exchange, PickFacts, RequestFacts {
   #beginAgain(before: LiveGroup): void {
     const live = this.#deps.groups.get(before.group.id) ?? before;
     if (this.#found.type === 'group') this.#found = { ...this.#found, live };
-    this.#session = undefined;
     this.#begin(live);
   }
 
@@ -267,9 +264,7 @@ class Handling implements Exchange, PickFacts, RequestFacts {
       this.#deps.versionCounts.observe(group.id, target.id, true, null);
       this.#counted = target.id;
     }
-    if (this.#session === undefined) this.#session = live.session(this.#sessionKey);
-    const laptop = this.#session?.pick(this, tried) ?? null;
-    this.#atLaptop = laptop !== null;
+    const laptop = this.#session?.next(live, this, tried) ?? null;
     if (laptop !== null) {
       this.#state = laptop;
       return laptop;
@@ -282,7 +277,8 @@ class Handling implements Exchange, PickFacts, RequestFacts {
 
   retries(): Retries {
     if (this.#found.type !== 'group') return NO_RETRIES;
-    if (this.#atLaptop && this.#session !== null && this.#session !== undefined) return this.#session.retries;
+    const atLaptop = this.#session?.retries ?? null;
+    if (atLaptop !== null) return atLaptop;
     const { retries } = this.#found.live.targets;
     const own = this.#policy?.retries ?? null;
     return own === null ? retries : { policy: own, budget: retries.budget };
@@ -293,7 +289,7 @@ class Handling implements Exchange, PickFacts, RequestFacts {
     this.#policy?.answerFields(fields, this.#origin, this.#rate);
     const cookie = this.#version?.setCookie() ?? null;
     if (cookie !== null) fields.add('Set-Cookie', cookie);
-    if (this.#atLaptop) {
+    if (this.#session?.atLaptop === true) {
       // What a developer's program says is nothing for later, or for others.
       fields.set('Cache-Control', 'no-store');
       return;

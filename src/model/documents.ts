@@ -184,6 +184,8 @@ export interface DevSession {
   /** Whose machine it is, as that says itself. */
   readonly from: string;
   readonly hash: string;
+  /** Services that its program may call, as the manifest on the laptop has them; absent: none. */
+  readonly uses?: readonly string[];
   /** Path prefixes that lead to it while nothing is deployed there. */
   readonly paths: readonly string[];
   /** Where the laptop is reached; null: it is not connected. */

@@ -123,3 +123,12 @@ function grantText(grant: ServiceGrant): string {
   const { app, methods, paths } = grant;
   return [app, ...(methods === undefined ? [] : [methods.join('|')]), ...(paths === undefined ? [] : [paths.join('|')])].join(' ');
 }
+
+/** What a program is told of the way to Services. Which Environment is meant knows the API Proxy: the address has none. @param apiProxy URL */
+export function serviceVariables(apiProxy: string, uses: readonly string[]): Readonly<Record<string, string>> {
+  const services = uses.map(parseUse);
+  return {
+    LIBRA_APIPROXY: apiProxy,
+    ...Object.fromEntries(services.map((service) => [serviceVariable(service), `${apiProxy}/${serviceText(service)}`])),
+  };
+}

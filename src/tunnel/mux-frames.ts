@@ -3,6 +3,10 @@
 
 export const FRAME = { open: 1, data: 2, window: 3, end: 4, reset: 5, ping: 6, pong: 7, goAway: 8 } as const;
 
+/** Kinds of streams between a laptop and an Edge: what comes for its program, and what that calls. */
+export const REQUEST_STREAM = 'tcp';
+export const CALL_STREAM = 'apiproxy';
+
 export type FrameKind = (typeof FRAME)[keyof typeof FRAME];
 
 /** Bytes of the length (3), the kind (1) and the id of the stream (4). */

@@ -213,6 +213,73 @@ test('a restart of librad and a lost connection change nothing: the same session
   }
 });
 
+test('a program on a laptop calls Services as its App may, and its calls belong to its session, whatever it passes on', async () => {
+  const billing = writeApp(platform, 'billing', {
+    'libra.yaml': `app: billing
+entrypoints:
+  web: { command: node server.mjs, resources: { cpu: 0.1, memory: 64Mi } }
+provides:
+  invoices: { entrypoint: web, path: /api, allow: [desk/dev] }
+  closed: { entrypoint: web }
+`,
+    'server.mjs': `import http from 'node:http';
+http.createServer((request, response) => response.end(JSON.stringify({ from: 'deployed', url: request.url, headers: request.headers }))).listen(Number(process.env.PORT), '127.0.0.1');
+`,
+  });
+  const deployed = await platform.cliIn(billing, 'deploy', '-e', 'dev');
+  assert.equal(deployed.code, 0, deployed.stderr);
+  const desk = writeApp(platform, 'desk', {
+    'libra.yaml': `app: desk
+uses: [billing.invoices, billing.closed]
+entrypoints:
+  web: { command: node server.mjs }
+`,
+    // As an Instance does it; it passes nothing of a request on.
+    'server.mjs': `import http from 'node:http';
+import { readFile } from 'node:fs/promises';
+http.createServer(async (request, response) => {
+  const [, service = '', rest = ''] = request.url.split('/');
+  try {
+    const identity = await readFile(process.env.LIBRA_IDENTITY_FILE, 'utf8');
+    const answer = await fetch(process.env['LIBRA_SERVICE_' + service] + '/' + rest, { method: request.method, headers: { 'x-libra-identity': identity } });
+    response.writeHead(answer.status).end(await answer.text());
+  } catch (error) {
+    response.writeHead(599).end(String(error.cause ?? error));
+  }
+}).listen(Number(process.env.PORT), process.env.HOST);
+`,
+  });
+  const ana = dev(['--key', 'ana'], {}, desk);
+  await ana.connected;
+  const host = 'ana--desk--dev.localhost';
+  const ask = async (service: string, rest = ''): Promise<readonly [number, Record<string, unknown>]> => {
+    const { status, body: text } = await platform.get(host, `/${service}/${rest}`);
+    return [status, JSON.parse(text) as Record<string, unknown>];
+  };
+  const called = await until('the Service answers', 10_000, async () => {
+    const [status, answer] = await ask('BILLING_INVOICES', '2024');
+    return status === 200 ? answer : null;
+  });
+  const headers = called['headers'] as Record<string, string>;
+  assert.deepEqual(
+    [called['from'], called['url'], headers['x-libra-caller'], headers['x-libra-session']],
+    ['deployed', '/api/2024', 'desk/dev/web', 'ana'],
+  );
+  assert.equal(headers['x-libra-identity'], undefined);
+  const [refused, why] = await ask('BILLING_CLOSED');
+  assert.deepEqual([refused, why['detail']], [403, 'billing.closed of billing/dev does not allow desk/dev.']);
+
+  // The other App is on a laptop too, in the same session: the call comes there, and everybody else's does not.
+  const there = await local('the other laptop');
+  const other = dev(['--port', String(there.port), '--key', 'ana', '-a', 'billing', '-e', 'dev']);
+  await other.connected;
+  await until('it comes to the laptop', 10_000, async () => (await platform.get(host, '/BILLING_INVOICES/x')).body === 'the other laptop');
+  assert.match((await platform.get('billing--dev.localhost')).body, /"from":"deployed"/u);
+  assert.equal(await other.stop(), 0);
+  assert.equal((await ask('BILLING_INVOICES', 'x'))[1]['from'], 'deployed');
+  assert.equal(await ana.stop(), 0);
+});
+
 test('replace takes all of the requests, its program has the values of the Environment, and production is protected', async () => {
   const set = await platform.cliIn(folder, 'env', 'set', 'GREETING=from the Environment', '--no-deploy', ...STAGING);
   assert.equal(set.code, 0, set.stderr);

@@ -60,6 +60,13 @@ export const sessions = {
           .max(20)
           .default(['/'])
           .describe('path prefixes that lead to it while nothing is deployed there'),
+        uses: z
+          .array(
+            z.string().regex(/^[a-z0-9-]{1,30}(?:\/[a-z0-9-]{1,30})?\.[a-z0-9-]{1,30}$/u, 'must be a Service such as billing.invoices'),
+          )
+          .max(100)
+          .default([])
+          .describe('Services that its program may call, as `uses` of the manifest'),
         ttlMs: z.number().int().min(60_000).max(86_400_000).default(43_200_000).describe('it ends after that at the latest'),
       }),
     reply: (z) =>

@@ -6,7 +6,7 @@ import type { EntrypointSpec, Manifest } from '../../model/manifest-types.ts';
 import { isName, toName } from '../../model/names.ts';
 import type { Command, CommandContext, CommandInput } from '../command.ts';
 import { readSource } from '../deploy-source.ts';
-import { commandOf, secretsOf, variablesOf } from '../dev-program.ts';
+import { callVariables, commandOf, secretsOf, variablesOf } from '../dev-program.ts';
 import { withApp } from '../ensure-app.ts';
 import type { LocalProgram } from '../laptop.ts';
 import { numberOption, textOption } from '../options.ts';
@@ -43,17 +43,21 @@ export const dev: Command = {
     const client = await context.client();
     const there = { ...context, environment, app: () => (manifest === null ? context.app() : Promise.resolve(manifest.app)) };
     const session = await withApp(there, (app) =>
-      client.sessions.create({ params: { app, environment }, body: { entrypoint, mode, key, from: laptop.from, paths: pathsOf(spec) } }),
+      client.sessions.create({
+        params: { app, environment },
+        body: { entrypoint, mode, key, from: laptop.from, paths: pathsOf(spec), uses: [...(manifest?.uses ?? [])] },
+      }),
     );
     const params = { app: session.app, environment: session.environment, session: session.id };
     const ending = new AbortController();
     const signal = AbortSignal.any([context.signal, ending.signal]);
     let program: LocalProgram | null = null;
+    const forwarder = await laptop.forward();
     try {
       const port = given ?? spec?.port ?? (await laptop.freePort());
       if (given === null && manifest !== null && spec !== null) {
         const values = await client.sessions.values({ params, body: { secrets: [...secretsOf(manifest, environment, entrypoint)] } });
-        const variables = variablesOf({ manifest, environment, entrypoint, port }, values, (variable, secret) =>
+        const variables = variablesOf({ manifest, environment, entrypoint, port, forwarder }, values, (variable, secret) =>
           context.output.warn(`${variable} is left out: the Secret ${secret} is not set in ${session.app}/${environment}.`),
         );
         program = laptop.start({ argv: commandOf(spec, input.rest, variables, laptop.staticServer), folder: context.cwd, variables });
@@ -62,8 +66,12 @@ export const dev: Command = {
         gateway: session.gateway,
         credential: session.credential,
         port,
+        forwarder,
         signal,
-        onConnected: (again) => (again ? context.output.note('Connected again.') : announce(context, session, port)),
+        onConnected: (again) =>
+          again
+            ? context.output.note('Connected again.')
+            : announce(context, session, port, callVariables(forwarder, { uses: manifest?.uses ?? [] })),
         onLost: (why) => context.output.note(`Not connected: ${why} Trying again …`),
       });
       const code = await Promise.race([connecting.then(() => 0), ...(program === null ? [] : [program.ended])]);
@@ -72,6 +80,7 @@ export const dev: Command = {
     } finally {
       ending.abort(new Error('libra dev ends'));
       await program?.stop();
+      await forwarder.stop();
       await client.sessions.delete({ params }).catch((error: unknown) => {
         // It was revoked, or its time was over.
         if (!isFailure(error, 'not_found')) context.output.warn(`The session could not be ended: it ends by itself within ten minutes.`);
@@ -82,13 +91,16 @@ export const dev: Command = {
 
 type Session = Awaited<ReturnType<Awaited<ReturnType<CommandContext['client']>>['sessions']['create']>>;
 
-function announce({ output }: CommandContext, session: Session, port: number): void {
+function announce({ output }: CommandContext, session: Session, port: number, calls: Readonly<Record<string, string>>): void {
   const { app, environment, entrypoint, mode, key, url, credential: _secret, gateway: _gateway, ...rest } = session;
   output.line(`${app}/${environment} ${entrypoint} is on this machine, port ${port} (${mode}, key ${key}).`);
   output.line(`  ${url}`);
   if (mode === 'personal') output.line(`  or send X-Libra-Session: ${key}`);
+  const services = Object.entries(calls).filter(([name]) => name.startsWith('LIBRA_SERVICE_'));
+  if (services.length > 0) output.line('Services that it uses:');
+  for (const [name, value] of services) output.line(`  ${name}=${value}`);
   output.note(output.style('dim', 'Ctrl-C ends it.'));
-  output.value({ app, environment, entrypoint, mode, key, url, port, ...rest });
+  output.value({ app, environment, entrypoint, mode, key, url, port, variables: calls, ...rest });
 }
 
 function nameOption(input: CommandInput, option: string): string | null {

@@ -6,7 +6,7 @@ import { table } from '../../api/table.ts';
 import { createFakeClock } from '../../lib/clock.ts';
 import { isFailure } from '../../lib/failure.ts';
 import { newId } from '../../lib/id.ts';
-import type { Release } from '../../model/documents.ts';
+import type { DevSession, Release } from '../../model/documents.ts';
 import type { Collection } from '../../store/collection.ts';
 import { create, remove, update } from '../../store/records.ts';
 import { keyIdOf } from '../../tunnel/identity.ts';
@@ -14,6 +14,7 @@ import { signInstanceToken, TOKEN_LIFE_MS } from '../../tunnel/instance-token.ts
 import { appRecords, releaseRecords } from '../apps/records.ts';
 import { instanceStatusRecords, nodeSpecRecords } from '../cluster/records.ts';
 import { environmentRecords, instanceSpecRecords } from '../deploys/records.ts';
+import { sessionRecords } from '../dev/records.ts';
 import type { Principal } from '../handler.ts';
 import { aNode, anApp, anEnvironment, anInstance, aRelease, aStatus, createTestContext } from '../test-context.ts';
 import type { TestContext } from '../test-context.ts';
@@ -150,4 +151,37 @@ test('an Instance reaches its own Services and nothing that has an owner', () =>
     assert.throws(() => authorise(principal, { ...service, scope: 'app' }, { app: 'shop' }), forbidden);
     assert.throws(() => authorise(principal, { ...service, scope: 'platform' }, {}), forbidden);
     assert.throws(() => authorise(principal, { ...service, permission: 'agent.sync' }, {}), forbidden);
+  }));
+
+test('the program of a session is known by the token of the Node that its laptop is connected to, while both are so', () =>
+  withInstance(async ({ context, authenticate }) => {
+    const session: DevSession = {
+      id: 'session-1',
+      appId: 'app-1',
+      environmentId: 'environment-1',
+      entrypoint: 'web',
+      mode: 'personal',
+      key: 'ana',
+      owner: 'owner',
+      from: 'ana@laptop',
+      hash: 'h',
+      uses: ['librad.kv', 'billing.invoices'],
+      paths: ['/'],
+      attached: { edgeId: 'edge-1', nodeId, host: '127.0.0.1', port: 1, sinceMs: 1 },
+      lastAttachedMs: 1,
+      createdAtMs: 1,
+      expiresAtMs: context.clock.now() + 1000,
+    };
+    await context.view.commit(create(sessionRecords, session));
+    const token = signInstanceToken(node, { ...claims, instanceId: session.id }, context.clock.now());
+    const principal = authenticate(token);
+    assert.deepEqual([principal.name, [...principal.permissions]], ['session/shop/production/web/ana', ['librad.kv']]);
+    await change(context, sessionRecords, session.id, { attached: null });
+    assert.throws(() => authenticate(token), says(/is not connected to the Node that signed this token/u));
+    await change(context, sessionRecords, session.id, { attached: session.attached, expiresAtMs: context.clock.now() });
+    assert.throws(() => authenticate(token), says(/The time of session session-1 is over/u));
+    const stored = context.view.get(sessionRecords, session.id);
+    assert.ok(stored);
+    await context.view.commit(remove(sessionRecords, stored));
+    assert.throws(() => authenticate(token), says(/is gone/u));
   }));

@@ -11,6 +11,8 @@ import { appRecords, releaseRecords } from '../apps/records.ts';
 import { nodeSpecRecords } from '../cluster/records.ts';
 import { hasEnded } from '../deploys/placement.ts';
 import { environmentRecords, instanceSpecRecords } from '../deploys/records.ts';
+import type { DevSession } from '../../model/documents.ts';
+import { sessionRecords } from '../dev/records.ts';
 import type { Principal } from '../handler.ts';
 import { LIBRAD_SERVICES } from './permissions.ts';
 
@@ -28,7 +30,7 @@ export function createInstanceAuth({ view, clock, authorityPem }: InstanceAuthDe
     const verified = verifier.verify(token);
     if (!verified.ok) throw refusal(`The token of an Instance is not accepted: ${verified.why}.`);
     checkNode(view, verified);
-    return principalOf(view, verified);
+    return principalOf(view, verified, clock.now());
   };
 }
 
@@ -42,8 +44,10 @@ function checkNode(view: View, { nodeId, key }: Accepted): void {
     throw refusal(`Node ${node.name} signed this token with a key that was replaced.`);
 }
 
-function principalOf(view: View, { claims, nodeId }: Accepted): Principal {
+function principalOf(view: View, { claims, nodeId }: Accepted, nowMs: number): Principal {
   const { instanceId } = claims;
+  const session = view.get(sessionRecords, instanceId)?.document;
+  if (session !== undefined) return sessionPrincipal(view, session, nodeId, nowMs);
   const spec = view.get(instanceSpecRecords, instanceId)?.document;
   if (spec === undefined) throw refusal(`Instance ${instanceId} is gone.`);
   if (spec.nodeId !== nodeId) throw refusal(`Instance ${instanceId} runs on another Node than the one that signed this token.`);
@@ -61,7 +65,30 @@ function principalOf(view: View, { claims, nodeId }: Accepted): Principal {
     appId: app.id,
     entrypoint: spec.entrypoint,
     nodeId,
-    permissions: new Set<Permission>([...LIBRAD_SERVICES].filter((service) => uses.includes(service))),
+    permissions: permissionsOf(uses),
+  };
+}
+
+const permissionsOf = (uses: readonly string[]): ReadonlySet<Permission> =>
+  new Set<Permission>([...LIBRAD_SERVICES].filter((service) => uses.includes(service)));
+
+/** A program on a developer's laptop, for which the Node speaks that the laptop is connected to. */
+function sessionPrincipal(view: View, session: DevSession, nodeId: string, nowMs: number): Principal {
+  const { id, entrypoint, attached, expiresAtMs, uses = [] } = session;
+  if (expiresAtMs <= nowMs) throw refusal(`The time of session ${id} is over.`);
+  if (attached?.nodeId !== nodeId) throw refusal(`The laptop of session ${id} is not connected to the Node that signed this token.`);
+  const environment = view.get(environmentRecords, session.environmentId)?.document;
+  const app = view.get(appRecords, session.appId)?.document;
+  if (environment === undefined || app === undefined) throw refusal(`Session ${id} belongs to no Environment.`);
+  return {
+    kind: 'instance',
+    name: `session/${app.name}/${environment.name}/${entrypoint}/${session.key}`,
+    instanceId: id,
+    environmentId: environment.id,
+    appId: app.id,
+    entrypoint,
+    nodeId,
+    permissions: permissionsOf(uses),
   };
 }
 

@@ -82,7 +82,7 @@ const begin = (asked: Asked = {}): Promise<Made> => {
     callOf<typeof table.sessions.create>({
       params: { app: 'shop', environment },
       query: undefined,
-      body: { entrypoint, mode, key, from, ttlMs, paths },
+      body: { entrypoint, mode, key, from, ttlMs, paths, uses: [] },
     }),
   );
 };

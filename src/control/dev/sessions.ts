@@ -98,7 +98,7 @@ export function createSessions(context: ControlContext, { routing, values }: Ses
         });
       const credential = newToken('libra_dev', random);
       const nowMs = clock.now();
-      const { entrypoint, mode, key, from, paths, ttlMs } = call.body;
+      const { entrypoint, mode, key, from, paths, uses, ttlMs } = call.body;
       const session: DevSession = {
         id: newId(nowMs, random),
         appId: app.document.id,
@@ -110,6 +110,7 @@ export function createSessions(context: ControlContext, { routing, values }: Ses
         from,
         hash: createHash('sha256').update(credential).digest('hex'),
         paths,
+        ...(uses.length === 0 ? {} : { uses }),
         attached: null,
         lastAttachedMs: nowMs,
         createdAtMs: nowMs,

@@ -58,9 +58,9 @@ export function withSessions(
 }
 
 function compileSession(session: DevSession, alone: boolean, via?: RouteTarget['via']): RouteSession {
-  const { id, key, hash, expiresAtMs, attached } = session;
+  const { id, key, hash, expiresAtMs, attached, uses = [] } = session;
   const mode = alone ? 'replace' : session.mode;
   const target =
     attached === null ? null : { nodeId: attached.nodeId, host: attached.host, port: attached.port, ...(via === undefined ? {} : { via }) };
-  return { id, key, mode, hash, expiresAtMs, target };
+  return { id, key, mode, hash, expiresAtMs, target, ...(uses.length === 0 ? {} : { uses }) };
 }
