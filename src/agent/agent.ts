@@ -273,6 +273,7 @@ export function createAgent(options: AgentOptions): Agent {
       },
       onPeers: (machines) => dataPort?.setPeers(machines),
       onPeersAdded: (machines) => dataPort?.addPeers(machines),
+      onSessions: (ports) => dataPort?.setSessions(ports),
       onCall: (message) => calls.take(message),
       onContact: (isSnapshot) => contact.heard(isSnapshot),
     });

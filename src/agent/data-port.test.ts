@@ -94,6 +94,15 @@ test('an Instance is found by its id and state on this Node, whatever its addres
   assert.equal(await ask(), 'not_running');
 });
 
+test('a laptop that is connected to this machine is found by its session, as long as control says so', async (context) => {
+  const { port, ask } = await open(context, await folderOf(context), () => undefined);
+  port.setPeers([edge.nodeId]);
+  port.setSessions({ 'instance-1': await program(context) });
+  assert.equal(await ask(0), 'hello');
+  port.setSessions({});
+  assert.equal(await ask(0), 'unknown_instance');
+});
+
 test('nobody comes in before control has said who may, and what it has said holds over a restart', async (context) => {
   const folder = await folderOf(context);
   const up: InstanceState = {

@@ -10,6 +10,8 @@ import type { MachineIdentity } from '../tunnel/identity.ts';
 import type { InstanceState } from './instance-state.ts';
 import { addressOf } from './status.ts';
 
+const LOOPBACK = '127.0.0.1';
+
 export interface AgentDataPortOptions {
   readonly identity: () => MachineIdentity;
   /** Where it listens; port 0: any. */
@@ -26,6 +28,8 @@ export interface AgentDataPort {
   setPeers(machines: readonly string[]): void;
   /** Further ones. */
   addPeers(machines: readonly string[]): void;
+  /** Laptops that an Edge of this machine listens for on loopback: the port of each, by its session. */
+  setSessions(ports: Readonly<Record<string, number>>): void;
   /** The identity has changed. */
   renew(): void;
   stop(): Promise<void>;
@@ -41,10 +45,14 @@ export interface AgentDataPortDeps {
 
 export async function startDataPort(options: AgentDataPortOptions, { clock, log, file, state }: AgentDataPortDeps): Promise<AgentDataPort> {
   let peers: ReadonlySet<string> = new Set(keptPeers(file));
+  let sessions: ReadonlyMap<string, number> = new Map();
   const dataPort = createDataPort({
     identity: options.identity,
     listen: { host: options.host, port: options.port },
-    resolve: (instanceId, generation) => resolve(state(instanceId), generation),
+    resolve: (id, generation) => {
+      const port = sessions.get(id);
+      return port === undefined ? resolve(state(id), generation) : { host: LOOPBACK, port };
+    },
     mayConnect: (nodeId) => peers.has(nodeId),
     clock,
     log,
@@ -62,6 +70,9 @@ export async function startDataPort(options: AgentDataPortOptions, { clock, log,
       dataPort.recheck();
     },
     addPeers: (machines) => keep(new Set([...peers, ...machines])),
+    setSessions: (ports) => {
+      sessions = new Map(Object.entries(ports));
+    },
     renew: () => dataPort.renew(),
     stop: () => dataPort.stop(),
   };

@@ -25,6 +25,7 @@ export interface SyncOptions {
   /** All machines that may reach what runs here. */
   readonly onPeers: (machines: readonly string[]) => void;
   readonly onPeersAdded: (machines: readonly string[]) => void;
+  readonly onSessions: (ports: Readonly<Record<string, number>>) => void;
   readonly onCall: (message: Extract<AgentMessage, { type: 'call' }>) => void;
   /** Anything arrived from control. False: it is not to be believed; the connection is made anew. */
   readonly onContact: (isSnapshot: boolean) => boolean;
@@ -84,6 +85,9 @@ export function startSync(options: SyncOptions): Sync {
             break;
           case 'peers-added':
             options.onPeersAdded(message.machines);
+            break;
+          case 'sessions':
+            options.onSessions(message.ports);
             break;
           case 'call':
             options.onCall(message);

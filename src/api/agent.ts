@@ -143,6 +143,8 @@ export type AgentMessage =
   | { readonly type: 'peers'; readonly edges: readonly string[] }
   /** Besides those of before. An agent that does not know of it learns of them with the next `peers`. */
   | { readonly type: 'peers-added'; readonly machines: readonly string[] }
+  /** All laptops that are connected to an Edge of this Node: by session, the port on which that listens for it on loopback. */
+  | { readonly type: 'sessions'; readonly ports: Readonly<Record<string, number>> }
   /** Sent every few seconds, so that both ends notice a dead connection. */
   | { readonly type: 'ping' };
 

@@ -6,7 +6,17 @@ import { createFakeClock } from '../lib/clock.ts';
 import type { FakeClock } from '../lib/clock.ts';
 import { Failure } from '../lib/failure.ts';
 import { createSeededRandom } from '../lib/id.ts';
-import type { App, Deployment, Environment, InstanceSpec, InstanceStatus, NodeSpec, NodeStatus, Release } from '../model/documents.ts';
+import type {
+  App,
+  Deployment,
+  DevSession,
+  Environment,
+  InstanceSpec,
+  InstanceStatus,
+  NodeSpec,
+  NodeStatus,
+  Release,
+} from '../model/documents.ts';
 import type { EntrypointSpec } from '../model/manifest-types.ts';
 import { createMemoryStore } from '../store/memory.ts';
 import { create } from '../store/records.ts';
@@ -231,6 +241,24 @@ export const aNodeStatus = (change: Partial<NodeStatus> = {}): NodeStatus => ({
   platform: { os: 'linux', arch: 'x64', program: '0.1.0' },
   bootId: 'boot-1',
   lastSeenMs: 1,
+  ...change,
+});
+
+export const aSession = (change: Partial<DevSession> = {}): DevSession => ({
+  id: 'session-1',
+  appId: 'app-1',
+  environmentId: 'environment-1',
+  entrypoint: 'web',
+  mode: 'personal',
+  key: 'ana',
+  owner: 'owner',
+  from: 'ana@laptop',
+  hash: 'hash',
+  paths: ['/'],
+  attached: null,
+  lastAttachedMs: 1,
+  createdAtMs: 1,
+  expiresAtMs: Number.MAX_SAFE_INTEGER,
   ...change,
 });
 

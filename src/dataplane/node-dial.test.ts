@@ -105,6 +105,39 @@ test('requests cross with their bodies, over connections that are kept', async (
   assert.deepEqual(asked, ['body'], 'one connection did for all');
 });
 
+test('a laptop that is connected to another machine greets through the port, and until then the request may go elsewhere', async () => {
+  let greeting = 'ok\n';
+  const program = http.createServer((_request, response) => {
+    // Each request has to ask for the laptop anew.
+    response.setHeader('connection', 'close');
+    text(response, 'the laptop');
+  });
+  const laptop = await listenOnLoopback((socket) => {
+    socket.write(greeting);
+    if (greeting === 'ok\n') program.emit('connection', socket);
+    else socket.end();
+  });
+  cleanups.push(
+    () => laptop.end(),
+    () => program.closeAllConnections(),
+  );
+  instances.set('session-1', { host: laptop.host, port: laptop.port });
+  await farInstance('deployed', (_request, response) => text(response, 'deployed'));
+  const session = { id: 'session-1', key: 'ana', mode: 'replace', hash: 'h', expiresAtMs: Date.now() + 60_000 } as const;
+  await edge.install({
+    rules: [rule(HOST, 'app')],
+    groups: [
+      { ...group('app', [far('deployed')]), sessions: [{ ...session, target: { nodeId: farNode, host: '127.0.0.1', port: 1, via } }] },
+    ],
+  });
+  const post = async (): Promise<string> => (await call(edge.port, HOST, '/', { method: 'POST', body: 'x' })).body.toString();
+  assert.equal(await post(), 'the laptop');
+  greeting = 'no\n';
+  assert.equal(await post(), 'deployed');
+  instances.delete('session-1');
+  assert.equal(await post(), 'deployed');
+});
+
 test('a body streams both ways at once', async () => {
   await farInstance('stream', (request, response) => void request.pipe(response));
   await serve(far('stream'));

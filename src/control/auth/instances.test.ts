@@ -6,7 +6,7 @@ import { table } from '../../api/table.ts';
 import { createFakeClock } from '../../lib/clock.ts';
 import { isFailure } from '../../lib/failure.ts';
 import { newId } from '../../lib/id.ts';
-import type { DevSession, Release } from '../../model/documents.ts';
+import type { Release } from '../../model/documents.ts';
 import type { Collection } from '../../store/collection.ts';
 import { create, remove, update } from '../../store/records.ts';
 import { keyIdOf } from '../../tunnel/identity.ts';
@@ -16,7 +16,7 @@ import { instanceStatusRecords, nodeSpecRecords } from '../cluster/records.ts';
 import { environmentRecords, instanceSpecRecords } from '../deploys/records.ts';
 import { sessionRecords } from '../dev/records.ts';
 import type { Principal } from '../handler.ts';
-import { aNode, anApp, anEnvironment, anInstance, aRelease, aStatus, createTestContext } from '../test-context.ts';
+import { aNode, anApp, anEnvironment, anInstance, aRelease, aSession, aStatus, createTestContext } from '../test-context.ts';
 import type { TestContext } from '../test-context.ts';
 import { createInstanceAuth } from './instances.ts';
 import { createAuthorise } from './scope.ts';
@@ -155,23 +155,11 @@ test('an Instance reaches its own Services and nothing that has an owner', () =>
 
 test('the program of a session is known by the token of the Node that its laptop is connected to, while both are so', () =>
   withInstance(async ({ context, authenticate }) => {
-    const session: DevSession = {
-      id: 'session-1',
-      appId: 'app-1',
-      environmentId: 'environment-1',
-      entrypoint: 'web',
-      mode: 'personal',
-      key: 'ana',
-      owner: 'owner',
-      from: 'ana@laptop',
-      hash: 'h',
+    const session = aSession({
       uses: ['librad.kv', 'billing.invoices'],
-      paths: ['/'],
       attached: { edgeId: 'edge-1', nodeId, host: '127.0.0.1', port: 1, sinceMs: 1 },
-      lastAttachedMs: 1,
-      createdAtMs: 1,
       expiresAtMs: context.clock.now() + 1000,
-    };
+    });
     await context.view.commit(create(sessionRecords, session));
     const token = signInstanceToken(node, { ...claims, instanceId: session.id }, context.clock.now());
     const principal = authenticate(token);

@@ -1,6 +1,7 @@
 // Desired state on its way to the agents: per Node one stream, first everything, then what changed, coalesced. The stream remembers
 // only generations that it has sent, so a slow or returning agent costs nothing and always ends with the truth.
 
+import { isDeepStrictEqual } from 'node:util';
 import type { AgentMessage, DesiredInstance } from '../../api/agent.ts';
 import type { table } from '../../api/table.ts';
 import { Failure, messageOf } from '../../lib/failure.ts';
@@ -8,6 +9,7 @@ import type { InstanceSpec, Reason } from '../../model/documents.ts';
 import type { ControlContext } from '../context.ts';
 import { hostGrantRecords } from '../auth/records.ts';
 import { instanceSpecRecords } from '../deploys/records.ts';
+import { sessionRecords } from '../dev/records.ts';
 import type { Handler, StreamItem } from '../handler.ts';
 import { createWakeup } from '../wakeup.ts';
 import type { Wakeup } from '../wakeup.ts';
@@ -37,6 +39,8 @@ interface NodeStream {
   readonly calls: Extract<AgentMessage, { type: 'call' }>[];
   /** The machines that the agent was told last; null: none so far. */
   peers: KnownPeers | null;
+  /** Of its laptops, as the agent was told last. */
+  sessions: Readonly<Record<string, number>>;
   readonly closed: AbortController;
 }
 
@@ -96,6 +100,7 @@ export function createAgentSync(context: ControlContext, deps: AgentSyncDeps): A
     }
     // What its containers may do with the machine is told anew, so that the next start knows.
     if (changed.has(hostGrantRecords.name)) for (const stream of streams.values()) renewGranted(stream);
+    if (changed.has(sessionRecords.name)) for (const stream of streams.values()) stream.wakeup.wake();
     // A Node that was removed is told by what its next call is answered.
     for (const id of changed.get(nodeSpecRecords.name) ?? [])
       if (view.get(nodeSpecRecords, id) === undefined) streams.get(id)?.closed.abort();
@@ -121,6 +126,18 @@ export function createAgentSync(context: ControlContext, deps: AgentSyncDeps): A
     const { all, added } = known;
     if (added !== null && added.to === before?.all) return { type: 'peers-added', machines: added.machines };
     return { type: 'peers', edges: [...all].sort() };
+  };
+
+  /** Laptops that are connected there, where the agent was told of others. */
+  const sessions = (stream: NodeStream): AgentMessage | null => {
+    const ports: Record<string, number> = {};
+    for (const { document } of view.list(sessionRecords)) {
+      const { attached } = document;
+      if (attached?.nodeId === stream.nodeId) ports[document.id] = attached.port;
+    }
+    if (isDeepStrictEqual(ports, stream.sessions)) return null;
+    stream.sessions = ports;
+    return { type: 'sessions', ports };
   };
 
   const compile = (nodeId: string, id: string): DesiredInstance | null => {
@@ -171,6 +188,7 @@ export function createAgentSync(context: ControlContext, deps: AgentSyncDeps): A
       sent: new Map(),
       calls: [],
       peers: null,
+      sessions: {},
       closed: new AbortController(),
     };
     // The newest connection of a Node is the one that counts; an older one is dead or about to be.
@@ -187,6 +205,8 @@ export function createAgentSync(context: ControlContext, deps: AgentSyncDeps): A
       while (!ended.aborted) {
         const news = peers(stream);
         if (news !== null) yield { id: null, data: news };
+        const laptops = sessions(stream);
+        if (laptops !== null) yield { id: null, data: laptops };
         const call = stream.calls.shift();
         if (call !== undefined) {
           yield { id: null, data: call };

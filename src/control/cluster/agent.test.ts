@@ -24,11 +24,13 @@ import {
   nodePrincipal,
   owner,
   seedApp,
+  aSession,
 } from '../test-context.ts';
 import type { TestContext } from '../test-context.ts';
 import { createAgentReports } from './agent-report.ts';
 import type { AgentReports } from './agent-report.ts';
 import { createAgentSync } from './agent-sync.ts';
+import { sessionRecords } from '../dev/records.ts';
 import type { AgentSync } from './agent-sync.ts';
 import { createGoneEnvironments } from './gone-environments.ts';
 import { createNodeHealth } from './node-health.ts';
@@ -64,6 +66,8 @@ function connect(sync: AgentSync, context: TestContext) {
   const calls: string[] = [];
   /** Machines that it was told, each time that it was. */
   const peers: (readonly string[])[] = [];
+  /** The same of laptops: their ports by session. */
+  const sessions: Readonly<Record<string, number>>[] = [];
   let sequence = 0;
   let pending: Promise<IteratorResult<StreamItem<AgentMessage>>> | null = null;
   const apply = (message: AgentMessage): void => {
@@ -88,12 +92,16 @@ function connect(sync: AgentSync, context: TestContext) {
       case 'peers-added':
         peers.push([...(peers.at(-1) ?? []), ...message.machines]);
         return;
+      case 'sessions':
+        sessions.push(message.ports);
+        return;
       case 'ping':
     }
   };
   return {
     desired,
     peers,
+    sessions,
     calls,
     /** Takes what is on its way, up to the next ping. False where the stream has ended. */
     catchUp: async (): Promise<boolean> => {
@@ -279,6 +287,32 @@ test('an agent is told first which machines may reach its Instances, and again w
     await context.view.commit(remove(nodeSpecRecords, second));
     await agent.catchUp();
     assert.deepEqual(agent.peers, [['node-1'], ['node-1', 'node-2'], ['node-1']], 'only what concerns it is told');
+    await agent.disconnect();
+    sync.stop();
+  }));
+
+test('an agent is told which laptops are connected to its Node, and no others', () =>
+  withContext(async (context) => {
+    const sync = syncOf(context);
+    const agent = connect(sync, context);
+    await agent.catchUp();
+    assert.deepEqual(agent.sessions, []);
+    const attached = { edgeId: 'edge-1', nodeId: 'node-1', host: '127.0.0.1', port: 4000, sinceMs: 1 };
+    await context.view.commit(
+      create(sessionRecords, aSession({ id: 'here', key: 'ana', attached })),
+      create(sessionRecords, aSession({ id: 'elsewhere', key: 'bob', attached: { ...attached, nodeId: 'node-2' } })),
+      create(sessionRecords, aSession({ id: 'nowhere', key: 'cleo' })),
+    );
+    await agent.catchUp();
+    const stored = context.view.get(sessionRecords, 'here');
+    assert.ok(stored);
+    await context.view.commit(update(sessionRecords, stored, { ...stored.document, attached: { ...attached, port: 5000 } }));
+    await agent.catchUp();
+    const moved = context.view.get(sessionRecords, 'here');
+    assert.ok(moved);
+    await context.view.commit(remove(sessionRecords, moved));
+    await agent.catchUp();
+    assert.deepEqual(agent.sessions, [{ here: 4000 }, { here: 5000 }, {}]);
     await agent.disconnect();
     sync.stop();
   }));
