@@ -4,7 +4,9 @@ import { agent } from './agent.ts';
 import { dataplane } from './dataplane.ts';
 import { apps, releases } from './endpoints/apps.ts';
 import { blobs } from './endpoints/blobs.ts';
+import { config } from './endpoints/config.ts';
 import { deployments, plans } from './endpoints/deployments.ts';
+import { discovery } from './endpoints/discovery.ts';
 import { domains } from './endpoints/domains.ts';
 import { env, environments, secrets } from './endpoints/environments.ts';
 import { events } from './endpoints/events.ts';
@@ -41,6 +43,8 @@ export const table = {
   domains,
   kv,
   locks,
+  config,
+  discovery,
   machines,
   agent,
   dataplane,

@@ -3,6 +3,7 @@
 
 import { isName } from '../model/names.ts';
 import type { CanonicalTarget } from '../model/request-target.ts';
+import { SERVICE_HOST_END } from '../model/service-policy.ts';
 import type { ServiceName } from '../model/service-policy.ts';
 
 export interface Asked {
@@ -13,15 +14,10 @@ export interface Asked {
   readonly decodedPath: string | null;
 }
 
-const HOST_END = '.libra';
-
-/** The name by which a Service is reached, and which it is told in `Host`. */
-export const serviceHost = ({ app, name }: ServiceName): string => `${name}.${app}${HOST_END}`;
-
 /** null: it names none. */
 export function askedOf({ host, path, decodedPath }: Pick<CanonicalTarget, 'host' | 'path' | 'decodedPath'>): Asked | null {
-  if (host.endsWith(HOST_END)) {
-    const [name = '', app = '', ...more] = host.slice(0, -HOST_END.length).split('.');
+  if (host.endsWith(SERVICE_HOST_END)) {
+    const [name = '', app = '', ...more] = host.slice(0, -SERVICE_HOST_END.length).split('.');
     return more.length === 0 && isName(name) && isName(app) ? { service: { app, name }, path, decodedPath } : null;
   }
   const end = path.indexOf('/', 1);

@@ -3,9 +3,9 @@
 
 import type { LiveGroup } from '../dataplane/groups.ts';
 import type { CanonicalTarget } from '../model/request-target.ts';
-import { notUsed, PLATFORM_APP, serviceText, useOf, verdictOf } from '../model/service-policy.ts';
+import { notUsed, PLATFORM_APP, serviceHost, serviceText, useOf, verdictOf } from '../model/service-policy.ts';
 import type { ServiceName } from '../model/service-policy.ts';
-import { askedOf, serviceHost } from './address.ts';
+import { askedOf } from './address.ts';
 import type { Caller, IdentifyCaller } from './callers.ts';
 import type { Parties } from './parties.ts';
 

@@ -98,7 +98,7 @@ export async function createModules(context: ControlContext, options: ModulesOpt
   });
   const builds = createBuilds(context);
   const sessions = createSessions(context, { routing, values });
-  const librad = createLibrad(context, { sealer, feed: options.feed, leads });
+  const librad = createLibrad(context, { sealer, feed: options.feed, leads, values, urlOf: routing.urlOf });
   const reconcilers = leads
     ? startReconcilers(
         [

@@ -19,8 +19,14 @@ export interface CallingParty {
   readonly uses: readonly string[];
 }
 
+/** What ends every name of a Service. */
+export const SERVICE_HOST_END = '.libra';
+
 /** Services of the platform itself stand under this name, which no App can have. */
 export const PLATFORM_APP = 'librad';
+
+/** The name by which a Service is reached where names lead to the API Proxy, and which it is told in `Host`. */
+export const serviceHost = ({ app, name }: ServiceName): string => `${name}.${app}${SERVICE_HOST_END}`;
 
 /** `billing.invoices`, which is also the text for people. */
 export const serviceText = ({ app, name }: ServiceName): string => `${app}.${name}`;

@@ -18,7 +18,7 @@ const entryShape = (z: Z) =>
     key: z.string(),
     /** null where a list was asked for without values. */
     value: z.string().nullable(),
-    encoding: z.enum(['utf8', 'base64']),
+    encoding: z.enum(['text', 'base64']),
     /** Another one after every change; what a compare-and-set names. */
     version: z.string(),
     /** null: it stays until it is deleted. */
@@ -55,7 +55,7 @@ export const kv = {
     body: (z) =>
       z.object({
         value: z.string(),
-        encoding: z.enum(['utf8', 'base64']).default('utf8'),
+        encoding: z.enum(['text', 'base64']).default('text'),
         /** It is deleted after so long; absent: it stays. */
         ttlMs: z
           .number()

@@ -77,7 +77,7 @@ export function createKvStore(
     },
     open: (record) => ({
       key: keyOf(record.id),
-      value: sealer.open(record.sealed, associatedOf(record)).toString(record.encoding),
+      value: sealer.open(record.sealed, associatedOf(record)).toString(bufferEncoding(record.encoding)),
       encoding: record.encoding,
       version: record.version,
       expiresAtMs: record.expiresAtMs,
@@ -109,9 +109,11 @@ export function keyOf(kvId: string): string {
   return kvId.slice(kvId.indexOf('/') + 1);
 }
 
+const bufferEncoding = (encoding: KvRecord['encoding']): 'utf8' | 'base64' => (encoding === 'text' ? 'utf8' : 'base64');
+
 /** The bytes of a value as it was sent. Throws `invalid_input` and `too_large`. */
 export function bytesOf(value: string, encoding: KvRecord['encoding'], maxBytes: number): Buffer {
-  const plain = Buffer.from(value, encoding);
+  const plain = Buffer.from(value, bufferEncoding(encoding));
   if (encoding === 'base64' && plain.toString('base64') !== value)
     throw new Failure('invalid_input', { message: 'body.value: must be base64 of the standard alphabet, with padding.' });
   if (!value.isWellFormed())

@@ -29,7 +29,7 @@ const put = (key: string, body: Put | string, as = one): Promise<ReplyOf<Kv['put
     callBy<Kv['put']>(as, {
       params: { key },
       query: undefined,
-      body: { encoding: 'utf8', ...(typeof body === 'string' ? { value: body } : body) },
+      body: { encoding: 'text', ...(typeof body === 'string' ? { value: body } : body) },
     }),
   );
 const get = (key: string, as = one): Promise<ReplyOf<Kv['get']>> =>

@@ -4,6 +4,8 @@ import { createSeededRandom } from '../../lib/id.ts';
 import { create } from '../../store/records.ts';
 import { PERMISSIONS_OF } from '../auth/permissions.ts';
 import { createSealer } from '../config/sealer.ts';
+import { createValues } from '../config/values.ts';
+import type { Values } from '../config/values.ts';
 import { environmentRecords, instanceSpecRecords } from '../deploys/records.ts';
 import type { Call } from '../handler.ts';
 import { anEnvironment, anInstance, callOf, createTestContext, seedApp } from '../test-context.ts';
@@ -15,6 +17,7 @@ import type { Place } from './place.ts';
 export interface LibradFixture {
   readonly context: TestContext;
   readonly librad: Librad;
+  readonly values: Values;
   /** `one` and `two` of production, `other` of staging. */
   readonly callers: Readonly<Record<'one' | 'two' | 'other', Place>>;
   /** Runs a reconciler once. */
@@ -45,11 +48,14 @@ export async function createLibradFixture(): Promise<LibradFixture> {
     create(instanceSpecRecords, anInstance({ id: 'instance-3', environmentId: 'environment-2' })),
   );
   const sealer = createSealer(new Uint8Array(32).fill(7), createSeededRandom(3));
-  const build = (): Librad => createLibrad(context, { sealer, feed: context.feed, leads: true });
+  const values = createValues(context, { sealer });
+  const build = (): Librad =>
+    createLibrad(context, { sealer, feed: context.feed, leads: true, values, urlOf: (app) => `http://${app.name}.localhost` });
   const librad = build();
   return {
     context,
     librad,
+    values,
     callers: {
       one: placeAs('instance-1', 'environment-1'),
       two: placeAs('instance-2', 'environment-1'),

@@ -9,7 +9,7 @@ export interface KvRecord {
   /** New at every change. */
   readonly version: string;
   readonly sealed: string;
-  readonly encoding: 'utf8' | 'base64';
+  readonly encoding: 'text' | 'base64';
   /** Of key and value, as the quota counts. */
   readonly bytes: number;
   readonly expiresAtMs: number | null;

@@ -1,7 +1,7 @@
 // What one Environment's part of the route table is compiled from, gathered from the records as they stand now.
 
 import { FINAL_INSTANCE_PHASES } from '../../model/documents.ts';
-import type { Deployment, InstanceSpec, NodeStatus } from '../../model/documents.ts';
+import type { Deployment, Environment, InstanceSpec, NodeStatus } from '../../model/documents.ts';
 import type { Manifest } from '../../model/manifest-types.ts';
 import type { View } from '../../store/view.ts';
 import { appRecords, releaseRecords } from '../apps/records.ts';
@@ -50,7 +50,7 @@ export function environmentInput({ view, domain, dataPorts }: InputDeps, environ
         };
       }),
     ...(sessions.length === 0 ? {} : { sessions }),
-    provides: manifestOf(view, stable ?? candidate)?.provides ?? {},
+    provides: providesOf(view, environment),
     callers: specs.flatMap((spec) => {
       const uses = usesOf(view, spec);
       if (uses.length === 0 || spec.desired !== 'run') return [];
@@ -58,6 +58,15 @@ export function environmentInput({ view, domain, dataPorts }: InputDeps, environ
       return phase !== undefined && FINAL_INSTANCE_PHASES.has(phase) ? [] : [{ instanceId: spec.id, nodeId: spec.nodeId, uses }];
     }),
   };
+}
+
+/** What the manifest of the stable Deployment provides, or of the first candidate. */
+export function providesOf(
+  view: Pick<View, 'get'>,
+  { stableDeploymentId, candidateDeploymentId }: Pick<Environment, 'stableDeploymentId' | 'candidateDeploymentId'>,
+): Manifest['provides'] {
+  const find = (id: string | null): Deployment | null => (id === null ? null : (view.get(deploymentRecords, id)?.document ?? null));
+  return manifestOf(view, find(stableDeploymentId) ?? find(candidateDeploymentId))?.provides ?? {};
 }
 
 /** Services that the Instance may call, by the manifest that it came with; a build calls none. */
