@@ -22,7 +22,7 @@ import { until } from '../platform.ts';
 import type { Platform } from '../platform.ts';
 import { lacking } from '../requirements.ts';
 
-const OPERATIONS = Number(process.env['LIBRA_TEST_LIBRAD_OPERATIONS'] ?? 500);
+const OPERATIONS = Number(process.env['LIBRA_TEST_LIBRAD_OPERATIONS'] ?? 300);
 const KILLS = Number(process.env['LIBRA_TEST_LIBRAD_KILLS'] ?? 1);
 const SEED = Number(process.env['LIBRA_TEST_SEED'] ?? 20_261_128);
 const CLIENTS = 8;

@@ -1,10 +1,12 @@
 // The services of Librad as an App uses them: the example is deployed, counts without losing a visit, and agrees on who leads.
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { createLibrad, LibradError } from '../../examples/services/librad.ts';
 import { Platform, root, until } from '../platform.ts';
+import { lacking } from '../requirements.ts';
 
 interface Told {
   readonly me: string;
@@ -65,6 +67,19 @@ describe('services for Apps', () => {
     );
     assert.equal((await librad.kv.get('visits'))?.value, '31');
     assert.equal(await librad.kv.get('nothing'), null);
+  });
+
+  test('what the guide shows in other languages works as it stands there', { skip: lacking('python3') }, async () => {
+    const guide = readFileSync(join(root, 'docs/guide/services.md'), 'utf8');
+    const shown = (language: string): string => new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, 'msu').exec(guide)?.[1] ?? '';
+    for (const [program, ...words] of [
+      ['node', '--input-type=module', '-e', shown('js')],
+      ['python3', '-c', shown('python')],
+    ] as const) {
+      const ran = await platform.cli('exec', '-a', 'services', '--', program, ...words);
+      assert.equal(ran.code, 0, `${program}: ${ran.stdout}${ran.stderr}`);
+    }
+    assert.equal((await createLibrad(await variables()).kv.get('visits'))?.value, '33');
   });
 
   test('a watch goes on over a kill -9 of librad, and tells everything once', async () => {

@@ -1,5 +1,6 @@
 // Takes away what Apps kept in Environments that are gone: whatever was written last, and however their end was broken off.
 
+import { Failure, isFailure } from '../../lib/failure.ts';
 import type { Operation } from '../../store/collection.ts';
 import { remove } from '../../store/records.ts';
 import type { ControlContext, Reconciler } from '../context.ts';
@@ -16,7 +17,14 @@ export function createLeftOverReconciler({ store, view, clock }: ControlContext,
 
   const isGone = (environmentId: string): boolean => view.get(environmentRecords, environmentId) === undefined;
   const commit = async (operations: readonly (readonly Operation[])[]): Promise<void> => {
-    for (let from = 0; from < operations.length; from += PER_COMMIT) await view.commit(...operations.slice(from, from + PER_COMMIT).flat());
+    for (let from = 0; from < operations.length; from += PER_COMMIT) {
+      try {
+        await view.commit(...operations.slice(from, from + PER_COMMIT).flat());
+      } catch (error) {
+        // Said without the names, which no log shall hold.
+        throw isFailure(error, 'conflict') ? new Failure('conflict', { message: 'What is left over was changed meanwhile.' }) : error;
+      }
+    }
   };
 
   const clearKeys = async (environmentId: string): Promise<void> => {

@@ -117,6 +117,17 @@ export function createLocks(context: ControlContext): Locks {
     queues.wake(stored.document.id);
   };
 
+  /** False: a renewal came in between, and has won. */
+  const dropUnlessRenewed = async (stored: Stored<LockRecord>): Promise<boolean> => {
+    try {
+      await drop(stored);
+      return true;
+    } catch (error) {
+      if (isFailure(error, 'conflict')) return false;
+      throw error;
+    }
+  };
+
   const notHeld = (name: string): Failure =>
     new Failure('precondition_failed', {
       message: `The lock ${name} is not held under this lease or fence any more.`,
@@ -213,8 +224,7 @@ export function createLocks(context: ControlContext): Locks {
         signal.throwIfAborted();
         const deadline = deadlines.get(stored.document.id) ?? Number.POSITIVE_INFINITY;
         if (deadline > clock.monotonic()) nextMs = Math.min(nextMs, deadline);
-        // A renewal that came in between has won.
-        else await drop(stored);
+        else if (!(await dropUnlessRenewed(stored))) nextMs = clock.monotonic();
       }
       return nextMs === Number.POSITIVE_INFINITY ? undefined : Math.max(0, nextMs - clock.monotonic());
     },
