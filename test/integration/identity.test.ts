@@ -56,7 +56,7 @@ describe('the identity of an Instance', () => {
   };
   const callWith = async (token: string, path = '/v1/apps'): Promise<Answer> => {
     const reply = await fetch(`${platform.addresses.api}${path}`, { headers: { authorization: `Bearer ${token}` } });
-    return { status: reply.status, ...((await reply.json()) as Omit<Answer, 'status'>) }; // a problem: nothing else is answered to it
+    return { status: reply.status, ...((await reply.json()) as Omit<Answer, 'status'>) }; // a problem, but for what it may read
   };
   const refused = (token: string, detail: RegExp): Promise<Answer> =>
     until(`the token is refused with ${detail.source}`, SECONDS_MS, async () => {
@@ -113,6 +113,14 @@ describe('the identity of an Instance', () => {
     const call = (path: string): ReturnType<Platform['get']> => platform.get('shop.localhost', `/call?path=${encodeURIComponent(path)}`);
     await until('its Service answers', SECONDS_MS, async () => (await call('billing.invoices')).body === '200 from billing');
     assert.match((await call('billing.books')).body, /^403 .*shop\/production does not use billing\.books/u);
+    // The platform's own Services ask for the same token themselves, whichever way it came.
+    await until('librad.kv answers', SECONDS_MS, async () => (await call('librad.kv/keys')).body.startsWith('200 '));
+    const { token } = await ask();
+    assert.equal((await callWith(token, '/v1/librad/kv/keys')).status, 200);
+    const unused = await callWith(token, '/v1/librad/locks/names');
+    assert.deepEqual([unused.status, /has not the permission librad\.locks/u.test(unused.detail)], [403, true]);
+    const owner = await callWith(platform.token(), '/v1/librad/kv/keys');
+    assert.deepEqual([owner.status, owner.code], [403, 'forbidden'], 'who has no Environment has nothing there');
     await platform.kill();
     assert.equal((await call('billing.invoices')).body, '200 from billing');
     await platform.start();
