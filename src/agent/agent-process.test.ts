@@ -26,6 +26,7 @@ import { createAgent } from './agent.ts';
 import type { Agent } from './agent.ts';
 import { createFakeControl } from './testing-agent.ts';
 import type { FakeControl } from './testing-agent.ts';
+import { createVolumeOwners, platformOf } from './volume-owners.ts';
 import { desiredInstance, desiredOneOff } from './testing.ts';
 
 const SERVER = `
@@ -119,6 +120,7 @@ test('a bundle runs as a service with volume, secret file and own user, through 
     commands: [['node', 'server.js']],
     env: { TOKEN: 'hunter2222' },
     secretEnv: ['TOKEN'],
+    volumes: [{ name: 'kept', path: '/kept', sizeBytes: 1024 * 1024 }],
     files: [{ path: '/etc/key', mode: 0o400, contentBase64: Buffer.from('key!').toString('base64'), secret: 'tls-key' }],
     health: { probe: { kind: 'http', path: '/' }, intervalMs: 1000, timeoutMs: 1000, healthy: 1, unhealthy: 3, graceMs: 30_000 },
   });
@@ -127,6 +129,8 @@ test('a bundle runs as a service with volume, secret file and own user, through 
   const [app, uid] = (await ask(status(), '/')).split(' ');
   assert.equal(app, 'shop');
   if (process.getuid?.() === 0) assert.notEqual(uid, '0');
+  const owners = createVolumeOwners(join(folder, 'volumes'), () => platformOf(authority.certificatePem));
+  assert.equal(await owners.of('environment-1'), 'own');
   assert.equal(await ask(status(), '/key'), 'key!key!');
 
   const pid = status()?.pid;

@@ -46,6 +46,7 @@ import { startSync } from './sync.ts';
 import type { Sync } from './sync.ts';
 import type { Supervisor } from './supervisor.ts';
 import { createVolumeGarbage } from './volume-garbage.ts';
+import { createVolumeOwners, platformOf } from './volume-owners.ts';
 import { createWorkspace } from './workspace.ts';
 
 const COLLECT_EVERY_MS = 300_000;
@@ -143,9 +144,12 @@ export function createAgent(options: AgentOptions): Agent {
     });
     const bundles = createBundleCache({ folder: at('bundles'), link, clock, maxBytes: BUNDLE_CACHE_BYTES, maxAgeMs: BUNDLE_CACHE_AGE_MS });
     const images = createImageMirror(bundles, log);
+    const identity = options.identity;
+    const volumeOwners = createVolumeOwners(at('volumes'), () => (identity === undefined ? 'none' : platformOf(identity().authorityPem)));
     const workspace = createWorkspace({
       folder: states.folder,
       volumesFolder: at('volumes'),
+      volumeOwners,
       bundles,
       images,
       secrets,
@@ -285,6 +289,7 @@ export function createAgent(options: AgentOptions): Agent {
             root: at('volumes'),
             file: at('gone-environments.json'),
             link,
+            owners: volumeOwners,
             isUsed: (id) => instances.all().some((supervisor) => supervisor.spec()?.environment?.id === id),
             keepMs,
             everyMs: COLLECT_EVERY_MS,

@@ -14,12 +14,14 @@ import { tokenFile } from './identity-tokens.ts';
 import type { IdentityTokens } from './identity-tokens.ts';
 import type { ImageMirror } from './image-mirror.ts';
 import type { SecretFiles } from './secret-files.ts';
+import type { VolumeOwners } from './volume-owners.ts';
 import { linkInto, volumePaths } from './volumes.ts';
 
 export interface WorkspaceOptions {
   /** Folder of one Instance by id. */
   readonly folder: (id: string) => string;
   readonly volumesFolder: string;
+  readonly volumeOwners: Pick<VolumeOwners, 'make'>;
   readonly bundles: BundleCache;
   /** Of images that the platform built. */
   readonly images: Pick<ImageMirror, 'source'>;
@@ -87,6 +89,7 @@ export function createWorkspace(options: WorkspaceOptions): Workspace {
       await makeWork(spec, driver, signal);
       const work = at(spec.id, 'work');
       const volumes = volumePaths(options.volumesFolder, spec);
+      if (spec.environment !== null && volumes.size > 0) await options.volumeOwners.make(spec.environment.id);
       for (const path of [at(spec.id, 'home'), at(spec.id, 'tmp'), ...volumes.values()]) await makeFolder(path, spec, driver);
       // An image has paths of its own: there they are mounted.
       const isLinked = spec.artifact.kind === 'bundle' || !options.hasOwnPorts(spec.driver);
