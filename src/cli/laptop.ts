@@ -40,6 +40,8 @@ export interface Laptop {
     readonly argv: readonly string[];
     readonly folder: string;
     readonly variables: Readonly<Record<string, string>>;
+    /** Stands in front of what it writes; null: it has the terminal to itself. */
+    readonly label: string | null;
   }): LocalProgram;
   /** argv of Libra's own server of static files. */
   readonly staticServer: readonly string[];

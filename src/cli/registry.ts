@@ -41,6 +41,7 @@ export const registry: readonly CommandGroup[] = [
     title: 'Develop',
     commands: [
       { name: 'dev', load: async () => (await import('./commands/dev.ts')).dev },
+      { name: 'dev up', load: async () => (await import('./commands/dev.ts')).devUp },
       { name: 'dev ls', load: async () => (await import('./commands/dev.ts')).devLs },
       { name: 'dev revoke', load: async () => (await import('./commands/dev.ts')).devRevoke },
     ],

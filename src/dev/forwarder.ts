@@ -4,6 +4,7 @@
 import { once } from 'node:events';
 import net from 'node:net';
 import type { Clock } from '../lib/clock.ts';
+import { resetSocket } from '../sys/reset-socket.ts';
 import { CALL_STREAM } from '../tunnel/mux-frames.ts';
 import { joinSocket } from '../tunnel/mux-join.ts';
 import type { Mux } from '../tunnel/mux.ts';
@@ -23,7 +24,7 @@ export async function startForwarder(clock: Clock): Promise<Forwarder> {
   const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     const stream = current?.open(CALL_STREAM, NOBODY) ?? null;
     socket.on('error', () => undefined);
-    if (stream === null) return void socket.resetAndDestroy();
+    if (stream === null) return resetSocket(socket);
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
     stream.observer = joinSocket(stream, socket, clock);

@@ -32,6 +32,9 @@ export interface LaptopOptions {
 }
 
 const RECONNECT = { minMs: 50, maxMs: 2_000 } as const;
+/** What was said last has so long to leave. */
+const CLOSE_MS = 500;
+const CLOSE_TICK_MS = 5;
 /** An Edge may not have heard of the session yet, or may have begun just now. */
 const UNKNOWN_MS = 3_000;
 
@@ -43,6 +46,7 @@ export async function runLaptop(options: LaptopOptions): Promise<void> {
   let isConnected = false;
   let unknownSinceMs: number | null = null;
   const muxes = new Set<Mux>();
+  const sockets = new Set<Socket>();
   const lost = (why: string): void => {
     if (isConnected || (!wasConnected && failures === 0)) options.onLost(why);
     isConnected = false;
@@ -53,7 +57,7 @@ export async function runLaptop(options: LaptopOptions): Promise<void> {
         const socket = await dialGateway(options.gateway, { clock, signal });
         unknownSinceMs = null;
         failures = 0;
-        const carried = carry(socket, options, muxes);
+        const carried = carry(socket, options, { muxes, sockets });
         options.onConnected(wasConnected);
         wasConnected = true;
         isConnected = true;
@@ -74,18 +78,39 @@ export async function runLaptop(options: LaptopOptions): Promise<void> {
     }
   } finally {
     for (const mux of muxes) mux.close();
+    await closed(sockets, clock);
   }
 }
 
+/** What is there while the laptop runs. */
+interface Open {
+  readonly muxes: Set<Mux>;
+  readonly sockets: Set<Socket>;
+}
+
+function keep(socket: Socket, sockets: Set<Socket>): void {
+  sockets.add(socket);
+  socket.once('close', () => sockets.delete(socket));
+}
+
+/** None is left open: a process that ends with one that nobody reads may not end at all. */
+async function closed(sockets: ReadonlySet<Socket>, clock: Clock): Promise<void> {
+  const untilMs = clock.monotonic() + CLOSE_MS;
+  while (sockets.size > 0 && clock.monotonic() < untilMs) await clock.sleep(CLOSE_TICK_MS);
+  for (const socket of sockets) socket.destroy();
+  while (sockets.size > 0 && clock.monotonic() < untilMs + CLOSE_MS) await clock.sleep(CLOSE_TICK_MS);
+}
+
 /** Resolves when another connection is wanted: why this one is lost, or null where it goes on for a while. */
-function carry(socket: Socket, options: LaptopOptions, muxes: Set<Mux>): Promise<string | null> {
+function carry(socket: Socket, options: LaptopOptions, { muxes, sockets }: Open): Promise<string | null> {
+  keep(socket, sockets);
   const { clock, signal } = options;
   return new Promise((resolve) => {
     const mux = createMux({
       odd: true,
       clock,
       carrier: { write: (bytes) => socket.write(bytes), close: () => socket.destroySoon() },
-      onOpen: (stream) => (stream.kind === REQUEST_STREAM ? toProgram(stream, options) : null),
+      onOpen: (stream) => (stream.kind === REQUEST_STREAM ? toProgram(stream, options, sockets) : null),
       onGoAway: () => resolve(null),
       onClosed: (why) => {
         signal.removeEventListener('abort', end);
@@ -111,11 +136,12 @@ function carry(socket: Socket, options: LaptopOptions, muxes: Set<Mux>): Promise
 const LOOPBACKS = ['127.0.0.1', '::1'] as const;
 
 /** Joined as soon as it takes the connection; until then nothing of a request is on its way. */
-function toProgram(stream: MuxStream, { port, clock }: LaptopOptions): StreamObserver {
+function toProgram(stream: MuxStream, { port, clock }: LaptopOptions, sockets: Set<Socket>): StreamObserver {
   const connect = (index: number): void => {
     const host = LOOPBACKS[index];
     if (host === undefined) return stream.reset('the program takes no connection');
     const socket = net.connect({ host, port, allowHalfOpen: true });
+    keep(socket, sockets);
     const onError = (): void => {
       socket.destroy();
       connect(index + 1);

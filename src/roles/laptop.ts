@@ -56,10 +56,10 @@ export function createLaptop({ env }: Surroundings): Laptop {
         clock: systemClock,
       });
     },
-    start: ({ argv, folder, variables }) => {
+    start: ({ argv, folder, variables, label }) => {
       const own = Object.entries(env).filter(([name]) => !name.startsWith('LIBRA_'));
       const running = import('../dev/program.ts').then(({ startProgram }) =>
-        startProgram({ argv, folder, env: { ...Object.fromEntries(own), ...variables }, clock: systemClock }),
+        startProgram({ argv, folder, env: { ...Object.fromEntries(own), ...variables }, label, clock: systemClock }),
       );
       const ended = running.then((program) => program.ended);
       ended.catch(() => undefined);

@@ -15,6 +15,7 @@ import { createLineReader, parsePreface, PROTOCOL, replyLine } from './preface.t
 import type { Preface, Refusal } from './preface.ts';
 import { onreadOf } from '../sys/reader.ts';
 import type { Reader } from '../sys/reader.ts';
+import { resetSocket } from '../sys/reset-socket.ts';
 import { splice } from './splice.ts';
 
 export type Resolved =
@@ -131,7 +132,7 @@ export function createDataPort(options: DataPortOptions): DataPort {
     const fromThere = shakingFrom.get(address) ?? 0;
     if (shaking.size >= limits.handshakes || fromThere >= limits.handshakesPerAddress) {
       tell('too many connections are about to begin', { address });
-      socket.resetAndDestroy();
+      resetSocket(socket);
       return;
     }
     const ends = endsOf(socket);
@@ -159,7 +160,7 @@ export function createDataPort(options: DataPortOptions): DataPort {
       return;
     }
     const reset = (): void => {
-      plain.resetAndDestroy();
+      resetSocket(plain);
       socket.destroy();
     };
     socket.on('error', reset);
@@ -267,7 +268,7 @@ export function createDataPort(options: DataPortOptions): DataPort {
       socket.write(replyLine('ok'));
       splice({
         peer: { socket, reset },
-        target: { socket: target, reset: () => target.resetAndDestroy() },
+        target: { socket: target, reset: () => resetSocket(target) },
         reader,
         end,
         first,

@@ -12,7 +12,7 @@ export type FrameKind = (typeof FRAME)[keyof typeof FRAME];
 /** Bytes of the length (3), the kind (1) and the id of the stream (4). */
 const HEAD_BYTES = 8;
 /** Of data in one frame. */
-const DATA_BYTES = 64 * 1024;
+export const DATA_BYTES = 64 * 1024;
 /** Of everything that is not data. */
 const TEXT_BYTES = 512;
 /** Ids of streams that can be told. */

@@ -133,3 +133,27 @@ test('a reader that stalls holds its writer back and nobody else', async () => {
   stalled.destroy();
   stop();
 });
+
+test('a connection that breaks while it ends is closed, in whichever moment of its end that is', { timeout: 10_000 }, async () => {
+  const there = await listenOnLoopback((accepted) => void accepted.pause());
+  const { near, stop } = await setUp(() => undefined);
+  for (let turns = 0; turns < 6; turns += 1) {
+    const socket = net.connect({ host: there.host, port: there.port, allowHalfOpen: true });
+    await once(socket, 'connect');
+    const stream = near().open('any', {
+      onData: () => undefined,
+      onEnd: () => undefined,
+      onReset: () => undefined,
+      onDrain: () => undefined,
+    });
+    assert.ok(stream !== null);
+    const observer = joinSocket(stream, socket, systemClock);
+    observer.onEnd();
+    for (let turn = 0; turn < turns; turn += 1) await new Promise<void>((resolve) => process.nextTick(resolve));
+    const closed = once(socket, 'close');
+    observer.onReset('enough');
+    await closed;
+  }
+  there.end();
+  stop();
+});

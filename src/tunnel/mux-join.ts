@@ -3,6 +3,7 @@
 
 import type { Socket } from 'node:net';
 import type { Clock } from '../lib/clock.ts';
+import { resetSocket } from '../sys/reset-socket.ts';
 import type { MuxStream, StreamObserver } from './mux-stream.ts';
 
 /** A connection that both sides have ended has so long to take what is left for it. */
@@ -18,14 +19,10 @@ export function joinSocket(stream: MuxStream, socket: Socket, clock: Clock): Str
   let heldBytes = 0;
   let peerEnded = false;
   let cancelLinger: (() => void) | null = null;
+  let corked = false;
 
   const linger = (): void => {
     if (peerEnded && socket.readableEnded) cancelLinger ??= clock.timer(LINGER_MS, () => socket.destroy());
-  };
-  const breakOff = (): void => {
-    if (socket.destroyed) return;
-    if (socket.connecting) socket.destroy();
-    else socket.resetAndDestroy();
   };
   socket.setNoDelay(true);
   socket.on('data', (bytes: Buffer) => {
@@ -47,6 +44,15 @@ export function joinSocket(stream: MuxStream, socket: Socket, clock: Clock): Str
   });
   return {
     onData: (bytes) => {
+      // What came by one read leaves by one write, however many frames it was.
+      if (!corked) {
+        corked = true;
+        socket.cork();
+        process.nextTick(() => {
+          corked = false;
+          socket.uncork();
+        });
+      }
       if (socket.write(bytes.length < SMALL_BYTES ? Buffer.from(bytes) : bytes)) stream.consumed(bytes.length);
       else heldBytes += bytes.length;
     },
@@ -55,7 +61,7 @@ export function joinSocket(stream: MuxStream, socket: Socket, clock: Clock): Str
       socket.end();
       linger();
     },
-    onReset: breakOff,
+    onReset: () => resetSocket(socket),
     onDrain: () => socket.resume(),
   };
 }

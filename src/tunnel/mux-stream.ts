@@ -1,5 +1,5 @@
 // One of the streams that share a connection. What it may say is bounded by the window that the other side gives, and what it keeps for a
-// reader that is slow by the window that it gives itself, which grows while its reader keeps up.
+// reader that is slow by the window that it gives itself, which grows as long as its reader takes what comes.
 
 import { FRAME } from './mux-frames.ts';
 import type { FrameKind } from './mux-frames.ts';
@@ -50,8 +50,6 @@ export class MuxStream {
   #receiveWindow = WINDOW_BYTES;
   /** Taken by the reader, and not told. */
   #consumedBytes = 0;
-  /** At the reader, and not taken. */
-  #heldBytes = 0;
   #wasFull = false;
   #ending = false;
   #ended = false;
@@ -93,13 +91,12 @@ export class MuxStream {
 
   /** The reader has taken so much of what it was given. */
   consumed(bytes: number): void {
-    this.#heldBytes -= bytes;
     if (this.#over || this.#peerEnded) return;
     this.#consumedBytes += bytes;
     const window = WINDOW_BYTES + this.grown;
     if (this.#consumedBytes < window / 2) return;
-    // A reader that has taken all of it is one that could take more.
-    const growth = this.#heldBytes === 0 ? this.#owner.grow(Math.min(window, MOST_WINDOW_BYTES - window)) : 0;
+    // The window is what holds the other side up, and not what there is to say.
+    const growth = this.#receiveWindow <= window / 2 ? this.#owner.grow(Math.min(window, MOST_WINDOW_BYTES - window)) : 0;
     this.grown += growth;
     const more = this.#consumedBytes + growth;
     this.#consumedBytes = 0;
@@ -141,7 +138,6 @@ export class MuxStream {
   take(bytes: Buffer): boolean {
     this.#receiveWindow -= bytes.length;
     if (this.#receiveWindow < 0 || this.#peerEnded) return false;
-    this.#heldBytes += bytes.length;
     this.observer.onData(bytes);
     return true;
   }

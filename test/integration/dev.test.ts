@@ -203,6 +203,18 @@ test('a restart of librad and a lost connection change nothing: the same session
       items.map((one) => [one.id, one.connected]),
       [[id, true]],
     );
+    // A link that is lost without a word, beside something that is deployed: that serves within two seconds.
+    const deployed = await other.cliIn(source, 'deploy', '-e', 'dev');
+    assert.equal(deployed.code, 0, deployed.stderr);
+    const asked = through.asked.length;
+    assert.equal(await reached(), true);
+    through.freeze();
+    const frozenMs = performance.now();
+    assert.equal((await other.get('ana--shop--dev.apps.test')).body, 'deployed');
+    assert.ok(performance.now() - frozenMs < 2_000, `${performance.now() - frozenMs} ms`);
+    through.cut();
+    await until('it is back by itself', 5_000, reached);
+    assert.ok(through.asked.length > asked);
     // Somebody ends it.
     const revoked = await other.cliIn(source, 'dev', 'revoke', id);
     assert.equal(revoked.code, 0, revoked.stderr);
@@ -280,6 +292,34 @@ http.createServer(async (request, response) => {
   assert.equal(await other.stop(), 0);
   assert.equal((await ask('BILLING_INVOICES', 'x'))[1]['from'], 'deployed');
   assert.equal(await ana.stop(), 0);
+});
+
+test('several Apps come to one machine with one command, and end together', async () => {
+  const below = writeApp(platform, 'several', {
+    'one/libra.yaml': 'app: one\nentrypoints:\n  web: { command: node server.mjs }\n',
+    'two/libra.yaml': 'app: two\nuses: [one.it]\nentrypoints:\n  web: { command: node server.mjs }\n',
+    'no-app/readme.txt': 'nothing to run',
+    ...Object.fromEntries(
+      ['one', 'two'].map((name) => [
+        `${name}/server.mjs`,
+        `import http from 'node:http';
+console.log('${name} listens');
+http.createServer((request, response) => (request.url === '/end' ? process.exit(3) : response.end('${name}'))).listen(Number(process.env.PORT), process.env.HOST);
+`,
+      ]),
+    ),
+  });
+  const up = startLibraDev(platform, below, ['up', '--key', 'ana']);
+  running.add(up);
+  for (const name of ['one', 'two'])
+    await until(`${name} is reached`, 20_000, async () => (await platform.get(`${name}--dev.localhost`)).body === name);
+  assert.match(up.text(), /^one \| one listens$/mu);
+  assert.match(up.text(), /^two \| two listens$/mu);
+  await platform.get('one--dev.localhost', '/end').catch(() => undefined);
+  await until('all of it has ended', 10_000, () => up.child.exitCode !== null);
+  assert.equal(up.child.exitCode, 3);
+  const { items } = await platform.client().sessions.list({ params: { app: 'two', environment: 'dev' } });
+  assert.deepEqual(items, []);
 });
 
 test('replace takes all of the requests, its program has the values of the Environment, and production is protected', async () => {

@@ -1,19 +1,31 @@
 // `libra dev`: this machine stands in for an Entrypoint, until Ctrl-C. Its program is started with the values of the Environment, or runs
 // already and is named by its port.
 
-import { Failure, isFailure } from '../../lib/failure.ts';
-import type { EntrypointSpec, Manifest } from '../../model/manifest-types.ts';
+import { access, readdir } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
+import { Failure } from '../../lib/failure.ts';
 import { isName, toName } from '../../model/names.ts';
 import type { Command, CommandContext, CommandInput } from '../command.ts';
-import { readSource } from '../deploy-source.ts';
-import { callVariables, commandOf, secretsOf, variablesOf } from '../dev-program.ts';
-import { withApp } from '../ensure-app.ts';
-import type { LocalProgram } from '../laptop.ts';
+import type { OptionSpec } from '../option-spec.ts';
 import { numberOption, textOption } from '../options.ts';
 import { formatAge } from '../output.ts';
+import { standIn } from '../stand-in.ts';
+import type { StandIn } from '../stand-in.ts';
 
-export const DEV_ENVIRONMENT = 'dev';
+const DEV_ENVIRONMENT = 'dev';
 const MODES = ['personal', 'replace'] as const;
+const ENVIRONMENT: OptionSpec = {
+  name: 'environment',
+  short: 'e',
+  value: 'name',
+  help: `Environment to stand in; default: ${DEV_ENVIRONMENT}`,
+};
+const MODE: OptionSpec = {
+  name: 'mode',
+  value: 'mode',
+  help: `personal: requests with your key; replace: all of them; default: ${MODES[0]}`,
+};
+const KEY: OptionSpec = { name: 'key', value: 'name', help: 'names your session; default: your user name' };
 
 export const dev: Command = {
   summary: 'Let this machine stand in for an Entrypoint: its requests come to the program in this folder.',
@@ -22,109 +34,92 @@ export const dev: Command = {
   example: 'libra dev --port 3000',
   scope: 'app',
   options: [
-    { name: 'environment', short: 'e', value: 'name', help: `Environment to stand in; default: ${DEV_ENVIRONMENT}` },
+    ENVIRONMENT,
     { name: 'entrypoint', value: 'name', help: 'Entrypoint to stand in for; default: web, or the only one' },
     { name: 'port', value: 'port', help: 'the program runs already and listens on this port; default: it is started' },
-    { name: 'mode', value: 'mode', help: `personal: requests with your key; replace: all of them; default: ${MODES[0]}` },
-    { name: 'key', value: 'name', help: 'names your session; default: your user name' },
+    MODE,
+    KEY,
   ],
   rest: 'command to start instead of that of the Entrypoint',
   run: async (input, context) => {
-    const { laptop } = context.local;
-    const environment = nameOption(input, 'environment') ?? DEV_ENVIRONMENT;
-    const key = nameOption(input, 'key') ?? toName(laptop.user) ?? 'dev';
     const given = textOption(input, 'port') === null ? null : numberOption(input, 'port', { min: 1, max: 65_535, default: 1 });
-    const mode = MODES.find((one) => one === (textOption(input, 'mode') ?? MODES[0]));
-    if (mode === undefined) throw new Failure('invalid_input', { message: `--mode is one of ${MODES.join(', ')}.` });
-    const manifest = given !== null && context.appFlag !== null ? null : (await readSource(context, undefined, { yes: true })).manifest;
-    const spec = manifest === null ? null : entrypointOf(manifest, nameOption(input, 'entrypoint'));
-    const entrypoint = spec?.name ?? nameOption(input, 'entrypoint') ?? 'web';
-
-    const client = await context.client();
-    const there = { ...context, environment, app: () => (manifest === null ? context.app() : Promise.resolve(manifest.app)) };
-    const session = await withApp(there, (app) =>
-      client.sessions.create({
-        params: { app, environment },
-        body: { entrypoint, mode, key, from: laptop.from, paths: pathsOf(spec), uses: [...(manifest?.uses ?? [])] },
-      }),
-    );
-    const params = { app: session.app, environment: session.environment, session: session.id };
-    const ending = new AbortController();
-    const signal = AbortSignal.any([context.signal, ending.signal]);
-    let program: LocalProgram | null = null;
-    const forwarder = await laptop.forward();
-    try {
-      const port = given ?? spec?.port ?? (await laptop.freePort());
-      if (given === null && manifest !== null && spec !== null) {
-        const values = await client.sessions.values({ params, body: { secrets: [...secretsOf(manifest, environment, entrypoint)] } });
-        const variables = variablesOf({ manifest, environment, entrypoint, port, forwarder }, values, (variable, secret) =>
-          context.output.warn(`${variable} is left out: the Secret ${secret} is not set in ${session.app}/${environment}.`),
-        );
-        program = laptop.start({ argv: commandOf(spec, input.rest, variables, laptop.staticServer), folder: context.cwd, variables });
-      }
-      const connecting = laptop.connect({
-        gateway: session.gateway,
-        credential: session.credential,
-        port,
-        forwarder,
-        signal,
-        onConnected: (again) =>
-          again
-            ? context.output.note('Connected again.')
-            : announce(context, session, port, callVariables(forwarder, { uses: manifest?.uses ?? [] })),
-        onLost: (why) => context.output.note(`Not connected: ${why} Trying again …`),
-      });
-      const code = await Promise.race([connecting.then(() => 0), ...(program === null ? [] : [program.ended])]);
-      if (program !== null && !context.signal.aborted && !ending.signal.aborted) context.output.note(`The program has ended (${code}).`);
-      return context.signal.aborted ? 0 : code;
-    } finally {
-      ending.abort(new Error('libra dev ends'));
-      await program?.stop();
-      await forwarder.stop();
-      await client.sessions.delete({ params }).catch((error: unknown) => {
-        // It was revoked, or its time was over.
-        if (!isFailure(error, 'not_found')) context.output.warn(`The session could not be ended: it ends by itself within ten minutes.`);
-      });
-    }
+    return await standIn(context, {
+      ...whereOf(input, context),
+      entrypoint: nameOption(input, 'entrypoint'),
+      port: given,
+      command: input.rest,
+      label: null,
+    });
   },
 };
 
-type Session = Awaited<ReturnType<Awaited<ReturnType<CommandContext['client']>>['sessions']['create']>>;
+/** More than anybody looks at beside each other. */
+const MOST_FOLDERS = 50;
 
-function announce({ output }: CommandContext, session: Session, port: number, calls: Readonly<Record<string, string>>): void {
-  const { app, environment, entrypoint, mode, key, url, credential: _secret, gateway: _gateway, ...rest } = session;
-  output.line(`${app}/${environment} ${entrypoint} is on this machine, port ${port} (${mode}, key ${key}).`);
-  output.line(`  ${url}`);
-  if (mode === 'personal') output.line(`  or send X-Libra-Session: ${key}`);
-  const services = Object.entries(calls).filter(([name]) => name.startsWith('LIBRA_SERVICE_'));
-  if (services.length > 0) output.line('Services that it uses:');
-  for (const [name, value] of services) output.line(`  ${name}=${value}`);
-  output.note(output.style('dim', 'Ctrl-C ends it.'));
-  output.value({ app, environment, entrypoint, mode, key, url, port, variables: calls, ...rest });
+export const devUp: Command = {
+  summary: 'Let this machine stand in for several Apps at once, under one key.',
+  details:
+    'As libra dev in each of the folders; without any, in each folder below this one that has a libra.yaml. What their programs write has the name of the App in front. When one of them ends, all do.',
+  example: 'libra dev up shop billing',
+  scope: 'platform',
+  arguments: [{ name: 'folders', help: 'folders of Apps', required: false, variadic: true }],
+  options: [ENVIRONMENT, MODE, KEY],
+  run: async (input, context) => {
+    const folders = input.arguments['folders'] ?? [];
+    const found = folders.length > 0 ? folders : await foldersBelow(context.cwd);
+    if (found.length === 0)
+      throw new Failure('invalid_input', {
+        message: 'No folder below this one has a libra.yaml.',
+        hint: 'Name the folders of the Apps: libra dev up shop billing',
+      });
+    if (found.length > MOST_FOLDERS)
+      throw new Failure('invalid_input', { message: `At most ${MOST_FOLDERS} Apps at once, not ${found.length}.` });
+    const ending = new AbortController();
+    const signal = AbortSignal.any([context.signal, ending.signal]);
+    const where = whereOf(input, context);
+    const codes = await Promise.allSettled(
+      found.map(async (folder) => {
+        try {
+          const its = { ...context, signal, cwd: resolve(context.cwd, folder) };
+          return await standIn(its, { ...where, entrypoint: null, port: null, command: [], label: basename(resolve(context.cwd, folder)) });
+        } finally {
+          ending.abort(new Error('another one has ended'));
+        }
+      }),
+    );
+    for (const one of codes) if (one.status === 'rejected') throw one.reason;
+    return Math.max(...codes.map((one) => (one.status === 'fulfilled' ? one.value : 1)));
+  },
+};
+
+async function foldersBelow(cwd: string): Promise<readonly string[]> {
+  const entries = await readdir(cwd, { withFileTypes: true });
+  const folders = entries.filter((entry) => entry.isDirectory() && entry.name !== 'node_modules' && !entry.name.startsWith('.'));
+  const has = await Promise.all(
+    folders.map(({ name }) =>
+      access(join(cwd, name, 'libra.yaml')).then(
+        () => true,
+        () => false,
+      ),
+    ),
+  );
+  return folders.filter((_folder, index) => has[index] === true).map(({ name }) => name);
+}
+
+function whereOf(input: CommandInput, context: CommandContext): Pick<StandIn, 'environment' | 'mode' | 'key'> {
+  const mode = MODES.find((one) => one === (textOption(input, 'mode') ?? MODES[0]));
+  if (mode === undefined) throw new Failure('invalid_input', { message: `--mode is one of ${MODES.join(', ')}.` });
+  return {
+    environment: nameOption(input, 'environment') ?? DEV_ENVIRONMENT,
+    mode,
+    key: nameOption(input, 'key') ?? toName(context.local.laptop.user) ?? 'dev',
+  };
 }
 
 function nameOption(input: CommandInput, option: string): string | null {
   const text = textOption(input, option);
   if (text === null || isName(text)) return text;
   throw new Failure('invalid_input', { message: `--${option} must be a name such as web, not ${JSON.stringify(text)}.` });
-}
-
-function entrypointOf(manifest: Manifest, asked: string | null): EntrypointSpec {
-  const all = Object.values(manifest.entrypoints);
-  const listening = all.filter((spec) => spec.run === 'service' && spec.listens);
-  const found = asked === null ? (listening.find((spec) => spec.name === 'web') ?? listening[0]) : all.find((spec) => spec.name === asked);
-  if (found !== undefined && (asked !== null || listening.length === 1 || found.name === 'web')) return found;
-  throw new Failure('invalid_input', {
-    message:
-      asked === null ? 'Which Entrypoint? The manifest has several, and none is called web.' : `The manifest has no Entrypoint ${asked}.`,
-    hint: `Name one with --entrypoint: ${all.map((spec) => spec.name).join(', ')}.`,
-  });
-}
-
-/** Path prefixes of its Routes, for an Environment to which nothing has been deployed. */
-function pathsOf(spec: EntrypointSpec | null): string[] {
-  const paths = (spec?.routes ?? []).filter((route) => route.pathType !== 'pattern').map((route) => route.path);
-  return paths.length === 0 ? ['/'] : [...new Set(paths)].slice(0, 20);
 }
 
 export const devLs: Command = {

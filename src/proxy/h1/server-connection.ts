@@ -7,6 +7,7 @@ import type { DeadlineEntry } from '../deadlines.ts';
 import type { ProxyLimits } from '../limits.ts';
 import type { ConnectionFacts } from '../message.ts';
 import { ownCopy } from '../../sys/reader.ts';
+import { resetSocket } from '../../sys/reset-socket.ts';
 import type { Reader } from '../../sys/reader.ts';
 import { headEnd } from './head-end.ts';
 import { Output } from './output.ts';
@@ -237,7 +238,7 @@ export class ServerConnection implements ClientConnection, DeadlineEntry, Exchan
     this.output.flushQueued();
     // TLS sockets have no reset of their own.
     if ('encrypted' in this.socket) this.socket.destroy();
-    else this.socket.resetAndDestroy();
+    else resetSocket(this.socket);
   }
 
   onDeadline(): void {

@@ -4,6 +4,7 @@
 import type { Socket } from 'node:net';
 import { messageOf } from '../../lib/failure.ts';
 import type { Reader } from '../../sys/reader.ts';
+import { resetSocket } from '../../sys/reset-socket.ts';
 import type { Fields } from '../fields.ts';
 import type { UpstreamObserver, UpstreamRequest, UpstreamStream } from '../message.ts';
 import { UNKNOWN_LENGTH } from '../message.ts';
@@ -136,7 +137,7 @@ export class UpstreamConnection implements UpstreamStream {
     const partly = this.#sentAnything && !this.#requestSent && this.#phase !== 'idle';
     this.#observer = null;
     this.#phase = 'closed';
-    if (partly && !this.socket.destroyed && !('encrypted' in this.socket)) this.socket.resetAndDestroy();
+    if (partly && !this.socket.destroyed && !('encrypted' in this.socket)) resetSocket(this.socket);
     else this.socket.destroy();
   }
 
