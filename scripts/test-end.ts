@@ -5,17 +5,21 @@ import { basename } from 'node:path';
 import { after } from 'node:test';
 import { isMainThread } from 'node:worker_threads';
 
-/** Cleaning up that is registered later comes after this, so it gets its time. */
-const GRACE_MS = 30_000;
+/** Cleaning up that is registered later comes after this, so it gets its time. Counted in turns: one that takes all of the thread is one. */
+const GRACE_TURNS = 60;
+const TURN_MS = 1_000;
 
 const file = process.argv[1] ?? '';
 // Workers and forks get the same words of the command line and are no test files.
 if (isMainThread && process.env['NODE_TEST_CONTEXT'] !== undefined && file.endsWith('.test.ts')) {
   after(() => {
-    setTimeout(() => {
+    let turns = 0;
+    setInterval(() => {
+      turns += 1;
+      if (turns < GRACE_TURNS) return;
       const left = process.getActiveResourcesInfo().join(', ');
       console.error(`${basename(file)} does not end after its tests: something is not stopped or closed. What keeps it: ${left}.`);
       process.exit(1);
-    }, GRACE_MS).unref();
+    }, TURN_MS).unref();
   });
 }
