@@ -28,7 +28,9 @@ import { startDataPort } from './data-port.ts';
 import type { AgentDataPort, AgentDataPortOptions } from './data-port.ts';
 import { createImageMirror } from './image-mirror.ts';
 import type { ImageMirror } from './image-mirror.ts';
-import { createIdentityTokens } from './identity-tokens.ts';
+import { startContainerCallers } from './container-callers.ts';
+import type { ContainerCallers } from './container-callers.ts';
+import { createIdentityTokens, tokenFile } from './identity-tokens.ts';
 import type { IdentityTokens } from './identity-tokens.ts';
 import { createInstances, mayRun } from './instances.ts';
 import type { Instances } from './instances.ts';
@@ -90,6 +92,8 @@ export interface AgentOptions {
    * null, absent: they do not.
    */
   readonly apiProxy?: { readonly url: string | null; readonly insideUrl: string | null };
+  /** Where the API Proxy of this machine finds which container calls from which address; absent: nobody looks. */
+  readonly callersFile?: string;
   /** Longest that programs get to end at `stop({stopInstances: true})`, milliseconds; default 15,000. */
   readonly stopTimeoutMs?: number;
   /** How long volumes of an Environment that is gone are kept, milliseconds; null: for ever. Default: a week. */
@@ -119,6 +123,7 @@ interface Running {
   readonly collector: Loop;
   readonly images: ImageMirror;
   readonly meter: Meter;
+  readonly callers: ContainerCallers | null;
   readonly forwarder: Forwarder | null;
   readonly dataPort: AgentDataPort | null;
 }
@@ -168,6 +173,7 @@ export function createAgent(options: AgentOptions): Agent {
     };
     let forwarder: Forwarder | null = null;
     let meter: Meter | null = null;
+    let callers: ContainerCallers | null = null;
     const instances = createInstances({
       clock,
       random,
@@ -183,7 +189,10 @@ export function createAgent(options: AgentOptions): Agent {
       results: createBuildResults(link, at('results')),
       staticServer: options.builtinPrograms.static,
       host: options.address ?? LOOPBACK,
-      onChange: (state) => reporter.changed(state.id),
+      onChange: (state) => {
+        reporter.changed(state.id);
+        callers?.look();
+      },
       beforeForgotten: async (id) => await forwarder?.finish(id, LAST_LINES_MS),
       onForgotten: (id) => allocator.release(id),
     });
@@ -240,6 +249,19 @@ export function createAgent(options: AgentOptions): Agent {
         if (spec !== null && running !== null) await workspace.writeToken(spec, running.driver);
       },
     );
+    if (options.callersFile !== undefined) {
+      callers = startContainerCallers({
+        drivers: [...drivers.values()],
+        file: options.callersFile,
+        tokenFile: (id) => {
+          const spec = instances.get(id)?.spec();
+          const folder = spec === undefined || spec === null ? null : tokens.folder(spec);
+          return folder === null ? null : tokenFile(folder);
+        },
+        clock,
+        log,
+      });
+    }
     const contact = createContact(clock, log, instances);
     forwarder =
       options.forward === undefined
@@ -307,15 +329,15 @@ export function createAgent(options: AgentOptions): Agent {
         for (const each of ended) if (each.status === 'rejected') throw each.reason;
       },
     });
-    return { instances, secrets, tokens, sync, reporter, calls, contact, collector, images, meter, forwarder, dataPort };
+    return { instances, secrets, tokens, callers, sync, reporter, calls, contact, collector, images, meter, forwarder, dataPort };
   };
 
   const stop = async (stopInstances: boolean): Promise<void> => {
     if (running === null) return;
-    const { instances, secrets, tokens, sync, reporter, calls, contact, collector, images, meter, forwarder, dataPort } = running;
+    const { instances, secrets, tokens, callers, sync, reporter, calls, contact, collector, images, meter, forwarder, dataPort } = running;
     contact.stop();
     await sync.stop();
-    await Promise.all([calls.stop(), collector.stop(), images.stop(), meter.stop(), forwarder?.stop(), dataPort?.stop()]);
+    await Promise.all([calls.stop(), collector.stop(), images.stop(), meter.stop(), forwarder?.stop(), dataPort?.stop(), callers?.stop()]);
     if (stopInstances) await instances.stopAll(options.stopTimeoutMs ?? STOP_TIMEOUT_MS);
     await instances.detach();
     await secrets.close();

@@ -7,7 +7,7 @@ import { desiredInstance } from './testing.ts';
 const part = (spec: Partial<DesiredInstance>): ReturnType<typeof containerPart> =>
   containerPart(
     desiredInstance(spec),
-    { address: '127.0.0.1', port: 20_000 },
+    { address: '127.0.0.1', port: 20_000, reachesServices: false },
     { work: '/w', home: '/h', tmp: '/t', volumes: new Map(), files: [], identity: '/i' },
   );
 

@@ -3,6 +3,7 @@
 
 import { dirname } from 'node:path';
 import type { DesiredInstance } from '../api/agent.ts';
+import { API_PROXY_HOST, parseUse, serviceHost } from '../model/service-policy.ts';
 import type { ContainerPart, Mount } from '../driver/contract.ts';
 
 /** Where an image finds the folder with its token. */
@@ -33,10 +34,16 @@ export const sharesPorts = (spec: DesiredInstance): boolean => spec.container?.h
 interface MachinePort {
   readonly address: string;
   readonly port: number | null;
+  /** The API Proxy listens in its network. */
+  readonly reachesServices: boolean;
 }
 
 /** undefined: there is no image to run it in. @param at where of the machine it is reached */
-export function containerPart(spec: DesiredInstance, { address, port }: MachinePort, folders: AgentFolders): ContainerPart | undefined {
+export function containerPart(
+  spec: DesiredInstance,
+  { address, port, reachesServices }: MachinePort,
+  folders: AgentFolders,
+): ContainerPart | undefined {
   const image = imageOf(spec);
   if (image === undefined) return undefined;
   const isFolder = spec.artifact.kind === 'bundle';
@@ -48,6 +55,9 @@ export function containerPart(spec: DesiredInstance, { address, port }: MachineP
     workFolder: isFolder ? folders.work : null,
     ...(spec.container === undefined ? {} : { options: spec.container }),
     ...(spec.granted === undefined ? {} : { granted: spec.granted }),
+    ...(reachesServices && !sharesPorts(spec)
+      ? { machineNames: [API_PROXY_HOST, ...(spec.uses ?? []).map((use) => serviceHost(parseUse(use)))] }
+      : {}),
     mounts: [...(isFolder ? folderMounts(spec, folders) : imageMounts(spec, folders)), ...identityMounts(isFolder, folders)],
   };
 }

@@ -111,7 +111,9 @@ export function createWorkspace(options: WorkspaceOptions): Workspace {
         files: options.secrets.paths(spec),
         identity: options.tokens.folder(spec),
       };
-      const container = options.hasOwnPorts(spec.driver) ? containerPart(spec, { address: options.address, port }, folders) : undefined;
+      const container = options.hasOwnPorts(spec.driver)
+        ? containerPart(spec, { address: options.address, port, reachesServices: options.apiProxy.insideUrl !== null }, folders)
+        : undefined;
       const isImage = container !== undefined && container.workFolder === null;
       const isInside = container !== undefined && !sharesPorts(spec);
       const tokenFolder = folders.identity !== null && isImage ? IDENTITY_INSIDE : folders.identity;

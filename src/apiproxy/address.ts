@@ -3,7 +3,7 @@
 
 import { isName } from '../model/names.ts';
 import type { CanonicalTarget } from '../model/request-target.ts';
-import { SERVICE_HOST_END } from '../model/service-policy.ts';
+import { API_PROXY_HOST, SERVICE_HOST_END } from '../model/service-policy.ts';
 import type { ServiceName } from '../model/service-policy.ts';
 
 export interface Asked {
@@ -16,7 +16,7 @@ export interface Asked {
 
 /** null: it names none. */
 export function askedOf({ host, path, decodedPath }: Pick<CanonicalTarget, 'host' | 'path' | 'decodedPath'>): Asked | null {
-  if (host.endsWith(SERVICE_HOST_END)) {
+  if (host.endsWith(SERVICE_HOST_END) && host !== API_PROXY_HOST) {
     const [name = '', app = '', ...more] = host.slice(0, -SERVICE_HOST_END.length).split('.');
     return more.length === 0 && isName(name) && isName(app) ? { service: { app, name }, path, decodedPath } : null;
   }

@@ -4,11 +4,12 @@
 import type { Clock } from '../lib/clock.ts';
 import type { Core } from '../dataplane/core.ts';
 import { createFront } from '../dataplane/front.ts';
-import type { ListenAddress } from '../dataplane/front.ts';
+import type { Front, ListenAddress } from '../dataplane/front.ts';
 import { createIdentify } from '../dataplane/identity.ts';
 import { createVersions } from '../dataplane/versions.ts';
 import { createAccessLog, noAccessLog } from '../proxy/access-log.ts';
 import { createTrusted } from '../proxy/client-address.ts';
+import type { ClientStream } from '../proxy/message.ts';
 import type { Log } from '../sys/log.ts';
 import type { MachineIdentity } from '../tunnel/identity.ts';
 import { createTokenVerifier } from '../tunnel/instance-token.ts';
@@ -16,6 +17,7 @@ import { createBulkhead } from './bulkhead.ts';
 import { createIdentifyCaller } from './callers.ts';
 import { createCallHandler } from './handler.ts';
 import { createParties } from './parties.ts';
+import { createInsideFronts } from './inside-fronts.ts';
 import { createDecide } from './pipeline.ts';
 import { createCallRecorder } from './recorder.ts';
 
@@ -23,6 +25,8 @@ export interface ApiProxyOptions {
   readonly listen: readonly ListenAddress[];
   /** Null: no log of calls. */
   readonly callLog: { readonly file: string; readonly fileBytes: number } | null;
+  /** Where callers in containers are found, and the port at which they are served; absent: there are none. */
+  readonly inside?: { readonly file: string; readonly port: number };
   /** Of this machine: what its authority signs is believed. */
   readonly identity: () => Pick<MachineIdentity, 'authorityPem'> | null;
   /** Calls that one Environment may have open. */
@@ -52,42 +56,48 @@ export function createApiProxy(options: ApiProxyOptions, core: Core): ApiProxy {
   const accessLog = options.callLog === null ? noAccessLog : createAccessLog({ ...options.callLog, clock });
   const recorder = createCallRecorder({ clock, accessLog });
   const verifier = createTokenVerifier({ authorityPem: () => identity()?.authorityPem ?? null, clock });
-  const front = createFront({
-    // The last one is for laptops that are connected to this process.
-    listen: [...options.listen, { host: '127.0.0.1', port: 0 }],
-    // Apps of one machine all come from one address.
-    limits: { ...limits, connectionsPerAddress: limits.connections },
-    deadlines: forwarding.deadlines,
+  const handle = createCallHandler({
+    forwarding,
+    groups,
+    versions: createVersions(),
+    versionCounts,
+    identify: createIdentify({ trusted: nobody }),
+    decide: createDecide({ parties, group: (id) => groups.get(id), identify: createIdentifyCaller(verifier, parties) }),
+    bulkhead: createBulkhead(options.openPerCaller ?? OPEN_PER_CALLER),
+    recorder,
     clock,
-    trusted: nobody,
-    proxied: nobody,
-    h2c: true,
-    onExchange: createCallHandler({
-      forwarding,
-      groups,
-      versions: createVersions(),
-      versionCounts,
-      identify: createIdentify({ trusted: nobody }),
-      decide: createDecide({ parties, group: (id) => groups.get(id), identify: createIdentifyCaller(verifier, parties) }),
-      bulkhead: createBulkhead(options.openPerCaller ?? OPEN_PER_CALLER),
-      recorder,
-      clock,
-      callerOf: (connection) => core.sessionCalls.callerOf(connection),
-    }),
-    onRefused: (status, why, address) => recorder.refuse(status, why, address),
+    callerOf: (connection) => core.sessionCalls.callerOf(connection),
   });
+  const frontAt = (listen: readonly ListenAddress[], onExchange: (client: ClientStream) => void): Front =>
+    createFront({
+      listen,
+      // Apps of one machine all come from one address.
+      limits: { ...limits, connectionsPerAddress: limits.connections },
+      deadlines: forwarding.deadlines,
+      clock,
+      trusted: nobody,
+      proxied: nobody,
+      h2c: true,
+      onExchange,
+      onRefused: (status, why, address) => recorder.refuse(status, why, address),
+    });
+  // The last one is for laptops that are connected to this process.
+  const front = frontAt([...options.listen, { host: '127.0.0.1', port: 0 }], (client) => handle(client, null));
   const addresses = (): { readonly host: string; readonly port: number }[] => front.addresses().slice(0, options.listen.length);
   core.use({ change: (change) => parties.change(change) });
+  const { inside } = options;
+  const fronts = inside === undefined ? null : createInsideFronts({ inside, clock, log, handle, frontAt });
 
   return {
     start: async () => {
       await front.start();
+      fronts?.start();
       const own = front.addresses().at(-1);
       if (own !== undefined) core.sessionCalls.listensOn(own.port);
       log.info({ addresses: addresses() }, 'the API Proxy is listening');
     },
     stop: async (asked) => {
-      await front.stop(asked);
+      await Promise.all([front.stop(asked), fronts?.stop(asked)]);
       await accessLog.stop();
     },
     addresses,

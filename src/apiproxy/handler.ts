@@ -53,8 +53,11 @@ const NO_RETRIES: Retries = { policy: { attempts: 1, budgetPercent: 0, perTryMs:
 const HERE: ExchangeResult = { type: 'no_target', reason: 'none' };
 const WAITED: ExchangeResult = { type: 'no_target', reason: 'waited' };
 
-export function createCallHandler(deps: CallHandlerDeps): (client: ClientStream) => void {
-  return (client) => new Call(deps, client).start();
+/** @param token of the caller, where the connection tells who that is; null: the request has to. */
+export type CallHandler = (client: ClientStream, token: string | null) => void;
+
+export function createCallHandler(deps: CallHandlerDeps): CallHandler {
+  return (client, token) => new Call(deps, client, token).start();
 }
 
 class Call implements Exchange, PickFacts, RequestFacts {
@@ -76,7 +79,7 @@ class Call implements Exchange, PickFacts, RequestFacts {
   #waiting: AbortController | null = null;
   #entered = false;
 
-  constructor(deps: CallHandlerDeps, client: ClientStream) {
+  constructor(deps: CallHandlerDeps, client: ClientStream, token: string | null) {
     const { clock } = deps;
     const { head, connection } = client;
     this.#deps = deps;
@@ -98,7 +101,7 @@ class Call implements Exchange, PickFacts, RequestFacts {
     this.#decision =
       target.type === 'bad'
         ? { type: 'refused', refusal: badRequest(target.why), caller: null, service: null }
-        : deps.decide(target, head.method, head.fields.get(IDENTITY), session);
+        : deps.decide(target, head.method, head.fields.get(IDENTITY) ?? token ?? undefined, session);
     const way = this.#decision.type === 'way' ? this.#decision.way : null;
     this.#live = way?.live ?? null;
     const query = target.type === 'bad' ? '' : target.query;

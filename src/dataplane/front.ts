@@ -30,6 +30,8 @@ import type { TlsListenerOptions } from './tls/listener.ts';
 export type ListenAddress = ({ readonly fd: number } | { readonly host: string; readonly port: number }) & {
   /** Clients speak TLS there. */
   readonly tls?: boolean;
+  /** Other processes listen there too, and the kernel spreads connections over them. */
+  readonly shared?: boolean;
 };
 
 /** A connection in its handshake. */
@@ -304,16 +306,21 @@ export function createFront(options: FrontOptions): Front {
         const taken = 'code' in error && error.code === 'EADDRINUSE';
         reject(
           new Failure(taken ? 'port_taken' : 'unavailable', {
-            message: `The Edge cannot listen on ${where}: ${error.message}.`,
+            message: `Nobody can listen on ${where}: ${error.message}.`,
             cause: error,
           }),
         );
       };
       server.once('error', onError);
-      server.listen('fd' in address ? { fd: address.fd } : { host: address.host, port: address.port, backlog: BACKLOG }, () => {
-        server.off('error', onError);
-        resolve();
-      });
+      server.listen(
+        'fd' in address
+          ? { fd: address.fd }
+          : { host: address.host, port: address.port, backlog: BACKLOG, reusePort: address.shared === true },
+        () => {
+          server.off('error', onError);
+          resolve();
+        },
+      );
     });
 
   /** Ends connections that nobody uses; true when none is left. */

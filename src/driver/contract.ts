@@ -52,8 +52,18 @@ export interface ContainerPart {
   readonly options?: ContainerOptions;
   /** What of its machine an administrator has granted it; absent: nothing. */
   readonly granted?: readonly HostPower[];
+  /** Host names that lead to this machine from inside; absent: none. */
+  readonly machineNames?: readonly string[];
   /** Folders and files of the agent's. `target` is a path inside; a relative one counts from the image's work folder. */
   readonly mounts: readonly Mount[];
+}
+
+/** A network of containers, in which this machine has an address too. */
+export interface ContainerNetwork {
+  /** Of the machine. */
+  readonly gateway: string;
+  /** Keys of those that run in it, by their addresses. */
+  readonly keys: Readonly<Record<string, string>>;
 }
 
 /** A registry on this machine that has an image by the digest of its manifest. */
@@ -162,6 +172,8 @@ export interface Driver {
   readonly info: DriverInfo;
   /** Its programs have ports of their own: whatever port they want inside, it leads there from any port of the machine. */
   readonly hasOwnPorts?: boolean;
+  /** Networks of its own that its programs are in. */
+  readonly containerNetworks?: () => Promise<readonly ContainerNetwork[]>;
   /**
    * Has the image at hand before a start needs it, which may take minutes. Idempotent.
    * @param from another registry than the one that its name says

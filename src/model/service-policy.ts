@@ -21,6 +21,8 @@ export interface CallingParty {
 
 /** What ends every name of a Service. */
 export const SERVICE_HOST_END = '.libra';
+/** The API Proxy itself, which is told the Service in the path. */
+export const API_PROXY_HOST = `apiproxy${SERVICE_HOST_END}`;
 
 /** Services of the platform itself stand under this name, which no App can have. */
 export const PLATFORM_APP = 'librad';

@@ -11,9 +11,11 @@ import { BUILTIN_DRIVERS } from '../driver/builtin.ts';
 import { prepareNode } from '../driver/process/folders.ts';
 import { Failure } from '../lib/failure.ts';
 import { parseDurationMs } from '../model/duration.ts';
+import { API_PROXY_HOST } from '../model/service-policy.ts';
 import { isEverywhere, outerAddress } from '../sys/own-address.ts';
 import type { MachineIdentity } from '../tunnel/identity.ts';
 import type { Librad } from './librad-parts.ts';
+import { insidePort } from './inside-port.ts';
 import { openDocker } from './open-docker.ts';
 import { trustedNetwork } from './trusted-network.ts';
 import { programVersion, staticServerFile } from './program.ts';
@@ -69,7 +71,8 @@ export async function startAgentRole(librad: Librad, options: AgentRoleOptions):
     log,
     nodeName: options.nodeName,
     identity,
-    apiProxy: { url: options.apiProxyUrl, insideUrl: null },
+    apiProxy: { url: options.apiProxyUrl, insideUrl: docker === null ? null : insideUrl() },
+    ...(docker === null ? {} : { callersFile: paths.containerCallers }),
     ...(dataPort === null ? {} : { dataPort }),
     ...(isTrusted ? { address: reached } : {}),
     ...(forward === undefined ? {} : { forward }),
@@ -86,6 +89,11 @@ export async function startAgentRole(librad: Librad, options: AgentRoleOptions):
   }
   undo.push(() => agent.stop({ stopInstances: !librad.keepsInstances() && !librad.comesBack() }));
   return agent;
+}
+
+function insideUrl(): string {
+  const port = insidePort();
+  return `http://${API_PROXY_HOST}${port === 80 ? '' : `:${port}`}`;
 }
 
 function dataPortOf(identity: () => MachineIdentity, address: string, port: number): AgentDataPortOptions {

@@ -12,6 +12,7 @@ import type { ProcessRecord } from '../sys/keeper-protocol.ts';
 import type { Log } from '../sys/log.ts';
 import { join } from 'node:path';
 import { mkdir } from 'node:fs/promises';
+import { insidePort } from './inside-port.ts';
 import type { DataPaths } from './paths.ts';
 import { programArgv, programEnv, programVersion } from './program.ts';
 
@@ -141,7 +142,11 @@ export function createDataPlaneProcess(options: DataPlaneProcessOptions): DataPl
         version: programVersion,
         // In the order of `listeners` below.
         listen: options.edge === null ? [] : [{ fd: 4 }, { fd: 5, tls: true }],
-        apiProxy: { listen: [{ fd: 3 }], callLog: { file: paths.callLog(worker), fileBytes: 16 * 1024 * 1024 } },
+        apiProxy: {
+          listen: [{ fd: 3 }],
+          callLog: { file: paths.callLog(worker), fileBytes: 16 * 1024 * 1024 },
+          inside: { file: paths.containerCallers, port: insidePort() },
+        },
         connectionFile: paths.edgeConnection,
         tableFile: paths.edgeTable,
         savesTable: worker === 0,

@@ -22,6 +22,8 @@ export interface DataPaths {
   readonly edgeSocket: (worker: number) => string;
   readonly accessLog: (worker: number) => string;
   readonly edgeTable: string;
+  /** Which container calls from which address. */
+  readonly containerCallers: string;
   readonly callLog: (worker: number) => string;
   /** What a machine was given that was invited to be a control plane: settings, and how the store is reached. */
   readonly keptSettings: string;
@@ -55,6 +57,7 @@ export function dataPaths(data: string): DataPaths {
     edgeSocket: (worker) => join(run, `edge${suffix(worker)}.sock`),
     accessLog: (worker) => join(data, 'logs', `access${suffix(worker)}.log`),
     edgeTable: join(edge, 'table.json'),
+    containerCallers: join(run, 'container-callers.json'),
     callLog: (worker) => join(data, 'logs', `calls${suffix(worker)}.log`),
     keptSettings: join(data, 'control.json'),
     storeAccess: join(data, 'store-access'),

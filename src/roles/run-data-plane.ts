@@ -20,6 +20,8 @@ export interface DataPlaneOptions {
   readonly listen: readonly ListenAddress[];
   /** Where Apps of this machine reach Services; absent: nowhere. */
   readonly apiProxy?: {
+    /** Callers in containers. */
+    readonly inside?: { readonly file: string; readonly port: number };
     readonly listen: readonly ListenAddress[];
     readonly callLog: { readonly file: string; readonly fileBytes: number } | null;
   };

@@ -51,7 +51,6 @@ function principalOf(view: View, { claims, nodeId }: Accepted, nowMs: number): P
   const spec = view.get(instanceSpecRecords, instanceId)?.document;
   if (spec === undefined) throw refusal(`Instance ${instanceId} is gone.`);
   if (spec.nodeId !== nodeId) throw refusal(`Instance ${instanceId} runs on another Node than the one that signed this token.`);
-  if (spec.desired !== 'run') throw refusal(`Instance ${instanceId} is being stopped, or was.`);
   if (hasEnded(view, instanceId)) throw refusal(`Instance ${instanceId} has ended.`);
   const environment = spec.environmentId === null ? undefined : view.get(environmentRecords, spec.environmentId)?.document;
   const app = view.get(appRecords, spec.appId)?.document;

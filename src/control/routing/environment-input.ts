@@ -53,7 +53,8 @@ export function environmentInput({ view, domain, dataPorts }: InputDeps, environ
     provides: providesOf(view, environment),
     callers: specs.flatMap((spec) => {
       const uses = usesOf(view, spec);
-      if (uses.length === 0 || spec.desired !== 'run') return [];
+      // One that is being stopped may still have something to give back.
+      if (uses.length === 0) return [];
       const phase = view.get(instanceStatusRecords, spec.id)?.document.phase;
       return phase !== undefined && FINAL_INSTANCE_PHASES.has(phase) ? [] : [{ instanceId: spec.id, nodeId: spec.nodeId, uses }];
     }),

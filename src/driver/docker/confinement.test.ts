@@ -360,7 +360,7 @@ describe('docker', { skip: lacking('dockerd') }, () => {
       log: silentLog,
     });
     const names = new Set<string>();
-    for (let index = 0; index < NETWORKS; index += 1) names.add(await networks.using(`app/env${index}`, async (name) => name));
+    for (let index = 0; index < NETWORKS; index += 1) names.add(await networks.using(`app/env${index}`, async ({ name }) => name));
     const ours = async (): Promise<number> => (await docker.engine.networks()).filter(({ name }) => names.has(name)).length;
     assert.equal(await ours(), NETWORKS);
     await networks.pruneNow();

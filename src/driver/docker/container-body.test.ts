@@ -32,7 +32,10 @@ function hostConfig(access: HostAccess): unknown {
     container: part,
   };
   const image = { id: 'sha256:1', user: '', workingFolder: '/', path: null, digests: [], names: [], namedAtMs: 0 };
-  return fieldOf(containerBody({ spec, part, image, platform: 'p', access, network: 'own', user: null, cpus: null }), 'HostConfig');
+  return fieldOf(
+    containerBody({ spec, part, image, platform: 'p', access, network: { name: 'own', gateway: '10.0.0.1' }, user: null, cpus: null }),
+    'HostConfig',
+  );
 }
 
 const KEYS = ['Privileged', 'CapDrop', 'SecurityOpt', 'NetworkMode', 'PortBindings', 'Devices'];

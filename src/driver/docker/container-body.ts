@@ -5,6 +5,7 @@ import { Failure } from '../../lib/failure.ts';
 import type { ContainerPart, Mount, RunSpec } from '../contract.ts';
 import type { ImageFacts } from './engine.ts';
 import type { HostAccess } from './host-access.ts';
+import type { Network } from './networks.ts';
 import { KEY_LABEL, PLATFORM_LABEL } from './handle.ts';
 
 /** As for processes: enough for every honest program, and an end for a fork bomb. */
@@ -25,7 +26,7 @@ export interface ContainerInput {
   readonly image: ImageFacts;
   readonly platform: string;
   readonly access: HostAccess;
-  readonly network: string;
+  readonly network: Network;
   /** `uid:gid` for what is no image of its own; null: as the image says. */
   readonly user: string | null;
   /** Numbers as the kernel has them; null: all. */
@@ -107,7 +108,8 @@ export function containerBody({ spec, part, image, platform, access, network, us
       ...optionsOf(part, [...mounts, ...access.folders], memory.limitBytes),
       Devices: access.devices.map(({ path, target }) => ({ PathOnHost: path, PathInContainer: target, CgroupPermissions: 'rw' })),
       RestartPolicy: { Name: 'no' },
-      NetworkMode: access.network ? 'host' : network,
+      NetworkMode: access.network ? 'host' : network.name,
+      ...(access.network ? {} : { ExtraHosts: (part.machineNames ?? []).map((name) => `${name}:${network.gateway}`) }),
       ...(port === null || spec.port === null ? {} : { PortBindings: { [port]: [{ HostIp: part.address, HostPort: String(spec.port) }] } }),
       Mounts: [
         ...mounts.map((mount) => bindOf(mount, false)),

@@ -195,6 +195,18 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
   return {
     info: { name: 'docker', artifacts: ['image', 'bundle'], containers: true, limits },
     hasOwnPorts: true,
+    containerNetworks: async () => {
+      const [all, containers] = await Promise.all([networks.list(), engine.listContainers([`${PLATFORM_LABEL}=${platform}`])]);
+      return all.map(({ name, gateway }) => ({
+        gateway,
+        keys: Object.fromEntries(
+          containers.flatMap(({ addresses, labels }) => {
+            const [address, key] = [addresses[name], labels[KEY_LABEL]];
+            return address === undefined || key === undefined ? [] : [[address, key]];
+          }),
+        ),
+      }));
+    },
     fetchImage: async (reference, signal, from) => {
       const present = await engine.image(reference);
       if (present !== null) return garbage.uses(reference, present);
@@ -205,7 +217,9 @@ export async function createDockerDriver(options: DockerDriverOptions): Promise<
     buildImage: async (context, order, signal) => {
       const labels = { [BUILT_LABEL]: 'true' };
       const logins = loginFile === null ? null : registryLogins(loginFile);
-      await networks.using(order.group, (network) => buildImage(engine, clock, { order, context, network, labels, logins }, signal));
+      await networks.using(order.group, (network) =>
+        buildImage(engine, clock, { order, context, network: network.name, labels, logins }, signal),
+      );
       await garbage.took(order.reference);
     },
     saveImage: (reference, signal) => engine.saveImage(reference, signal),

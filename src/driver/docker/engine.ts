@@ -40,6 +40,8 @@ export interface ContainerListing {
   readonly id: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly state: string;
+  /** By the names of networks. */
+  readonly addresses: Readonly<Record<string, string>>;
 }
 
 export interface NetworkListing {
@@ -242,7 +244,17 @@ export function createEngine(endpoint: EngineEndpoint): Engine {
     listContainers: async (labels, network) => {
       const filters = JSON.stringify({ label: labels, ...(network === undefined ? {} : { network: [network] }) });
       const answer = await call('GET', '/containers/json', { query: { all: 'true', filters } });
-      return listOf(answer).map((each) => ({ id: textOf(each, 'Id') ?? '', labels: labelsOf(each), state: textOf(each, 'State') ?? '' }));
+      return listOf(answer).map((each) => ({
+        id: textOf(each, 'Id') ?? '',
+        labels: labelsOf(each),
+        state: textOf(each, 'State') ?? '',
+        addresses: Object.fromEntries(
+          keysOf(each, 'NetworkSettings', 'Networks').flatMap((name) => {
+            const address = textOf(each, 'NetworkSettings', 'Networks', name, 'IPAddress') ?? '';
+            return address === '' ? [] : [[name, address]];
+          }),
+        ),
+      }));
     },
     writableFolders: async () => {
       const mounts = listOf(await call('GET', '/containers/json')).flatMap((each) => listOf(each, 'Mounts'));

@@ -7,7 +7,7 @@ import { networkInterfaces } from 'node:os';
 import type { Clock } from '../../lib/clock.ts';
 import { Failure, messageOf } from '../../lib/failure.ts';
 import type { Log } from '../../sys/log.ts';
-import type { Engine } from './engine.ts';
+import type { Engine, NetworkListing } from './engine.ts';
 import { engineStatus } from './engine-http.ts';
 import { PLATFORM_LABEL } from './handle.ts';
 import { freeSubnets, routedRanges } from './subnets.ts';
@@ -17,9 +17,17 @@ const PRUNE_AFTER_MS = 60_000;
 /** Subnets that are tried when others turn out to be taken by what Docker does not tell. */
 const MAX_TRIES = 16;
 
+export interface Network {
+  readonly name: string;
+  /** Address of the machine in it. */
+  readonly gateway: string;
+}
+
 export interface Networks {
   /** Does something with the network of the group, which is there and stays until that is done. */
-  using<T>(group: string, work: (network: string) => Promise<T>): Promise<T>;
+  using<T>(group: string, work: (network: Network) => Promise<T>): Promise<T>;
+  /** Of this platform, as they are now. */
+  list(): Promise<readonly Network[]>;
   /** It turned out to be gone. */
   forget(group: string): void;
   /** Removes those that no container is in, some time from now. */
@@ -37,6 +45,15 @@ export interface NetworksOptions {
   readonly log: Log;
 }
 
+/** The first of its addresses, which is also what Docker takes by itself. */
+function gatewayOf(subnet: string): string {
+  return subnet.replace(/\d+\/\d+$/u, '1');
+}
+
+function networkOf({ name, subnets: [subnet = ''] }: Pick<NetworkListing, 'name' | 'subnets'>): Network {
+  return { name, gateway: gatewayOf(subnet) };
+}
+
 function routes(): readonly string[] {
   try {
     return routedRanges(readFileSync('/proc/net/route', 'utf8'));
@@ -46,7 +63,7 @@ function routes(): readonly string[] {
 }
 
 export function createNetworks({ engine, platform, pool, clock, log }: NetworksOptions): Networks {
-  const known = new Set<string>();
+  const known = new Map<string, Network>();
   /** How many are about to use each. */
   const needed = new Map<string, number>();
   let cancelPrune: (() => void) | null = null;
@@ -60,23 +77,26 @@ export function createNetworks({ engine, platform, pool, clock, log }: NetworksO
 
   const nameOf = (group: string): string => `libra-${platform}-${createHash('sha256').update(group).digest('hex').slice(0, 12)}`;
 
-  const make = async (name: string): Promise<void> => {
+  const make = async (name: string): Promise<Network> => {
     const present = await engine.networks();
-    if (present.some((network) => network.name === name)) return;
+    const there = present.find((network) => network.name === name);
+    if (there !== undefined) return networkOf(there);
     const ours = Object.values(networkInterfaces()).flatMap((addresses) => (addresses ?? []).flatMap(({ cidr }) => cidr ?? []));
     const taken = [...ours, ...routes(), ...present.flatMap(({ subnets }) => subnets)];
     let tries = 0;
     for (const subnet of freeSubnets(pool, taken, name)) {
       try {
-        return await engine.createNetwork({
+        await engine.createNetwork({
           Name: name,
           CheckDuplicate: true,
           Driver: 'bridge',
-          IPAM: { Driver: 'default', Config: [{ Subnet: subnet }] },
+          IPAM: { Driver: 'default', Config: [{ Subnet: subnet, Gateway: gatewayOf(subnet) }] },
           Labels: { [PLATFORM_LABEL]: platform },
         });
+        return { name, gateway: gatewayOf(subnet) };
       } catch (error) {
-        if (engineStatus(error) === 409) return; // somebody was faster
+        const faster = engineStatus(error) === 409 ? (await engine.networks()).find((network) => network.name === name) : undefined;
+        if (faster !== undefined) return networkOf(faster);
         tries += 1;
         const overlaps = engineStatus(error) === 403 || /overlap/u.test(messageOf(error));
         if (!overlaps || tries === MAX_TRIES) throw error;
@@ -98,12 +118,13 @@ export function createNetworks({ engine, platform, pool, clock, log }: NetworksO
       }
     });
 
-  const ensure = async (name: string): Promise<void> => {
-    if (known.has(name)) return;
-    await inTurn(async () => {
-      if (known.has(name)) return;
-      await make(name);
-      known.add(name);
+  const ensure = async (name: string): Promise<Network> => {
+    const before = known.get(name);
+    if (before !== undefined) return before;
+    return inTurn(async () => {
+      const network = known.get(name) ?? (await make(name));
+      known.set(name, network);
+      return network;
     });
   };
 
@@ -112,14 +133,14 @@ export function createNetworks({ engine, platform, pool, clock, log }: NetworksO
       const name = nameOf(group);
       needed.set(name, (needed.get(name) ?? 0) + 1);
       try {
-        await ensure(name);
-        return await work(name);
+        return await work(await ensure(name));
       } finally {
         const left = (needed.get(name) ?? 1) - 1;
         if (left === 0) needed.delete(name);
         else needed.set(name, left);
       }
     },
+    list: async () => (await engine.networks()).filter(({ labels }) => labels[PLATFORM_LABEL] === platform).map(networkOf),
     forget: (group) => void known.delete(nameOf(group)),
     pruneSoon: () => {
       cancelPrune ??= clock.timer(PRUNE_AFTER_MS, () => {

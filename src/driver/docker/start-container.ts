@@ -13,7 +13,7 @@ import { NO_ACCESS, resolveHost } from './host-access.ts';
 import type { HostAccess } from './host-access.ts';
 import { giveMounts, idsOfUser } from './image-user.ts';
 import type { Ids } from './image-user.ts';
-import type { Networks } from './networks.ts';
+import type { Network, Networks } from './networks.ts';
 
 export interface ContainerStartDeps {
   readonly engine: Engine;
@@ -73,7 +73,7 @@ export function createContainerStart(deps: ContainerStartDeps): (spec: RunSpec, 
     );
   };
 
-  const make = async (spec: RunSpec, part: ContainerPart, network: string, access: HostAccess): Promise<string> => {
+  const make = async (spec: RunSpec, part: ContainerPart, network: Network, access: HostAccess): Promise<string> => {
     const image = await engine.image(part.image);
     if (image === null) {
       throw new Failure('start_failed', {
@@ -128,7 +128,7 @@ export function createContainerStart(deps: ContainerStartDeps): (spec: RunSpec, 
     return going;
   };
 
-  const begin = async (spec: RunSpec, part: ContainerPart, network: string): Promise<string> => {
+  const begin = async (spec: RunSpec, part: ContainerPart, network: Network): Promise<string> => {
     const found = await findContainer(engine, containerName(platform, spec.key));
     if (found !== null && textOf(found, 'State', 'Status') !== 'created') return textOf(found, 'Id') ?? '';
     const made = textOf(found, 'Id');
