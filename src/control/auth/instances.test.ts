@@ -83,13 +83,15 @@ test('a running Instance is known by its token, and may call what its App says t
     ['billing.invoices', 'librad.locks', 'librad.kv', 'librad.unheard-of'],
   ));
 
-test('it is nobody from the moment on in which it shall stop', () =>
+test('it is somebody while it drains and while it stops, for it may have something to give back', () =>
   withInstance(async ({ context, token, authenticate }) => {
     assert.equal(authenticate(token).kind, 'instance');
     await change(context, instanceSpecRecords, 'instance-1', { draining: true, drainingSinceMs: 1 });
     assert.equal(authenticate(token).kind, 'instance', 'open requests go on while it is drained');
     await change(context, instanceSpecRecords, 'instance-1', { desired: 'stop' });
-    assert.throws(() => authenticate(token), says(/^Instance instance-1 is being stopped/u));
+    assert.equal(authenticate(token).kind, 'instance');
+    await change(context, instanceStatusRecords, 'instance-1', { phase: 'stopped' });
+    assert.throws(() => authenticate(token), says(/has ended/u));
   }));
 
 test('it is nobody after its end, nor when its record is gone, nor without its Environment', () =>
