@@ -53,6 +53,8 @@ export interface LockOptions {
   readonly waitMs?: number;
   /** What others may read. */
   readonly value?: string;
+  /** Ends the waiting. */
+  readonly signal?: AbortSignal;
 }
 
 export interface Librad {
@@ -127,6 +129,12 @@ export class LibradError extends Error {
 type Variables = Readonly<Record<string, string | undefined>>;
 type Json = Readonly<Record<string, unknown>>;
 
+/** How much longer than usual an answer may take, and what ends it earlier. */
+interface Waiting {
+  readonly ms?: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
 const CALL_MS = 10_000;
 /** Heartbeats come every 15 s. */
 const SILENCE_MS = 45_000;
@@ -152,13 +160,13 @@ export function createLibrad(variables: Variables): Librad {
   };
 
   /** Asks again where that cannot do harm: a read, or what nobody has begun to carry out. */
-  const call = async (service: string, method: string, path: string, body?: Json, waitMs = 0): Promise<Json> => {
+  const call = async (service: string, method: string, path: string, body?: Json, wait: Waiting = {}): Promise<Json> => {
     const endMs = performance.now() + PATIENCE_MS;
     for (;;) {
       try {
         const init = {
           method,
-          signal: AbortSignal.timeout(CALL_MS + waitMs),
+          signal: AbortSignal.any([AbortSignal.timeout(CALL_MS + (wait.ms ?? 0)), ...(wait.signal === undefined ? [] : [wait.signal])]),
           ...(body === undefined ? {} : { body: JSON.stringify(body) }),
         };
         return (await (await send(urlOf(service, path), init)).json()) as Json;
@@ -166,7 +174,8 @@ export function createLibrad(variables: Variables): Librad {
         const known = error instanceof LibradError ? error : null;
         if (known !== null && (known.code === 'not_used' || (known.status ?? 500) < 500)) throw known;
         const isSafe = method === 'GET' || known?.code === 'untouched';
-        if (!isSafe || performance.now() > endMs) throw known ?? new LibradError(String(error), null, 'unknown', { cause: error });
+        if (!isSafe || performance.now() > endMs || wait.signal?.aborted === true)
+          throw known ?? new LibradError(String(error), null, 'unknown', { cause: error });
         await pause(PAUSE_MS);
       }
     }
@@ -223,14 +232,16 @@ export function createLibrad(variables: Variables): Librad {
     }
   }
 
-  const acquire = async (name: string, { ttlMs = 15_000, waitMs = 0, value = '' }: LockOptions = {}): Promise<Lock | null> => {
+  const acquire = async (name: string, { ttlMs = 15_000, waitMs = 0, value = '', signal }: LockOptions = {}): Promise<Lock | null> => {
     const lease = crypto.randomUUID();
     const path = `/names/${encodeURIComponent(name)}`;
     let untilMs = performance.now() + ttlMs;
-    const held = await call('locks', 'POST', `${path}/acquire`, { lease, ttlMs, waitMs, value }, waitMs).catch((error: unknown) => {
-      if (error instanceof LibradError && error.status === 409) return null;
-      throw error;
-    });
+    const held = await call('locks', 'POST', `${path}/acquire`, { lease, ttlMs, waitMs, value }, { ms: waitMs, signal }).catch(
+      (error: unknown) => {
+        if (error instanceof LibradError && error.status === 409) return null;
+        throw error;
+      },
+    );
     if (held === null) return null;
     untilMs += Number(held['waitedMs']);
     const lost = new AbortController();

@@ -19,7 +19,7 @@ async function visit(): Promise<number> {
 
 async function lead(): Promise<void> {
   while (!ended.signal.aborted) {
-    const lock = await librad.locks.acquire('leader', { ttlMs: 3_000, waitMs: 30_000, value: me }).catch(() => null);
+    const lock = await librad.locks.acquire('leader', { ttlMs: 3_000, waitMs: 30_000, value: me, signal: ended.signal }).catch(() => null);
     if (lock === null) continue;
     console.log(`leads under ${lock.fence}`);
     await new Promise((resolve) => AbortSignal.any([lock.lost, ended.signal]).addEventListener('abort', resolve));

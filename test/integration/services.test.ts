@@ -66,6 +66,10 @@ describe('services for Apps', () => {
       (error) => error instanceof LibradError && error.status === 403 && /librad\.config/u.test(error.message),
     );
     assert.equal((await librad.kv.get('visits'))?.value, '31');
+    const token = readFileSync((await variables())['LIBRA_IDENTITY_FILE'] ?? '', 'utf8').trim();
+    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json', 'if-match': '*' };
+    const compared = await fetch(`${platform.addresses.api}/v1/librad/kv/keys/visits`, { method: 'PUT', headers, body: '{"value":"0"}' });
+    assert.equal(compared.status, 400, 'a version is compared in the commit or not at all');
     assert.equal(await librad.kv.get('nothing'), null);
   });
 
