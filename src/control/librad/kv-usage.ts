@@ -115,7 +115,7 @@ export function createKvUsage({ kv, clock, limits, leads, onFull }: KvUsageOptio
           return await commit();
         } catch (error) {
           add(known, by, -1);
-          known.isDoubtful ||= !isDone(error);
+          known.isDoubtful ||= !isSurelyRefused(error);
           throw error;
         }
       } finally {
@@ -131,7 +131,7 @@ function add({ usage }: Counted, by: Usage, sign: 1 | -1): void {
 }
 
 /** Whether it is sure that nothing was written. */
-function isDone(error: unknown): boolean {
+function isSurelyRefused(error: unknown): boolean {
   if (!(error instanceof Failure)) return false;
   return error.code === 'conflict' || error.code === 'exists' || error.code === 'too_large' || error.details?.['moving'] === true;
 }
