@@ -21,10 +21,13 @@ if (files.length === 0) {
   process.exit(1);
 }
 const folder = mkdtempSync(join(tmpdir(), 'libra-tests-'));
-/** Suites that take turns on something of which the machine has one: beside each other they would only wait. */
-const TAKES_TURNS = /lacking\([^)]*'dockerd'/u;
-const inTurns = files.filter((file) => TAKES_TURNS.test(readFileSync(join(root, file), 'utf8')));
-const others = files.filter((file) => !inTurns.includes(file));
+/**
+ * Suites that wait more than they work, one after the other beside the two lanes of all others: those that share the one Docker that a
+ * machine can have, and those for which leases of etcd have to run out or an authority has to look. Both lanes take about as long.
+ */
+const WAITS = /lacking\([^)]*'(?:dockerd|etcd|pebble)'/u;
+const waiting = files.filter((file) => WAITS.test(readFileSync(join(root, file), 'utf8')));
+const others = files.filter((file) => !waiting.includes(file));
 
 /** No file may take longer, so that one that hangs fails with its name. */
 const FILE_MS = process.env['LIBRA_TEST_FULL'] === '1' ? 3_600_000 : 600_000;
@@ -82,7 +85,7 @@ function printReport(reports: readonly TestReport[]): boolean {
   return ran > 0 && !(nothingMayBeSkipped && skipped.length > 0);
 }
 
-const lanes = [...(others.length > 0 ? [startLane(others, 2)] : []), ...(inTurns.length > 0 ? [startLane(inTurns, 1)] : [])];
+const lanes = [...(others.length > 0 ? [startLane(others, 2)] : []), ...(waiting.length > 0 ? [startLane(waiting, 1)] : [])];
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => lanes.forEach(({ child }) => child.kill(signal)));
 const ends = await Promise.all(
   lanes.map(async ({ child }) => {
