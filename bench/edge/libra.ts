@@ -14,7 +14,8 @@ import type { Proxy } from './proxies.ts';
 import { HOST } from './setting.ts';
 import type { Setting } from './setting.ts';
 
-const PROGRAM = join(programRoot, 'dist/program/libra.js');
+/** After `buildLibra`. */
+export const PROGRAM = join(programRoot, 'dist/program/libra.js');
 
 /** Builds the program anew. Throws what the build said when it fails. */
 export function buildLibra(): void {
@@ -22,7 +23,7 @@ export function buildLibra(): void {
   if (built.status !== 0) throw new Error(`The bundle cannot be built: ${built.stderr}`);
 }
 
-function groupOf(id: string, port: number, far: FarNode | null): RouteGroup {
+export function groupOf(id: string, port: number, far: FarNode | null): RouteGroup {
   const target = {
     instanceId: `${id}-1`,
     deploymentId: 'd',

@@ -41,11 +41,13 @@ export interface WrkOptions {
   readonly connections: number;
   /** A connection for each request. */
   readonly close?: boolean;
+  /** Further lines of the head. */
+  readonly headers?: readonly string[];
   /** A Lua file that makes the requests. */
   readonly script?: string;
 }
 
-export async function wrk({ url, seconds, connections, close = false, script }: WrkOptions): Promise<Round> {
+export async function wrk({ url, seconds, connections, close = false, headers = [], script }: WrkOptions): Promise<Round> {
   const text = await output([
     'wrk',
     '-t1',
@@ -54,6 +56,7 @@ export async function wrk({ url, seconds, connections, close = false, script }: 
     '--latency',
     '--timeout=10s',
     ...(close ? ['-H', 'Connection: close'] : []),
+    ...headers.flatMap((line) => ['-H', line]),
     ...(script === undefined ? [] : ['-s', script]),
     url,
   ]);
