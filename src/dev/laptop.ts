@@ -63,7 +63,7 @@ export async function runLaptop(options: LaptopOptions): Promise<void> {
         isConnected = true;
         const why = await carried;
         // Asked to go elsewhere: what is under way here goes on meanwhile.
-        if (why !== null) lost(why);
+        if (why !== null && !signal.aborted) lost(why);
       } catch (error) {
         if (signal.aborted) return;
         if (isFailure(error, 'unauthenticated')) {
