@@ -244,7 +244,7 @@ http.createServer((request, response) => response.end(JSON.stringify({ from: 'de
   assert.equal(deployed.code, 0, deployed.stderr);
   const desk = writeApp(platform, 'desk', {
     'libra.yaml': `app: desk
-uses: [billing.invoices, billing.closed]
+uses: [billing.invoices, billing.closed, librad.kv]
 entrypoints:
   web: { command: node server.mjs }
 `,
@@ -291,6 +291,9 @@ http.createServer(async (request, response) => {
   assert.match((await platform.get('billing--dev.localhost')).body, /"from":"deployed"/u);
   assert.equal(await other.stop(), 0);
   assert.equal((await ask('BILLING_INVOICES', 'x'))[1]['from'], 'deployed');
+  // The platform's own Services know the session as a caller of its Environment.
+  const kept = await platform.get(host, '/LIBRAD_KV/keys');
+  assert.equal(kept.status, 200, kept.body);
   assert.equal(await ana.stop(), 0);
 });
 
