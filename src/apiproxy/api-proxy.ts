@@ -15,7 +15,7 @@ import type { MachineIdentity } from '../tunnel/identity.ts';
 import { createTokenVerifier } from '../tunnel/instance-token.ts';
 import { createBulkhead } from './bulkhead.ts';
 import { createIdentifyCaller } from './callers.ts';
-import { createCallHandler } from './handler.ts';
+import { createCallHandler, UNKNOWN_CALLER } from './handler.ts';
 import { createParties } from './parties.ts';
 import { createInsideFronts } from './inside-fronts.ts';
 import { createDecide } from './pipeline.ts';
@@ -66,7 +66,6 @@ export function createApiProxy(options: ApiProxyOptions, core: Core): ApiProxy {
     bulkhead: createBulkhead(options.openPerCaller ?? OPEN_PER_CALLER),
     recorder,
     clock,
-    callerOf: (connection) => core.sessionCalls.callerOf(connection),
   });
   const frontAt = (listen: readonly ListenAddress[], onExchange: (client: ClientStream) => void): Front =>
     createFront({
@@ -81,9 +80,12 @@ export function createApiProxy(options: ApiProxyOptions, core: Core): ApiProxy {
       onExchange,
       onRefused: (status, why, address) => recorder.refuse(status, why, address),
     });
-  // The last one is for laptops that are connected to this process.
-  const front = frontAt([...options.listen, { host: '127.0.0.1', port: 0 }], (client) => handle(client, null));
-  const addresses = (): { readonly host: string; readonly port: number }[] => front.addresses().slice(0, options.listen.length);
+  const front = frontAt(options.listen, (client) => handle(client, UNKNOWN_CALLER));
+  // For the programs of laptops that are connected to this process, and apart from all others: a port that one of them comes from is its
+  // alone only among connections to the same one, and the kernel gives it to others that go elsewhere.
+  const sessionFront = frontAt([{ host: '127.0.0.1', port: 0 }], (client) =>
+    handle(client, { token: null, session: core.sessionCalls.callerOf(client.connection) }),
+  );
   core.use({ change: (change) => parties.change(change) });
   const { inside } = options;
   const fronts = inside === undefined ? null : createInsideFronts({ inside, clock, log, handle, frontAt });
@@ -92,18 +94,25 @@ export function createApiProxy(options: ApiProxyOptions, core: Core): ApiProxy {
     start: async () => {
       await front.start();
       fronts?.start();
-      const own = front.addresses().at(-1);
+      await sessionFront.start();
+      const [own] = sessionFront.addresses();
       if (own !== undefined) core.sessionCalls.listensOn(own.port);
-      log.info({ addresses: addresses() }, 'the API Proxy is listening');
+      log.info({ addresses: front.addresses() }, 'the API Proxy is listening');
     },
     stop: async (asked) => {
-      await Promise.all([front.stop(asked), fronts?.stop(asked)]);
+      await Promise.all([front.stop(asked), sessionFront.stop(asked), fronts?.stop(asked)]);
       await accessLog.stop();
     },
-    addresses,
+    addresses: () => front.addresses(),
     metrics: () =>
       recorder.metrics.text(
-        [{ name: 'libra_apiproxy_connections', help: 'Open connections of Apps.', value: front.connections() }],
+        [
+          {
+            name: 'libra_apiproxy_connections',
+            help: 'Open connections of Apps.',
+            value: front.connections() + sessionFront.connections(),
+          },
+        ],
         [{ name: 'libra_apiproxy_log_lines_lost_total', help: 'Lines that the log of calls could not take.', value: accessLog.lost() }],
       ),
   };

@@ -3,7 +3,7 @@
 import type { Clock } from '../lib/clock.ts';
 import type { Groups, LiveGroup } from '../dataplane/groups.ts';
 import { markSession } from '../dataplane/session-choice.ts';
-import type { SessionCalls } from '../dataplane/session-calls.ts';
+import type { SessionCaller } from '../dataplane/session-calls.ts';
 import { SessionTry } from '../dataplane/session-try.ts';
 import type { Identify, Identity } from '../dataplane/identity.ts';
 import type { VersionCounts } from '../dataplane/version-counts.ts';
@@ -33,8 +33,6 @@ export interface CallHandlerDeps {
   readonly bulkhead: Bulkhead;
   readonly recorder: CallRecorder;
   readonly clock: Clock;
-  /** Whose session a connection is; null: nobody's. */
-  readonly callerOf: SessionCalls['callerOf'];
 }
 
 /** How a caller says who it is. */
@@ -53,11 +51,21 @@ const NO_RETRIES: Retries = { policy: { attempts: 1, budgetPercent: 0, perTryMs:
 const HERE: ExchangeResult = { type: 'no_target', reason: 'none' };
 const WAITED: ExchangeResult = { type: 'no_target', reason: 'waited' };
 
-/** @param token of the caller, where the connection tells who that is; null: the request has to. */
-export type CallHandler = (client: ClientStream, token: string | null) => void;
+/** What a connection says of who calls. */
+export interface KnownCaller {
+  /** Of an Instance; null: the request has to bring it. */
+  readonly token: string | null;
+  /** null: no laptop's program calls. */
+  readonly session: SessionCaller | null;
+}
+
+/** Of a connection that says nothing. */
+export const UNKNOWN_CALLER: KnownCaller = { token: null, session: null };
+
+export type CallHandler = (client: ClientStream, known: KnownCaller) => void;
 
 export function createCallHandler(deps: CallHandlerDeps): CallHandler {
-  return (client, token) => new Call(deps, client, token).start();
+  return (client, known) => new Call(deps, client, known).start();
 }
 
 class Call implements Exchange, PickFacts, RequestFacts {
@@ -79,7 +87,7 @@ class Call implements Exchange, PickFacts, RequestFacts {
   #waiting: AbortController | null = null;
   #entered = false;
 
-  constructor(deps: CallHandlerDeps, client: ClientStream, token: string | null) {
+  constructor(deps: CallHandlerDeps, client: ClientStream, { token, session }: KnownCaller) {
     const { clock } = deps;
     const { head, connection } = client;
     this.#deps = deps;
@@ -96,7 +104,6 @@ class Call implements Exchange, PickFacts, RequestFacts {
       bytesOut: 0,
     };
     const target = canonicalTarget(head.method, head.target, head.host);
-    const session = deps.callerOf(connection);
     this.#identity = deps.identify(client, target.type === 'bad' ? '' : target.authority);
     this.#decision =
       target.type === 'bad'

@@ -32,7 +32,7 @@ export function createInsideFronts({ inside, clock, log, handle, frontAt }: Insi
     let gone = false;
     client.observe({ ...NOTHING, onClientGone: () => (gone = true) });
     // It never rejects: what cannot be read is nobody.
-    void callers.token(gateway, client.connection.address).then((token) => (gone ? undefined : handle(client, token)));
+    void callers.token(gateway, client.connection.address).then((token) => (gone ? undefined : handle(client, { token, session: null })));
   };
 
   const open = async (gateway: string): Promise<void> => {
