@@ -155,7 +155,8 @@ describe('control planes', { skip: lacking('etcd') }, () => {
       const goneMs = performance.now();
       const tookMs = (await other) - goneMs;
       t.diagnostic(`${Math.round(tookMs)} ms after the end of the first`);
-      assert.ok(tookMs < 1_500, `${tookMs} ms`);
+      // Well before a lease would have run out, however busy the machine.
+      assert.ok(tookMs < 3_500, `${tookMs} ms`);
       await second.client().apps.create({ body: { name: 'other' } });
       assert.match((await second.cli('events')).stdout, /two leads now; one did before/u);
     }));
