@@ -456,11 +456,25 @@ describe('garbage', () => {
     digest: `sha256:${'0'.repeat(64)}`,
   };
 
+  /** Of an Instance that may call all Services of the platform. */
+  let instanceToken = '';
+  before(async () => {
+    const uses = 'uses: [librad.kv, librad.locks, librad.config, librad.discovery]';
+    const folder = writeApp(platform, 'caller', serverApp({ text: 'caller', app: 'caller', more: uses }));
+    assert.equal((await platform.cli('deploy', folder)).code, 0);
+    const { stdout } = await platform.cli('exec', '-a', 'caller', '--', 'sh', '-c', 'cat "$LIBRA_IDENTITY_FILE"');
+    instanceToken = stdout.trim();
+  });
+  const tokenFor = ({ permission }: Endpoint): string => {
+    if (permission.startsWith('librad.')) return instanceToken;
+    const isNodes = permission === 'agent.sync' || permission === 'machine.renew';
+    const file = isNodes ? 'node.token' : permission === 'dataplane.sync' ? 'edge.token' : 'owner.token';
+    return readFileSync(join(platform.data, file), 'utf8').trim();
+  };
+
   for (const { name, endpoint } of every) {
     test(`at ${name} is never answered with 500`, async () => {
-      const isNodes = endpoint.permission === 'agent.sync' || endpoint.permission === 'machine.renew';
-      const file = isNodes ? 'node.token' : endpoint.permission === 'dataplane.sync' ? 'edge.token' : 'owner.token';
-      const token = readFileSync(join(platform.data, file), 'utf8').trim();
+      const token = tokenFor(endpoint);
       const fill = (word: string | null): string => endpoint.path.replace(/\{([^}]+)\}/gu, (_, key: string) => word ?? real[key] ?? 'none');
       const path = fill(acting.has(name) ? 'none' : null);
       const sent: Sent[] = [];
