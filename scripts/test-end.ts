@@ -17,7 +17,9 @@ if (isMainThread && process.env['NODE_TEST_CONTEXT'] !== undefined && file.endsW
     setInterval(() => {
       turns += 1;
       if (turns < GRACE_TURNS) return;
-      const left = process.getActiveResourcesInfo().join(', ');
+      const counts = new Map<string, number>();
+      for (const kind of process.getActiveResourcesInfo()) counts.set(kind, (counts.get(kind) ?? 0) + 1);
+      const left = Array.from(counts, ([kind, count]) => `${count} ${kind}`).join(', ');
       console.error(`${basename(file)} does not end after its tests: something is not stopped or closed. What keeps it: ${left}.`);
       process.exit(1);
     }, TURN_MS).unref();

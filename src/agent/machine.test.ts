@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
+import { sized } from '../../test/full-size.ts';
 import type { DesiredInstance } from '../api/agent.ts';
 import type { Reason } from '../model/documents.ts';
 import { isCrashLoop, newInstanceState, phaseOf, restoredState } from './instance-state.ts';
@@ -225,7 +226,7 @@ const specs = fc.constantFrom(
 test('whatever happens, two attempts of an Instance are never alive at once', () => {
   fc.assert(
     fc.property(specs, actions, (spec, script) => play(new World(spec), script)),
-    { numRuns: 2000 },
+    { numRuns: sized({ usual: 600, full: 2000 }) },
   );
 });
 
@@ -243,7 +244,7 @@ test('whatever happens, each command of a one-off is started at most once, in or
       assert.equal(new Set(world.launched).size, world.launched.length);
       assert.ok(world.launched.length <= spec.commands.length, 'a command ran twice');
     }),
-    { numRuns: 2000 },
+    { numRuns: sized({ usual: 600, full: 2000 }) },
   );
 });
 
@@ -261,7 +262,7 @@ test('from every state it comes to rest as stopped or ended when control asks fo
       assert.equal(world.open.length, 0);
       assert.ok(['stopped', 'succeeded', 'failed', 'unknown'].includes(phaseOf(world.state)));
     }),
-    { numRuns: 2000 },
+    { numRuns: sized({ usual: 600, full: 2000 }) },
   );
 });
 
@@ -279,7 +280,7 @@ test('a service that shall run comes up again after everything that ends it, as 
       assert.equal(world.state.activity, 'up');
       assert.equal(world.alive.size, 1);
     }),
-    { numRuns: 2000 },
+    { numRuns: sized({ usual: 600, full: 2000 }) },
   );
 });
 

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
+import { sized } from '../../../test/full-size.ts';
 import type { CanaryPlan } from '../../model/canary.ts';
 import { FINAL_DEPLOYMENT_PHASES } from '../../model/documents.ts';
 import type { EntrypointSpec } from '../../model/manifest-types.ts';
@@ -261,7 +262,7 @@ test('whatever happens, a rollout keeps its promises at every moment and comes t
       Object.assign(world, { options: { ...calm['options'] } });
       settle(world);
     }),
-    { numRuns: 2000 },
+    { numRuns: sized({ usual: 600, full: 2000 }) },
   );
 });
 
