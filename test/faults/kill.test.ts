@@ -12,7 +12,7 @@ import { startLoad } from '../fixtures/load.ts';
 import { sized } from '../full-size.ts';
 import { Platform, until } from '../platform.ts';
 
-const ROUNDS = sized({ usual: 8, full: 30, setting: 'LIBRA_TEST_KILL_ROUNDS' });
+const ROUNDS = sized({ usual: 5, full: 30, setting: 'LIBRA_TEST_KILL_ROUNDS' });
 const SEED = Number(process.env['LIBRA_TEST_SEED'] ?? 20_261_121);
 const LOOPS = 4;
 
