@@ -52,7 +52,7 @@ export interface RequestHead {
   /** RFC 6455 by Upgrade, or RFC 8441 by Extended CONNECT (then `method` is GET here). */
   readonly upgrade: 'websocket' | null;
   /** Asked for by Upgrade (RFC 9110 §7.8): spoken with the proxy itself, and forwarded to nobody. Absent: nothing. */
-  readonly ownProtocol?: typeof OWN_PROTOCOL;
+  readonly ownProtocol?: typeof OWN_PROTOCOL | undefined;
   readonly expectsContinue: boolean;
   /** The client says that it reads trailers (TE: trailers; always true for HTTP/2). */
   readonly takesTrailers: boolean;

@@ -79,7 +79,8 @@ export function parseRequestHead(text: string): ParsedRequest | RefusedMessage {
       fields: lines.fields,
       length,
       upgrade: upgrades && lines.upgrade === 'websocket' ? 'websocket' : null,
-      ...(upgrades && lines.upgrade === OWN_PROTOCOL ? { ownProtocol: OWN_PROTOCOL } : {}),
+      // By its name: a spread is several times as dear, and every request pays for it.
+      ownProtocol: upgrades && lines.upgrade === OWN_PROTOCOL ? OWN_PROTOCOL : undefined,
       expectsContinue: modern && lines.expect !== '' && length !== 0,
       takesTrailers: lines.te !== '' && hasOption(lines.te, 'trailers'),
     },
